@@ -1,0 +1,199 @@
+/** `ringside`: from a command line to an exit status. */
+import type { ExitRecord, Target } from '../target';
+import { applyAttributes, helpText, parseCommandLine, parseCount, parsePort, type CommandLine } from './commandLine';
+import { readConfiguration, substituteVariables, type Configuration } from './configFile';
+import { compileExitFilter } from './exitFilter';
+import { EXIT_USAGE, endText } from './runEnd';
+import { runGuest, type RunOutcome } from './runGuest';
+import type { Services } from './services';
+import { exitLine, statisticsJson, statisticsText, traceLine } from './statistics';
+import { TerminalInput } from './terminalInput';
+import { UsageError } from './usageError';
+
+/** Status of a process that a signal ended: 128 + SIGINT. */
+const EXIT_INTERRUPTED = 130;
+/** Something went wrong in Ringside itself. */
+const EXIT_INTERNAL = 70;
+
+/** Runs a command line (what follows `ringside`) and gives the exit status. Never throws. */
+export async function main(args: readonly string[], services: Services): Promise<number> {
+  try {
+    const line = parseCommandLine(args, services.schema);
+    if (line.command === 'version') {
+      services.out(`${services.version}\n`);
+      return 0;
+    }
+    if (line.command === 'help' || line.options.help) {
+      services.out(helpText(services.schema, line.command === 'help' ? undefined : line.command));
+      return 0;
+    }
+    if (line.command === 'dap') {
+      const { server } = line.options;
+      return await services.serveDap(server === undefined ? undefined : parsePort(server, '--server'));
+    }
+    return await runMachine(line, services);
+  } catch (error) {
+    const user = error instanceof UsageError;
+    const text =
+      user || !(error instanceof Error) ? String((error as Error)?.message ?? error) : (error.stack ?? error.message);
+    services.err(user ? `ringside: ${oneLine(text)}\n` : `ringside: internal error: ${text}\n`);
+    return user ? EXIT_USAGE : EXIT_INTERNAL;
+  }
+}
+
+const oneLine = (text: string) => text.trim().replace(/\s*\n\s*/g, ' ');
+
+/** `run` and `trace`. */
+async function runMachine(line: CommandLine, services: Services): Promise<number> {
+  const { options } = line;
+  const maxIcount = options.maxIcount === undefined ? undefined : parseCount(options.maxIcount, '--max-icount');
+  if (options.until === '') throw new UsageError('--until: the text is empty');
+  const wantsExits = line.command === 'trace' || options.exits !== undefined;
+  const target = await makeTarget(line, services, maxIcount !== undefined || wantsExits);
+
+  let trace: Trace | undefined;
+  try {
+    if (line.command === 'trace') trace = await openTrace(line, services, target);
+  } catch (error) {
+    target.dispose();
+    throw error;
+  }
+  // With the trace on standard output, the console goes where people look.
+  const consoleOut = options.output === '-' ? textTo(services.err) : services.out;
+  const toErr = consoleKeeper(services.err, consoleOut);
+
+  const abort = new AbortController();
+  let interrupted = false;
+  const takeBack = services.onInterrupt(() => {
+    interrupted = true;
+    abort.abort();
+  });
+  const keyboard = services.keyboard;
+  const started = services.now();
+  let outcome: RunOutcome;
+  try {
+    outcome = await runGuest(
+      { createTarget: async () => target },
+      {
+        until: options.until,
+        maxIcount,
+        signal: abort.signal,
+        inputPossible: keyboard?.terminal,
+        onConsole: toErr.console,
+        onNote: (text) => toErr.line(`ringside: ${text}`),
+        onExits:
+          trace?.write ?? (wantsExits ? (exits) => exits.forEach((exit) => toErr.line(exitLine(exit))) : undefined),
+        onStart: (machine) => {
+          if (!keyboard) return;
+          const send = (data: Uint8Array) => void machine.consoleInput(data);
+          if (!keyboard.terminal) return keyboard.start(send);
+          services.err('ringside: Ctrl-A x quits\n');
+          const input = new TerminalInput(send, () => abort.abort());
+          keyboard.start((data) => input.type(data));
+        },
+      },
+    );
+  } finally {
+    keyboard?.stop();
+    takeBack();
+    await trace?.close();
+  }
+  const seconds = (services.now() - started) / 1000;
+
+  if (outcome.lostExits) toErr.line(`ringside: ${outcome.lostExits} exits came too fast to be written`);
+  toErr.line(`ringside: ${oneLine(endText(outcome.end))}`);
+  if (options.stats) toErr.line(options.json ? statisticsJson(outcome, seconds) : statisticsText(outcome, seconds));
+  return interrupted ? EXIT_INTERRUPTED : outcome.status;
+}
+
+/** The machine that the command line asks for. All errors up to here are about what the user gave. */
+async function makeTarget(line: CommandLine, services: Services, exactStops: boolean): Promise<Target> {
+  const { host } = services;
+  const cwd = host.cwd();
+  const path = host.resolve(cwd, line.argument!);
+  const bytes = await explained(() => host.readFile(path));
+  if (!bytes) throw new UsageError(`${line.argument}: no such file`);
+
+  let base = cwd;
+  let configuration: Configuration;
+  if (isConfiguration(path, bytes)) {
+    base = workspaceOf(host.resolve(path, '..'), host);
+    const variables = { workspaceFolder: base, userHome: services.userHome, env: services.env };
+    const text = new TextDecoder().decode(bytes);
+    configuration = substituteVariables(readConfiguration(text, line.argument!, line.options.name), variables);
+  } else {
+    if (line.options.name !== undefined) throw new UsageError('--name: goes with a launch.json, not with a kernel');
+    configuration = { kernel: path };
+  }
+  configuration = { type: 'ringside', request: 'launch', ...configuration };
+  configuration = applyAttributes(configuration, line.attributes, (file) => host.resolve(cwd, file));
+  // There is no debugger here: nobody to stop for, no history to go back in unless stops have to be exact.
+  if (!line.attributes.some(({ flag }) => flag.path[0] === 'record')) configuration.record = exactStops;
+  configuration.stopOnEntry = false;
+  delete configuration.exits;
+  return explained(async () => services.engine.create(await services.makeLaunch(configuration, base)));
+}
+
+/** What fails while a machine is being made is the user's to mend: the message is enough. */
+async function explained<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    // A mistake of our own would be no use to the user as one line.
+    if (!(error instanceof Error) || error instanceof TypeError || error instanceof RangeError) throw error;
+    throw new UsageError(error.message);
+  }
+}
+
+function isConfiguration(path: string, bytes: Uint8Array): boolean {
+  if (/\.jsonc?$/i.test(path)) return true;
+  return /^\uFEFF?\s*(\{|\/\/|\/\*)/.test(new TextDecoder().decode(bytes.subarray(0, 256)));
+}
+
+/** `.vscode/launch.json` belongs to the folder that holds `.vscode`. */
+function workspaceOf(folder: string, host: Services['host']): string {
+  return /[/\\]\.vscode[/\\]?$/.test(folder) ? host.resolve(folder, '..') : folder;
+}
+
+function textTo(write: (text: string) => void): (data: Uint8Array | string) => void {
+  const decoder = new TextDecoder();
+  return (data) => write(typeof data === 'string' ? data : decoder.decode(data, { stream: true }));
+}
+
+/** Keeps lines on standard error apart from a console line that has no end yet. */
+function consoleKeeper(err: (text: string) => void, out: (data: Uint8Array) => void) {
+  let midLine = false;
+  return {
+    console(data: Uint8Array): void {
+      if (data.length) midLine = data[data.length - 1] !== 0x0a;
+      out(data);
+    },
+    line(text: string): void {
+      err(`${midLine ? '\n' : ''}${text}\n`);
+      midLine = false;
+    },
+  };
+}
+
+interface Trace {
+  write(exits: ExitRecord[]): void;
+  close(): Promise<void>;
+}
+
+async function openTrace(line: CommandLine, services: Services, target: Target): Promise<Trace> {
+  const { output, filter: condition } = line.options;
+  if (!target.capabilities.exits) throw new UsageError('trace: this engine sees no VM exits');
+  const filter = condition === undefined ? undefined : compileExitFilter(condition, target);
+  const { host } = services;
+  const file = output === '-' ? undefined : await explained(() => host.createFile(host.resolve(host.cwd(), output!)));
+  const encoder = new TextEncoder();
+  return {
+    write(exits) {
+      const lines = (filter ? exits.filter(filter) : exits).map((exit) => `${traceLine(exit)}\n`);
+      if (!lines.length) return;
+      if (file) file.write(encoder.encode(lines.join('')));
+      else services.out(lines.join(''));
+    },
+    close: async () => file?.close(),
+  };
+}

@@ -1,0 +1,40 @@
+/** What --stats and trace files say about a run. */
+import type { ExitRecord } from '../target';
+import { endText } from './runEnd';
+import type { RunOutcome } from './runGuest';
+
+const hex = (value: bigint) => `0x${value.toString(16)}`;
+
+/** One line of a trace file. Addresses are strings: JSON's numbers end at 2^53. */
+export function traceLine(exit: ExitRecord): string {
+  return JSON.stringify(exit, (_key, value: unknown) => (typeof value === 'bigint' ? hex(value) : value));
+}
+
+/** One exit for people. */
+export function exitLine(exit: ExitRecord): string {
+  return `#${exit.seq} icount ${exit.icount} vCPU ${exit.cpu} rip ${hex(exit.rip)} ${exit.name}: ${exit.summary}`;
+}
+
+/** @param seconds of wall time */
+export function statisticsText(outcome: RunOutcome, seconds: number): string {
+  const { instructions, mips, exits } = numbers(outcome, seconds);
+  const lines = [`${instructions} instructions in ${seconds.toFixed(3)} s, ${mips.toFixed(1)} million a second`];
+  const width = Math.max(0, ...Object.values(exits).map((count) => String(count).length));
+  for (const [name, count] of Object.entries(exits)) lines.push(`  ${String(count).padStart(width)} ${name}`);
+  return lines.join('\n');
+}
+
+/** One line of JSON. */
+export function statisticsJson(outcome: RunOutcome, seconds: number): string {
+  return JSON.stringify({ ...numbers(outcome, seconds), end: endText(outcome.end), status: outcome.status });
+}
+
+function numbers(outcome: RunOutcome, seconds: number) {
+  const counters = [...outcome.exitCounters].sort((a, b) => b.count - a.count);
+  return {
+    instructions: outcome.icount,
+    seconds: Math.round(seconds * 1e6) / 1e6,
+    mips: seconds > 0 ? Math.round(outcome.icount / seconds / 1e4) / 100 : 0,
+    exits: Object.fromEntries(counters.map(({ name, count }) => [name, count])),
+  };
+}

@@ -1,0 +1,28 @@
+/** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
+import type { EmbeddedLaunch } from './engines/launch';
+import type { Target } from './target';
+
+export interface NamedFilter {
+  name: string;
+  description: string;
+}
+
+/** Makes machines. The names are needed before there is one: a client asks for exception filters first. */
+export interface Engine {
+  exitNames(): NamedFilter[];
+  exceptionNames(): NamedFilter[];
+  create(launch: EmbeddedLaunch): Promise<Target>;
+}
+
+/** Files and paths, given by the entry point: Node on the desktop, something else in a browser. */
+export interface Host {
+  cwd(): string;
+  /** Joins `path` to `base` unless it is absolute. */
+  resolve(base: string, path: string): string;
+  /** undefined when there is no such file; throws with the system's reason when it can't be read. */
+  readFile(path: string): Promise<Uint8Array | undefined>;
+  /** Opens a file for the console's output, emptied. */
+  createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
+  /** Writes into an existing file. */
+  writeAt(path: string, offset: number, data: Uint8Array): Promise<void>;
+}

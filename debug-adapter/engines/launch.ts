@@ -1,0 +1,42 @@
+/** What an engine gets to make a machine: launch.json's attributes, checked, with all files already read. */
+
+export interface LaunchFile {
+  /** As written in launch.json, for messages. */
+  name: string;
+  bytes: Uint8Array;
+}
+
+export interface LaunchModule extends LaunchFile {
+  cmdline: string;
+}
+
+export interface LaunchDisk extends LaunchFile {
+  bus: 'virtio' | 'ide';
+  /** snapshot: writes are kept in memory and forgotten. */
+  access: 'snapshot' | 'readonly' | 'write';
+  /** access write: stores the bytes of the image file at an offset. */
+  store?: (offset: number, data: Uint8Array) => Promise<void>;
+}
+
+export type BootChoice = 'auto' | 'linux' | 'pvh' | 'multiboot' | 'multiboot2' | 'bios' | 'raw';
+
+export interface EmbeddedLaunch {
+  kernel: LaunchFile;
+  initrd?: LaunchFile;
+  modules: LaunchModule[];
+  cmdline: string;
+  boot: BootChoice;
+  disks: LaunchDisk[];
+  /** Guest RAM in bytes, a multiple of 4096. */
+  memory: number;
+  cpus: number;
+  mode: 'bare';
+  cpu: { vendor: 'intel'; features: string[] };
+  /** Names of exits whose breakpoints are armed from the start; the adapter arms them, engines need not. */
+  exits: string[];
+  /** Keep the history for going back. */
+  record: boolean;
+  stopOnEntry: boolean;
+  /** isa-debug-exit at port 0xf4. */
+  debugExit: boolean;
+}

@@ -1,0 +1,64 @@
+/** Register names of expressions: those of Target, $pc, $sp, and the parts of general registers that Target does not list itself. */
+import type { RegisterInfo } from '../target';
+
+export interface RegisterPart {
+  /** Register of Target that holds it. */
+  name: string;
+  /** Lowest bit and width in bits. */
+  shift: number;
+  width: number;
+  info: RegisterInfo;
+}
+
+const LEGACY = ['ax', 'bx', 'cx', 'dx'];
+const POINTERS = ['si', 'di', 'bp', 'sp'];
+const parts = new Map<string, [name: string, shift: number, width: number]>([
+  ['pc', ['rip', 0, 64]],
+  ['eip', ['rip', 0, 32]],
+  ['ip', ['rip', 0, 16]],
+  ['flags', ['rflags', 0, 16]],
+  ['eflags', ['rflags', 0, 32]],
+]);
+for (const name of [...LEGACY, ...POINTERS]) {
+  parts.set(`e${name}`, [`r${name}`, 0, 32]);
+  parts.set(name, [`r${name}`, 0, 16]);
+}
+for (const name of LEGACY) {
+  parts.set(`${name[0]}l`, [`r${name}`, 0, 8]);
+  parts.set(`${name[0]}h`, [`r${name}`, 8, 8]);
+}
+for (const name of POINTERS) parts.set(`${name}l`, [`r${name}`, 0, 8]);
+for (let i = 8; i < 16; i++) {
+  parts.set(`r${i}d`, [`r${i}`, 0, 32]);
+  parts.set(`r${i}w`, [`r${i}`, 0, 16]);
+  parts.set(`r${i}b`, [`r${i}`, 0, 8]);
+}
+// gdb's names for whole registers; Target's own 'sp' would come first.
+parts.set('sp', ['rsp', 0, 64]);
+parts.set('fp', ['rbp', 0, 64]);
+
+/** Finds registers by name, without regard to case. */
+export class RegisterNames {
+  private readonly byName = new Map<string, RegisterInfo>();
+
+  constructor(readonly all: readonly RegisterInfo[]) {
+    for (const info of all) this.byName.set(info.name.toLowerCase(), info);
+  }
+
+  /** undefined for unknown names. `name` without the '$'. */
+  find(name: string): RegisterPart | undefined {
+    const lower = name.toLowerCase();
+    const whole = this.byName.get(lower);
+    if (whole) return { name: whole.name, shift: 0, width: whole.width, info: whole };
+    const part = parts.get(lower);
+    const info = part && this.byName.get(part[0]);
+    return part && info && { name: info.name, shift: part[1], width: Math.min(part[2], info.width), info };
+  }
+
+  /** Names that begin with a prefix, for completion. */
+  complete(prefix: string): string[] {
+    const lower = prefix.toLowerCase();
+    const names = [...this.all.map((info) => info.name), ...parts.keys(), 'icount'];
+    return [...new Set(names)].filter((name) => name.toLowerCase().startsWith(lower));
+  }
+}

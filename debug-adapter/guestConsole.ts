@@ -1,0 +1,123 @@
+/**
+ * The guest's serial console on its way to the client: as output events, or as `ringside/console` events for a client that shows it as a
+ * terminal, or into a file. Output is sent in batches of whole UTF-8 sequences.
+ */
+
+/** Bytes kept for a terminal that attaches later. */
+export const BACKLOG = 1 << 20;
+/** Milliseconds that output waits for more. */
+const BATCH_DELAY = 15;
+/** Bytes that make a batch go out at once. */
+const BATCH_SIZE = 1 << 16;
+
+export interface ConsoleSink {
+  /** As the text of an output event. */
+  text(text: string): void;
+  /** To the attached terminal. */
+  bytes(data: Uint8Array): void;
+  /** To the file of launch.json. */
+  file?(data: Uint8Array): void;
+}
+
+export class GuestConsole {
+  private backlog: Uint8Array[] = [];
+  private backlogSize = 0;
+  private pending: Uint8Array[] = [];
+  private pendingSize = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private attached = false;
+  private readonly decoder = new TextDecoder();
+
+  /** @param route output: output events; attach: only to a terminal that asks for it; file: only into the file */
+  constructor(
+    private readonly route: 'output' | 'attach' | 'file',
+    private readonly sink: ConsoleSink,
+  ) {}
+
+  write(data: Uint8Array): void {
+    if (data.length === 0) return;
+    if (this.route === 'file') {
+      this.sink.file?.(data);
+      return;
+    }
+    const copy = data.slice();
+    this.remember(copy);
+    if (this.route === 'attach' && !this.attached) return;
+    this.pending.push(copy);
+    this.pendingSize += copy.length;
+    if (this.pendingSize >= BATCH_SIZE) this.flush();
+    else this.timer ??= setTimeout(() => this.flush(), BATCH_DELAY);
+  }
+
+  /** A terminal attaches: returns what was written before. From now on everything goes to it as bytes. */
+  attach(): Uint8Array {
+    this.pending = [];
+    this.pendingSize = 0;
+    this.attached = true;
+    return join(this.backlog, this.backlogSize);
+  }
+
+  /** Sends what waits: at a stop, so that output comes before it. */
+  flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.pendingSize === 0) return;
+    const data = join(this.pending, this.pendingSize);
+    this.pending = [];
+    this.pendingSize = 0;
+    if (this.attached) this.sink.bytes(data);
+    else {
+      const text = this.decoder.decode(data, { stream: true });
+      if (text) this.sink.text(text);
+    }
+  }
+
+  private remember(data: Uint8Array): void {
+    this.backlog.push(data);
+    this.backlogSize += data.length;
+    while (this.backlogSize > BACKLOG) {
+      const [first] = this.backlog;
+      const excess = this.backlogSize - BACKLOG;
+      if (first.length <= excess) this.backlog.shift();
+      else this.backlog[0] = first.subarray(excess);
+      this.backlogSize -= Math.min(first.length, excess);
+    }
+    // Many small writes: joined now and then, so that their number stays small.
+    if (this.backlog.length > 4096) this.backlog = [join(this.backlog, this.backlogSize)];
+  }
+}
+
+function join(parts: Uint8Array[], size: number): Uint8Array {
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Output events of the adapter itself (notes, log points), joined so that a busy log point floods nobody. */
+export class OutputBatch {
+  private text = '';
+  private dropped = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly send: (text: string) => void) {}
+
+  /** Adds text; beyond 1 MB that was not sent yet, lines are counted and left out. */
+  write(text: string): void {
+    if (this.text.length > BACKLOG) this.dropped++;
+    else this.text += text;
+    this.timer ??= setTimeout(() => this.flush(), BATCH_DELAY);
+  }
+
+  flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    const more = this.dropped > 0 ? `... ${this.dropped} more lines left out\n` : '';
+    if (this.text) this.send(this.text + more);
+    this.text = '';
+    this.dropped = 0;
+  }
+}

@@ -1,0 +1,172 @@
+/** From the attributes of launch.json to what an engine and the adapter need: checked, sizes parsed, files read. */
+import type { Host } from './engine';
+import type { EmbeddedLaunch, LaunchDisk, LaunchFile, LaunchModule } from './engines/launch';
+import { messageOf } from './errors';
+import { closest } from './expression/compile';
+import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
+
+export { LaunchError } from './launchSchema';
+
+export interface SymbolSource extends LaunchFile {
+  /** Address at run time less address as linked. */
+  offset: bigint;
+}
+
+export type ConsoleChoice = 'terminal' | 'debugConsole' | { file: string };
+
+export interface LaunchPlan {
+  engine: EmbeddedLaunch;
+  symbols: SymbolSource[];
+  sourceMap: [from: string, to: string][];
+  console: ConsoleChoice;
+  attachConsole: boolean;
+}
+
+const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+const MIN_MEMORY = 2 ** 20;
+/** RAM, device memory and the machine's own tables share a 4 GiB address space. */
+const MAX_MEMORY = 3 * 2 ** 30;
+
+/** Parses '256M', '64K', '1G', '0x100000' or a number of bytes. Throws a LaunchError that names the attribute. */
+export function parseSize(value: unknown, attribute: string): number {
+  const fail = (): never => {
+    throw new LaunchError(`${attribute}: expected a size such as 256M (bytes, or a number with K, M or G), got ${JSON.stringify(value)}`);
+  };
+  const text = typeof value === 'number' ? String(value) : typeof value === 'string' ? value.trim() : fail();
+  const found = /^(0x[0-9a-f]+|[0-9]+)\s*([kmg]?)(?:i?b)?$/i.exec(text);
+  if (!found) return fail();
+  const size = Number(found[1]) * UNITS[found[2].toUpperCase()];
+  if (!Number.isSafeInteger(size)) return fail();
+  return size;
+}
+
+/**
+ * Makes a plan of a launch configuration.
+ * @param schema configurationAttributes.launch of package.json
+ * @param names exits and exceptions that `exits` may name
+ * @throws LaunchError that names the attribute and what it takes
+ */
+export async function planLaunch(
+  configuration: Record<string, unknown>,
+  schema: Schema,
+  names: readonly string[],
+  host: Host,
+): Promise<LaunchPlan> {
+  const checked = checkConfiguration(configuration, schema);
+  rejectUnsupported(checked);
+
+  const folder = configuration.__workspaceFolder;
+  const base = typeof folder === 'string' && folder !== '' ? folder : host.cwd();
+  const resolve = (path: string): string => host.resolve(base, path);
+  const read = async (path: string, attribute: string): Promise<LaunchFile> => {
+    const full = resolve(path);
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = await host.readFile(full);
+    } catch (error) {
+      throw new LaunchError(`${attribute}: can't read '${full}': ${messageOf(error)}`);
+    }
+    if (!bytes) throw new LaunchError(`${attribute}: there is no file '${full}'`);
+    return { name: full, bytes };
+  };
+
+  const memory = parseSize(checked.memory ?? '256M', 'memory');
+  if (memory < MIN_MEMORY || memory > MAX_MEMORY) {
+    throw new LaunchError(`memory: expected 1M to 3G, got ${JSON.stringify(checked.memory)}`);
+  }
+  if (memory % 4096 !== 0) throw new LaunchError(`memory: expected a multiple of 4K, got ${JSON.stringify(checked.memory)}`);
+
+  const exits = (checked.exits ?? []) as string[];
+  exits.forEach((name, i) => {
+    if (names.includes(name)) return;
+    const near = closest(name, names);
+    const hint = near ? `did you mean "${near}"?` : `known are ${names.join(', ')}`;
+    throw new LaunchError(`exits[${i}]: no VM exit or exception is called ${JSON.stringify(name)}; ${hint}`);
+  });
+
+  const kernel = await read(checked.kernel as string, 'kernel');
+  if (kernel.bytes.length === 0) throw new LaunchError(`kernel: '${kernel.name}' is empty`);
+  const initrd = checked.initrd ? await read(checked.initrd as string, 'initrd') : undefined;
+
+  const modules: LaunchModule[] = [];
+  for (const [i, each] of ((checked.modules ?? []) as (string | { file: string; cmdline?: string })[]).entries()) {
+    const { file, cmdline = '' } = typeof each === 'string' ? { file: each } : each;
+    modules.push({ ...(await read(file, `modules[${i}]`)), cmdline });
+  }
+
+  const disks: LaunchDisk[] = [];
+  for (const [i, disk] of ((checked.disks ?? []) as { file: string; bus?: LaunchDisk['bus']; access?: LaunchDisk['access'] }[]).entries()) {
+    const image = await read(disk.file, `disks[${i}].file`);
+    const access = disk.access ?? 'snapshot';
+    const store = (offset: number, data: Uint8Array): Promise<void> => host.writeAt(image.name, offset, data);
+    disks.push({ ...image, bus: disk.bus ?? 'virtio', access, ...(access === 'write' ? { store } : {}) });
+  }
+
+  const symbols: SymbolSource[] = [];
+  const wanted = (checked.symbols ?? []) as (string | { file: string; offset?: string | number })[];
+  for (const [i, each] of wanted.entries()) {
+    const { file, offset = 0 } = typeof each === 'string' ? { file: each } : each;
+    symbols.push({ ...(await read(file, `symbols[${i}]`)), offset: signedBigInt(offset) });
+  }
+  if (wanted.length === 0 && isElf(kernel.bytes)) symbols.push({ ...kernel, offset: 0n });
+
+  const cpu = (checked.cpu ?? {}) as { features?: string[] };
+  const output = (checked.console ?? 'terminal') as ConsoleChoice;
+  return {
+    engine: {
+      kernel,
+      ...(initrd ? { initrd } : {}),
+      modules,
+      cmdline: (checked.cmdline as string | undefined) ?? '',
+      boot: (checked.boot ?? 'auto') as EmbeddedLaunch['boot'],
+      disks,
+      memory,
+      cpus: (checked.cpus as number | undefined) ?? 1,
+      mode: 'bare',
+      cpu: { vendor: 'intel', features: cpu.features ?? [] },
+      exits,
+      record: (checked.record as boolean | undefined) ?? true,
+      stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
+      debugExit: (checked.debugExit as boolean | undefined) ?? true,
+    },
+    symbols,
+    sourceMap: Object.entries((checked.sourceMap ?? {}) as Record<string, string>)
+      .sort(([a], [b]) => b.length - a.length)
+      .map(([from, to]) => [from, resolve(to)]),
+    console: typeof output === 'object' ? { file: resolve(output.file) } : output,
+    attachConsole: configuration.__attachConsole === true,
+  };
+}
+
+function isElf(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
+}
+
+function signedBigInt(value: string | number): bigint {
+  if (typeof value === 'number') return BigInt(value);
+  return value.startsWith('-') ? -BigInt(value.slice(1)) : BigInt(value);
+}
+
+/** Values of interface.md that this version does not do: one row each. */
+const SUPPORTED: { attribute: string; read: (c: Record<string, unknown>) => unknown; supported: unknown[]; text: string }[] = [
+  { attribute: 'engine', read: (c) => c.engine, supported: ['embedded'], text: '"embedded"' },
+  { attribute: 'mode', read: (c) => c.mode, supported: ['bare'], text: '"bare"' },
+  { attribute: 'cpu.vendor', read: (c) => (c.cpu as { vendor?: string })?.vendor, supported: ['intel'], text: '"intel" (VMX and EPT)' },
+  {
+    attribute: 'boot',
+    read: (c) => c.boot,
+    supported: ['auto', 'linux', 'pvh', 'multiboot', 'multiboot2', 'bios', 'raw'],
+    text: 'auto, linux, pvh, multiboot, multiboot2, bios and raw',
+  },
+  { attribute: 'domains', read: (c) => (c.domains as unknown[] | undefined)?.length, supported: [0], text: 'a single guest (no domains)' },
+  { attribute: 'gdbServer', read: (c) => c.gdbServer, supported: [0], text: '0 (off)' },
+];
+
+function rejectUnsupported(configuration: Record<string, unknown>): void {
+  for (const { attribute, read, supported, text } of SUPPORTED) {
+    const value = read(configuration);
+    if (value === undefined || supported.includes(value)) continue;
+    const shown = typeof value === 'number' && attribute === 'domains' ? `${value} domains` : JSON.stringify(value);
+    throw new LaunchError(`${attribute}: ${shown} is not available in this version, which supports ${text}`);
+  }
+}

@@ -1,0 +1,414 @@
+import { Attribute, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
+import { AttributeValue } from './forms';
+import { dieRanges, isPlaced, ListBudget } from './lists';
+import { Cursor } from './reader';
+import { AddressRange, DebugSections, RangeMap } from './sections';
+import { Die, messageOf, readUnits, StringReader, Unit } from './unit';
+
+/** A function with code: an out-of-line DW_TAG_subprogram. Addresses as linked. */
+export interface FunctionEntry {
+  unit: Unit;
+  die: number;
+  name: string;
+  /** Where it is entered. */
+  entry: bigint;
+  ranges: AddressRange[];
+}
+
+/** A lexical scope of a function: its body, a block, or another function inlined into it. */
+export interface Scope {
+  kind: 'function' | 'block' | 'inlined';
+  die: Die;
+  ranges: AddressRange[];
+  /** Name of the function, for the kinds 'function' and 'inlined'. */
+  name: string;
+  parent: Scope | undefined;
+  children: Scope[];
+  /** DIEs of the scope's own variables and parameters, in source order. */
+  variables: Die[];
+}
+
+/** What one unit declares at its outermost levels; built when the unit is first asked about. */
+interface UnitIndex {
+  functions: RangeMap<FunctionEntry>;
+  functionsByName: Map<string, FunctionEntry[]>;
+  /** Defining (or, failing that, declaring) DIEs by name. */
+  variables: Map<string, number[]>;
+  types: Map<string, number[]>;
+}
+
+const MAX_REFERENCES = 8;
+const MAX_SCOPE_DEPTH = 64;
+const MAX_SCOPES = 20_000;
+
+const containers = new Set<number>([Tag.namespace, Tag.module]);
+const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType, Tag.enumerationType]);
+const namedTypes = new Set<number>([...aggregates, Tag.typedef, Tag.baseType]);
+
+/** The debugging information entries of a file, read unit by unit on demand. */
+export class DebugInfo {
+  readonly units: Unit[];
+  readonly strings: StringReader;
+  private readonly unitOffsets: Float64Array;
+  private readonly indexes = new Map<Unit, UnitIndex>();
+  private readonly scopes = new Map<number, Scope>();
+  private unitMap: RangeMap<Unit> | undefined;
+  private signatures: Map<bigint, Unit> | undefined;
+  private readonly budget: ListBudget;
+
+  constructor(readonly sections: DebugSections) {
+    this.strings = new StringReader(sections);
+    this.units = readUnits(sections, this.strings);
+    this.unitOffsets = Float64Array.from(this.units, (unit) => unit.offset);
+    const lists = sections.data('.debug_ranges').length + sections.data('.debug_rnglists').length;
+    // Every list may be read once for its own DIE, with room for sharing.
+    this.budget = { left: lists * 4 + 100_000 };
+  }
+
+  /** The unit that holds a DIE offset. */
+  unitOf(offset: number): Unit | undefined {
+    let low = 0;
+    let high = this.unitOffsets.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.unitOffsets[middle]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    const unit = this.units[low - 1];
+    return unit && offset < unit.end ? unit : undefined;
+  }
+
+  /** Offset of the DIE that a reference attribute leads to. */
+  targetOffset(unit: Unit, value: AttributeValue | undefined): number | undefined {
+    if (value?.class === 'signature') {
+      if (!this.signatures) {
+        this.signatures = new Map();
+        for (const each of this.units) if (each.signature !== undefined) this.signatures.set(each.signature, each);
+      }
+      return this.signatures.get(value.value)?.typeOffset;
+    }
+    return unit.reference(value);
+  }
+
+  /** Throws a DwarfError when there is no DIE at the offset. */
+  die(offset: number): Die | undefined {
+    return this.unitOf(offset)?.die(offset);
+  }
+
+  /** An attribute of a DIE or of the abstract instance or declaration that it completes, and which DIE had it. */
+  attribute(die: Die, attribute: number): { value: AttributeValue; die: Die } | undefined {
+    let current: Die | undefined = die;
+    for (let i = 0; current && i < MAX_REFERENCES; i++) {
+      const value = current.attributes.get(attribute);
+      if (value) return { value, die: current };
+      const origin: AttributeValue | undefined =
+        current.attributes.get(Attribute.abstractOrigin) ?? current.attributes.get(Attribute.specification);
+      const offset = this.targetOffset(current.unit, origin);
+      current = offset === undefined ? undefined : this.die(offset);
+    }
+    return undefined;
+  }
+
+  name(die: Die): string {
+    const found = this.attribute(die, Attribute.name);
+    return (found && found.die.unit.string(found.value)) ?? '';
+  }
+
+  /** A constant attribute as number, with the unit whose file numbers it may refer to. */
+  number(die: Die, attribute: number): { value: number; unit: Unit } | undefined {
+    const found = this.attribute(die, attribute);
+    const value = found && found.die.unit.number(found.value);
+    return value === undefined ? undefined : { value, unit: found!.die.unit };
+  }
+
+  /** The unit whose code lies at an address as linked. */
+  unitAt(address: bigint): Unit | undefined {
+    return (this.unitMap ??= this.mapUnits()).find(address)?.value;
+  }
+
+  private mapUnits(): RangeMap<Unit> {
+    const map = new RangeMap<Unit>();
+    const covered = this.readAddressRanges(map);
+    for (const unit of this.units) {
+      if (covered.has(unit) || unit.type === UnitType.type || unit.type === UnitType.partial) continue;
+      try {
+        const ranges = dieRanges(unit.root, this.budget);
+        for (const [low, high] of ranges) map.add(low, high, unit);
+        // Some producers leave out the unit's own ranges: its functions have them.
+        if (ranges.length === 0 && unit.root.hasChildren && unit.lineOffset !== undefined) {
+          for (const list of this.index(unit).functionsByName.values()) {
+            for (const entry of list) for (const [low, high] of entry.ranges) map.add(low, high, unit);
+          }
+        }
+        if (unit.root.attributes.has(Attribute.dwoName) || unit.root.attributes.has(Attribute.gnuDwoName)) {
+          this.sections.warnings.add(
+            `${unit.name}: its debug information is in a separate .dwo file, which is not read`,
+          );
+        }
+      } catch (error) {
+        this.sections.warnings.add(messageOf(error));
+      }
+    }
+    return map;
+  }
+
+  /** DWARF 5, 6.1.2 "Lookup by Address". Returns the units that the section speaks of. */
+  private readAddressRanges(map: RangeMap<Unit>): Set<Unit> {
+    const covered = new Set<Unit>();
+    const data = this.sections.data('.debug_aranges');
+    const cursor = new Cursor(data, 0, data.length, '.debug_aranges');
+    try {
+      while (cursor.remaining > 0) {
+        const start = cursor.position;
+        const { end, is64 } = cursor.initialLength();
+        const part = new Cursor(data, cursor.position, end, '.debug_aranges');
+        cursor.position = end;
+        if (part.u16() !== 2) continue;
+        const unit = this.unitOf(part.offset(is64));
+        const addressSize = part.u8();
+        const segmentSize = part.u8();
+        if (!unit || segmentSize !== 0 || (addressSize !== 4 && addressSize !== 8)) continue;
+        const padding = (part.position - start) % (2 * addressSize);
+        if (padding > 0) part.skip(2 * addressSize - padding);
+        covered.add(unit);
+        while (part.remaining >= 2 * addressSize) {
+          const low = part.unsigned(addressSize);
+          const length = part.unsigned(addressSize);
+          if (low === 0n && length === 0n) break;
+          if (length > 0n && isPlaced(unit, low)) map.add(low, low + length, unit);
+        }
+      }
+    } catch (error) {
+      this.sections.warnings.add(messageOf(error));
+    }
+    return covered;
+  }
+
+  /** Functions, variables and types of a unit by name and address. */
+  index(unit: Unit): UnitIndex {
+    let index = this.indexes.get(unit);
+    if (!index) {
+      index = { functions: new RangeMap(), functionsByName: new Map(), variables: new Map(), types: new Map() };
+      this.indexes.set(unit, index);
+      try {
+        this.buildIndex(unit, index);
+      } catch (error) {
+        this.sections.warnings.add(messageOf(error));
+      }
+    }
+    return index;
+  }
+
+  private buildIndex(unit: Unit, index: UnitIndex): void {
+    const nested = hasNestedFunctions(unit.language);
+    const cursor = unit.cursor(unit.root.next);
+    let depth = 1;
+    while (unit.root.hasChildren && depth > 0 && cursor.remaining > 0) {
+      const offset = cursor.position + unit.base;
+      const abbreviation = unit.abbreviation(cursor);
+      if (!abbreviation) {
+        depth--;
+        continue;
+      }
+      const { tag } = abbreviation;
+      const descend = containers.has(tag) || (nested && aggregates.has(tag));
+      const wanted = descend || tag === Tag.subprogram || tag === Tag.variable || namedTypes.has(tag);
+      if (!wanted) {
+        const sibling = unit.skipAttributes(cursor, abbreviation);
+        if (abbreviation.hasChildren) {
+          if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
+            cursor.position = sibling - unit.base;
+          } else {
+            depth++;
+          }
+        }
+        continue;
+      }
+      const die = unit.readAttributes(cursor, offset, abbreviation);
+      try {
+        this.indexDie(die, index);
+      } catch (error) {
+        this.sections.warnings.add(messageOf(error));
+      }
+      if (!die.hasChildren) continue;
+      if (descend) depth++;
+      else cursor.position = unit.skipChildren(die) - unit.base;
+    }
+  }
+
+  private indexDie(die: Die, index: UnitIndex): void {
+    const isDeclaration = die.attributes.has(Attribute.declaration);
+    if (die.tag === Tag.subprogram) {
+      if (isDeclaration) return;
+      const ranges = dieRanges(die, this.budget);
+      if (ranges.length === 0) return;
+      const low = die.unit.address(die.attributes.get(Attribute.entryPc) ?? die.attributes.get(Attribute.lowPc));
+      const entry = { unit: die.unit, die: die.offset, name: this.name(die), entry: low ?? ranges[0]![0], ranges };
+      for (const [from, to] of ranges) index.functions.add(from, to, entry);
+      append(index.functionsByName, entry.name, entry);
+    } else if (die.tag === Tag.variable) {
+      const hasPlace = die.attributes.has(Attribute.location) || die.attributes.has(Attribute.constValue);
+      if (hasPlace) append(index.variables, this.name(die), die.offset);
+    } else if (!isDeclaration && !containers.has(die.tag)) {
+      const name = die.unit.string(die.attributes.get(Attribute.name));
+      if (name) append(index.types, name, die.offset);
+    }
+  }
+
+  /** The out-of-line function whose code lies at an address as linked. */
+  functionAt(address: bigint): FunctionEntry | undefined {
+    const unit = this.unitAt(address);
+    return unit && this.index(unit).functions.find(address)?.value;
+  }
+
+  /** Units that may define `name`: those that hold the string or refer to it. */
+  *unitsMentioning(name: string): Generator<Unit> {
+    const data = this.sections.data('.debug_info');
+    const bytes = new TextEncoder().encode(name);
+    if (bytes.length === 0) return;
+    // A name of few letters may stand in the unit itself; strings by index would need every unit's table.
+    const inPlace = this.units.some((unit) => unit.version >= 5 && this.sections.data('.debug_str_offsets').length > 0);
+    const offsets = new Set(findAll(this.sections.data('.debug_str'), bytes, 10_000));
+    for (const unit of this.units) {
+      if (this.indexes.has(unit) || inPlace || unit.base > 0 || unit.is64) {
+        yield unit;
+        continue;
+      }
+      const view = new DataView(data.buffer, data.byteOffset + unit.firstDie, unit.end - unit.firstDie);
+      const first = bytes[0]!;
+      for (let i = 0, end = view.byteLength - Math.min(bytes.length, 3); i < end; i++) {
+        const mayRefer = i + 4 <= view.byteLength && offsets.size > 0 && offsets.has(view.getUint32(i, true));
+        if (mayRefer || (view.getUint8(i) === first && matches(data, unit.firstDie + i, bytes))) {
+          yield unit;
+          break;
+        }
+      }
+    }
+  }
+
+  /** DIEs of global and static variables by name; those of `preferred` first. */
+  findVariables(name: string, preferred?: Unit): Die[] {
+    return this.find(name, preferred, (index) => index.variables);
+  }
+
+  /** Defining DIEs of types by name ('task_struct', 'u64'), of any kind of type. */
+  findTypes(name: string, preferred?: Unit): Die[] {
+    return this.find(name, preferred, (index) => index.types);
+  }
+
+  private find(name: string, preferred: Unit | undefined, which: (index: UnitIndex) => Map<string, number[]>): Die[] {
+    const search = (unit: Unit): Die[] => (which(this.index(unit)).get(name) ?? []).map((offset) => unit.die(offset));
+    const result = preferred ? search(preferred) : [];
+    if (result.length > 0) return result;
+    for (const unit of this.unitsMentioning(name)) {
+      if (unit !== preferred) result.push(...search(unit));
+      if (result.length > 0) break;
+    }
+    return result;
+  }
+
+  findFunctions(name: string): FunctionEntry[] {
+    const result: FunctionEntry[] = [];
+    for (const unit of this.unitsMentioning(name)) {
+      result.push(...(this.index(unit).functionsByName.get(name) ?? []));
+      if (result.length > 1000) break;
+    }
+    return result;
+  }
+
+  isAssembly(unit: Unit): boolean {
+    return LANGUAGE_ASSEMBLER.has(unit.language);
+  }
+
+  /** The function's tree of blocks and inlined functions; kept once read. */
+  scopeOf(entry: FunctionEntry): Scope {
+    let scope = this.scopes.get(entry.die);
+    if (!scope) {
+      if (this.scopes.size > 2_000) this.scopes.clear();
+      scope = this.buildScope(entry);
+      this.scopes.set(entry.die, scope);
+    }
+    return scope;
+  }
+
+  private buildScope(entry: FunctionEntry): Scope {
+    const { unit } = entry;
+    const die = unit.die(entry.die);
+    const root: Scope = {
+      kind: 'function',
+      die,
+      ranges: entry.ranges,
+      name: entry.name,
+      parent: undefined,
+      children: [],
+      variables: [],
+    };
+    const budget: ListBudget = { left: 200_000 };
+    const cursor = unit.cursor(die.next);
+    const open: Scope[] = [root];
+    let scopes = 0;
+    while (die.hasChildren && open.length > 0 && cursor.remaining > 0) {
+      const offset = cursor.position + unit.base;
+      const abbreviation = unit.abbreviation(cursor);
+      if (!abbreviation) {
+        open.pop();
+        continue;
+      }
+      const child = unit.readAttributes(cursor, offset, abbreviation);
+      const parent = open[open.length - 1]!;
+      const isScope = child.tag === Tag.lexicalBlock || child.tag === Tag.inlinedSubroutine;
+      if (isScope && open.length < MAX_SCOPE_DEPTH && scopes++ < MAX_SCOPES) {
+        const kind = child.tag === Tag.lexicalBlock ? 'block' : 'inlined';
+        const name = kind === 'inlined' ? this.name(child) : '';
+        const ranges = dieRanges(child, budget);
+        const scope: Scope = { kind, die: child, ranges, name, parent, children: [], variables: [] };
+        // A block without code of its own (an abstract one) has no bearing on any address.
+        if (ranges.length > 0) parent.children.push(scope);
+        if (child.hasChildren) open.push(scope);
+        continue;
+      }
+      if (child.tag === Tag.variable || child.tag === Tag.formalParameter) parent.variables.push(child);
+      if (child.hasChildren) cursor.position = unit.skipChildren(child) - unit.base;
+    }
+    return root;
+  }
+
+  /** The scopes at an address, innermost first; the last is the out-of-line function. Empty without one. */
+  scopesAt(address: bigint): Scope[] {
+    const entry = this.functionAt(address);
+    if (!entry) return [];
+    const chain: Scope[] = [];
+    for (let scope: Scope | undefined = this.scopeOf(entry); scope;) {
+      chain.unshift(scope);
+      scope = scope.children.find(({ ranges }) => contains(ranges, address));
+    }
+    return chain;
+  }
+}
+
+export function contains(ranges: AddressRange[], address: bigint): boolean {
+  return ranges.some(([low, high]) => address >= low && address < high);
+}
+
+function append<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+/** Whether NUL-terminated `text` stands at an offset. */
+function matches(data: Uint8Array, offset: number, text: Uint8Array): boolean {
+  if (data[offset + text.length] !== 0) return false;
+  for (let i = 0; i < text.length; i++) if (data[offset + i] !== text[i]) return false;
+  return true;
+}
+
+/** Offsets at which `text` ends a NUL-terminated string: linkers let strings share their tails. */
+function findAll(data: Uint8Array, text: Uint8Array, limit: number): number[] {
+  const offsets: number[] = [];
+  const first = text[0]!;
+  for (let at = data.indexOf(first); at >= 0 && offsets.length < limit; at = data.indexOf(first, at + 1)) {
+    if (matches(data, at, text)) offsets.push(at);
+  }
+  return offsets;
+}

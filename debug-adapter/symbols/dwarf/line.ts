@@ -1,0 +1,371 @@
+import { Form } from './constants';
+import { readForm } from './forms';
+import { Cursor } from './reader';
+import { DebugSections } from './sections';
+import { StringReader } from './unit';
+
+export interface FileEntry {
+  name: string;
+  directory: number;
+}
+
+const isStmtFlag = 1;
+const prologueEndFlag = 2;
+
+/** A contiguous run of rows, ascending in address, that ends with its end_sequence row. */
+export interface LineSequence {
+  low: bigint;
+  high: bigint;
+  /** Rows [first, last) of the table; row `last` is the end_sequence row. */
+  first: number;
+  last: number;
+}
+
+/** The rows of one line program, column by column. DWARF 5, 6.2 "Line Number Information". */
+export class LineRows {
+  readonly sequences: LineSequence[] = [];
+  count = 0;
+  /** Address relative to the sequence's first. */
+  private offsets = new Float64Array(64);
+  private fileNumbers = new Uint32Array(64);
+  private lines = new Uint32Array(64);
+  private columns = new Uint16Array(64);
+  private flags = new Uint8Array(64);
+
+  push(offset: number, file: number, line: number, column: number, isStmt: boolean, prologueEnd: boolean): void {
+    if (this.count === this.lines.length) this.grow();
+    const i = this.count++;
+    this.offsets[i] = offset;
+    this.fileNumbers[i] = file;
+    this.lines[i] = line;
+    this.columns[i] = Math.min(column, 0xffff);
+    this.flags[i] = (isStmt ? isStmtFlag : 0) | (prologueEnd ? prologueEndFlag : 0);
+  }
+
+  private grow(): void {
+    const length = this.count * 2;
+    const copy = <T extends { set(source: T): void }>(from: T, to: T) => (to.set(from), to);
+    this.offsets = copy(this.offsets, new Float64Array(length));
+    this.fileNumbers = copy(this.fileNumbers, new Uint32Array(length));
+    this.lines = copy(this.lines, new Uint32Array(length));
+    this.columns = copy(this.columns, new Uint16Array(length));
+    this.flags = copy(this.flags, new Uint8Array(length));
+  }
+
+  offset(row: number): number {
+    return this.offsets[row]!;
+  }
+  file(row: number): number {
+    return this.fileNumbers[row]!;
+  }
+  line(row: number): number {
+    return this.lines[row]!;
+  }
+  column(row: number): number {
+    return this.columns[row]!;
+  }
+  isStmt(row: number): boolean {
+    return (this.flags[row]! & isStmtFlag) !== 0;
+  }
+  prologueEnd(row: number): boolean {
+    return (this.flags[row]! & prologueEndFlag) !== 0;
+  }
+  address(sequence: LineSequence, row: number): bigint {
+    return sequence.low + BigInt(this.offsets[row]!);
+  }
+
+  sequenceAt(address: bigint): LineSequence | undefined {
+    let low = 0;
+    let high = this.sequences.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.sequences[middle]!.low <= address) low = middle + 1;
+      else high = middle;
+    }
+    // Sequences of one table do not overlap, except in broken files.
+    for (let i = low - 1; i >= 0 && i > low - 4; i--) {
+      if (address < this.sequences[i]!.high) return this.sequences[i];
+    }
+    return undefined;
+  }
+
+  /**
+   * The row in effect at an address of the sequence and the row where the next address begins. Of several rows for one
+   * address the last counts, but one that begins a statement wins over one that does not.
+   */
+  rowAt(sequence: LineSequence, address: bigint): { row: number; first: number; next: number } {
+    const offset = Number(address - sequence.low);
+    let low = sequence.first;
+    let high = sequence.last;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.offsets[middle]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return this.group(sequence, Math.max(low - 1, sequence.first));
+  }
+
+  /** The rows that share the address of `member`: the one in effect, the first, and the row behind them. */
+  group(sequence: LineSequence, member: number): { row: number; first: number; next: number } {
+    const offset = this.offsets[member]!;
+    let first = member;
+    while (first > sequence.first && this.offsets[first - 1] === offset) first--;
+    let next = member + 1;
+    while (next < sequence.last && this.offsets[next] === offset) next++;
+    let row = next - 1;
+    while (row > first && !this.isStmt(row)) row--;
+    return { row: this.isStmt(row) ? row : next - 1, first, next };
+  }
+}
+
+/** A line program: header read at construction, rows on demand. Throws a DwarfError when the header is malformed. */
+export class LineTable {
+  readonly version: number;
+  readonly end: number;
+  /** Include directories; [0] is the compilation directory from DWARF 5 on, and unknown ('') before. */
+  readonly directories: string[] = [];
+  readonly files: FileEntry[] = [];
+  /** Number of files[0]: 0 from DWARF 5 on, else 1. */
+  readonly firstFile: number;
+  private readonly program: number;
+  private readonly minimumInstruction: number;
+  private readonly operationsPerInstruction: number;
+  private readonly defaultIsStmt: boolean;
+  private readonly lineBase: number;
+  private readonly lineRange: number;
+  private readonly opcodeLengths: number[] = [0];
+  private cached: LineRows | undefined;
+
+  constructor(
+    private readonly sections: DebugSections,
+    strings: StringReader,
+    readonly offset: number,
+  ) {
+    const data = sections.data('.debug_line');
+    const start = new Cursor(data, offset, data.length, '.debug_line');
+    const { end, is64 } = start.initialLength();
+    this.end = end;
+    const cursor = new Cursor(data, start.position, end, '.debug_line');
+    this.version = cursor.u16();
+    if (this.version < 2 || this.version > 5) cursor.fail(`a line table of version 2 to 5, not ${this.version},`);
+    let addressSize = sections.is64 ? 8 : 4;
+    if (this.version >= 5) {
+      addressSize = cursor.u8();
+      cursor.skip(1); // segment selector size
+    }
+    const headerLength = cursor.offset(is64);
+    if (headerLength > cursor.remaining) cursor.fail('a header that fits into the table');
+    this.program = cursor.position + headerLength;
+    const header = new Cursor(data, cursor.position, this.program, '.debug_line');
+    this.minimumInstruction = header.u8();
+    this.operationsPerInstruction = this.version >= 4 ? Math.max(header.u8(), 1) : 1;
+    this.defaultIsStmt = header.u8() !== 0;
+    this.lineBase = header.i8();
+    this.lineRange = header.u8();
+    const opcodeBase = header.u8();
+    for (let i = 1; i < opcodeBase; i++) this.opcodeLengths.push(header.u8());
+    this.firstFile = this.version >= 5 ? 0 : 1;
+    if (this.version >= 5) {
+      const context = { version: 5, addressSize, is64 };
+      for (const entry of readEntries(header, context, strings)) this.directories.push(entry.name);
+      for (const entry of readEntries(header, context, strings)) this.files.push(entry);
+    } else {
+      this.directories.push('');
+      for (let name = header.string(); name !== ''; name = header.string()) this.directories.push(name);
+      for (let name = header.string(); name !== ''; name = header.string()) this.files.push(readFile(header, name));
+    }
+  }
+
+  /** Runs the program, or returns what it gave before. A malformed end keeps the complete sequences before it. */
+  rows(): LineRows {
+    if (this.cached) return this.cached;
+    const rows = new LineRows();
+    try {
+      this.run(rows);
+    } catch (error) {
+      this.sections.warnings.add(error instanceof Error ? error.message : String(error));
+    }
+    rows.sequences.sort((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : 0));
+    return (this.cached = rows);
+  }
+
+  get hasRows(): boolean {
+    return this.cached !== undefined;
+  }
+
+  /** Frees the rows; the next rows() reads them again. */
+  forgetRows(): void {
+    this.cached = undefined;
+  }
+
+  /** DWARF 5, 6.2.5 "The Line Number Program". */
+  private run(rows: LineRows): void {
+    const cursor = new Cursor(this.sections.data('.debug_line'), this.program, this.end, '.debug_line');
+    const { minimumInstruction, operationsPerInstruction, lineBase, lineRange } = this;
+    const opcodeBase = this.opcodeLengths.length;
+    let base = 0n;
+    let first = rows.count;
+    let offset = 0;
+    let operation = 0;
+    let file = 1;
+    let line = 1;
+    let column = 0;
+    let isStmt = this.defaultIsStmt;
+    let prologueEnd = false;
+    let ordered = true;
+
+    const advance = (count: number): void => {
+      if (operationsPerInstruction === 1) {
+        offset += minimumInstruction * count;
+      } else {
+        offset += minimumInstruction * Math.floor((operation + count) / operationsPerInstruction);
+        operation = (operation + count) % operationsPerInstruction;
+      }
+      if (!(offset <= Number.MAX_SAFE_INTEGER)) cursor.fail('an address advance below 2^53');
+    };
+    const emit = (): void => {
+      if (rows.count > first && offset < rows.offset(rows.count - 1)) ordered = false;
+      rows.push(offset, file, line, column, isStmt, prologueEnd);
+      prologueEnd = false;
+    };
+    const endSequence = (): void => {
+      emit();
+      const last = rows.count - 1;
+      const origin = rows.offset(first);
+      const low = base + BigInt(origin);
+      const high = base + BigInt(offset);
+      const discarded = low === 0n ? !this.sections.codeAtZero : high >= 1n << 64n;
+      if (ordered && last > first && !discarded && high > low) {
+        rows.sequences.push({ low: base, high, first, last });
+      } else {
+        rows.count = first;
+      }
+      first = rows.count;
+      base = 0n;
+      offset = operation = column = 0;
+      file = line = 1;
+      isStmt = this.defaultIsStmt;
+      ordered = true;
+    };
+
+    while (cursor.remaining > 0) {
+      const opcode = cursor.u8();
+      if (opcode >= opcodeBase) {
+        if (lineRange === 0) cursor.fail('a line range other than 0');
+        const adjusted = opcode - opcodeBase;
+        advance(Math.floor(adjusted / lineRange));
+        line += lineBase + (adjusted % lineRange);
+        emit();
+        continue;
+      }
+      switch (opcode) {
+        case 0: {
+          const length = cursor.uleb();
+          const next = cursor.position + length;
+          if (length === 0) break;
+          if (length > cursor.remaining) cursor.fail('an extended opcode that fits into the table');
+          switch (cursor.u8()) {
+            case 1: // end_sequence
+              endSequence();
+              break;
+            case 2: {
+              // set_address
+              const address = cursor.unsigned(length - 1);
+              if (rows.count === first) {
+                base = address;
+                offset = 0;
+              } else {
+                const distance = address - base;
+                if (distance < 0n || distance > BigInt(Number.MAX_SAFE_INTEGER)) ordered = false;
+                else offset = Number(distance);
+              }
+              operation = 0;
+              break;
+            }
+            case 3: // define_file
+              if (this.files.length < 1_000_000) this.files.push(readFile(cursor, cursor.string()));
+              break;
+            default: // set_discriminator and extensions
+          }
+          cursor.position = next;
+          break;
+        }
+        case 1: // copy
+          emit();
+          break;
+        case 2: // advance_pc
+          advance(cursor.uleb());
+          break;
+        case 3: // advance_line
+          line += cursor.sleb();
+          if (!Number.isSafeInteger(line)) cursor.fail('a line number below 2^53');
+          break;
+        case 4: // set_file
+          file = cursor.uleb();
+          break;
+        case 5: // set_column
+          column = cursor.uleb();
+          break;
+        case 6: // negate_stmt
+          isStmt = !isStmt;
+          break;
+        case 7: // set_basic_block
+          break;
+        case 8: // const_add_pc
+          if (lineRange === 0) cursor.fail('a line range other than 0');
+          advance(Math.floor((255 - opcodeBase) / lineRange));
+          break;
+        case 9: // fixed_advance_pc
+          offset += cursor.u16();
+          operation = 0;
+          break;
+        case 10: // set_prologue_end
+          prologueEnd = true;
+          break;
+        case 11: // set_epilogue_begin
+          break;
+        default: // set_isa and unknown ones: the header says how many operands they have
+          for (let i = this.opcodeLengths[opcode]!; i > 0; i--) cursor.skipLeb();
+      }
+    }
+    rows.count = first;
+  }
+}
+
+/** File entry of versions 2 to 4, behind its name: directory, time, length. */
+function readFile(cursor: Cursor, name: string): FileEntry {
+  const directory = cursor.uleb();
+  cursor.skipLeb();
+  cursor.skipLeb();
+  return { name, directory };
+}
+
+/** Directory or file list of version 5. DWARF 5, 6.2.4.1 "Standard Content Descriptions". */
+function readEntries(
+  cursor: Cursor,
+  context: { version: number; addressSize: number; is64: boolean },
+  strings: StringReader,
+): FileEntry[] {
+  const formats: [content: number, form: number][] = [];
+  const formatCount = cursor.u8();
+  for (let i = 0; i < formatCount; i++) formats.push([cursor.uleb(), cursor.uleb()]);
+  const count = cursor.uleb();
+  // Entries of no size would let a header claim any number of them.
+  const atLeast = formats.some(([, form]) => form !== Form.flagPresent && form !== Form.implicitConst) ? 1 : Infinity;
+  if (count > 0 && count * atLeast > cursor.remaining) cursor.fail(`entries that fit into the header, not ${count},`);
+  const entries: FileEntry[] = [];
+  for (let i = 0; i < count; i++) {
+    const entry: FileEntry = { name: '', directory: 0 };
+    for (const [content, form] of formats) {
+      const value = readForm(cursor, form, context);
+      if (content === 1) {
+        if (value.class === 'string') entry.name = value.value;
+        else if (value.class === 'stringOffset') entry.name = strings.at(value.section, value.value);
+      } else if (content === 2 && value.class === 'constant') {
+        entry.directory = Number(value.value);
+      }
+    }
+    entries.push(entry);
+  }
+  return entries;
+}

@@ -1,0 +1,238 @@
+import { baseName, directoryName, isAbsolute, joinPaths } from '../paths';
+import { DebugInfo } from './info';
+import { LineRows, LineSequence, LineTable } from './line';
+import { AddressRange, DebugSections, RangeMap } from './sections';
+import { messageOf, Unit } from './unit';
+
+/** The rows in effect for one address: [low, high) as linked. */
+export interface LineRow {
+  table: LineTable;
+  low: bigint;
+  high: bigint;
+  /** Path as the compiler knew it, absolute where that is possible. */
+  file: string;
+  line: number;
+  column: number;
+  isStmt: boolean;
+}
+
+interface FileUse {
+  table: LineTable;
+  number: number;
+}
+
+/** Tables whose rows are kept at the same time. */
+const MAX_TABLES_WITH_ROWS = 512;
+
+/** Lines and source files of one object file. Headers are read for searches by file, programs only where needed. */
+export class LineInfo {
+  private readonly tables = new Map<number, LineTable | undefined>();
+  private readonly withRows: LineTable[] = [];
+  private readonly paths = new Map<LineTable, (string | undefined)[]>();
+  private everyTable: LineTable[] | undefined;
+  private filesByName: Map<string, FileUse[]> | undefined;
+  private unitsByLineOffset: Map<number, Unit> | undefined;
+  private tableMap: RangeMap<LineTable> | undefined;
+
+  constructor(
+    private readonly sections: DebugSections,
+    private readonly info: DebugInfo,
+    /** Path of the object file: what relative compilation directories are relative to. */
+    private readonly objectPath: string,
+  ) {}
+
+  private table(offset: number): LineTable | undefined {
+    if (!this.tables.has(offset)) {
+      let table: LineTable | undefined;
+      try {
+        table = new LineTable(this.sections, this.info.strings, offset);
+      } catch (error) {
+        this.sections.warnings.add(messageOf(error));
+      }
+      this.tables.set(offset, table);
+    }
+    return this.tables.get(offset);
+  }
+
+  tableOf(unit: Unit): LineTable | undefined {
+    const offset = unit.lineOffset;
+    return offset === undefined ? undefined : this.table(offset);
+  }
+
+  rows(table: LineTable): LineRows {
+    if (!table.hasRows) {
+      this.withRows.push(table);
+      if (this.withRows.length > MAX_TABLES_WITH_ROWS) this.withRows.shift()!.forgetRows();
+    }
+    return table.rows();
+  }
+
+  /** All line tables of the file, in section order; only their headers are read. */
+  private allTables(): LineTable[] {
+    if (!this.everyTable) {
+      this.everyTable = [];
+      const size = this.sections.data('.debug_line').length;
+      for (let offset = 0; offset < size;) {
+        const table = this.table(offset);
+        if (!table) break;
+        this.everyTable.push(table);
+        offset = table.end;
+      }
+    }
+    return this.everyTable;
+  }
+
+  /** Path of a file by its number in a table; '' when the table has no such file. */
+  filePath(table: LineTable, number: number): string {
+    let paths = this.paths.get(table);
+    if (!paths) this.paths.set(table, (paths = []));
+    const index = number - table.firstFile;
+    return (paths[index] ??= this.makePath(table, index));
+  }
+
+  private makePath(table: LineTable, index: number): string {
+    const entry = table.files[index];
+    if (!entry) return '';
+    if (isAbsolute(entry.name)) return joinPaths(entry.name);
+    const directory = table.directories[entry.directory] ?? '';
+    if (isAbsolute(directory)) return joinPaths(directory, entry.name);
+    const compilation = table.version >= 5 ? (table.directories[0] ?? '') : this.compilationDirectory(table);
+    const within = entry.directory === 0 ? '' : directory;
+    return joinPaths(directoryName(this.objectPath), compilation, within, entry.name);
+  }
+
+  private compilationDirectory(table: LineTable): string {
+    if (!this.unitsByLineOffset) {
+      this.unitsByLineOffset = new Map();
+      for (const unit of this.info.units) {
+        try {
+          const offset = unit.lineOffset;
+          if (offset !== undefined && !this.unitsByLineOffset.has(offset)) this.unitsByLineOffset.set(offset, unit);
+        } catch (error) {
+          this.sections.warnings.add(messageOf(error));
+        }
+      }
+    }
+    return this.unitsByLineOffset.get(table.offset)?.compDir ?? '';
+  }
+
+  /** Where files of a name (the last segment of their path) are used. */
+  filesNamed(name: string): { path: string; use: FileUse }[] {
+    if (!this.filesByName) {
+      this.filesByName = new Map();
+      for (const table of this.allTables()) {
+        table.files.forEach((file, index) => {
+          const key = baseName(file.name);
+          const uses = this.filesByName!.get(key);
+          const use = { table, number: index + table.firstFile };
+          if (uses) uses.push(use);
+          else this.filesByName!.set(key, [use]);
+        });
+      }
+    }
+    return (this.filesByName.get(name) ?? []).map((use) => ({ path: this.filePath(use.table, use.number), use }));
+  }
+
+  /** Paths of all source files. */
+  sourceFiles(): string[] {
+    const paths = new Set<string>();
+    for (const table of this.allTables()) {
+      table.files.forEach((_, index) => paths.add(this.filePath(table, index + table.firstFile)));
+    }
+    paths.delete('');
+    return [...paths].sort();
+  }
+
+  private tableAt(address: bigint): LineTable | undefined {
+    const unit = this.info.unitAt(address);
+    const table = unit && this.tableOf(unit);
+    if (table || this.info.units.length > 0) return table;
+    if (!this.tableMap) {
+      this.tableMap = new RangeMap();
+      for (const each of this.allTables()) {
+        for (const { low, high } of this.rows(each).sequences) this.tableMap.add(low, high, each);
+      }
+    }
+    return this.tableMap.find(address)?.value;
+  }
+
+  /** The row in effect at an address as linked. */
+  rowAt(address: bigint): LineRow | undefined {
+    const table = this.tableAt(address);
+    const rows = table && this.rows(table);
+    const sequence = rows?.sequenceAt(address);
+    return sequence && this.describe(table!, rows!, sequence, rows!.rowAt(sequence, address));
+  }
+
+  private describe(
+    table: LineTable,
+    rows: LineRows,
+    sequence: LineSequence,
+    { row, first, next }: { row: number; first: number; next: number },
+  ): LineRow {
+    return {
+      table,
+      low: rows.address(sequence, first),
+      high: next > sequence.last ? sequence.high : rows.address(sequence, next),
+      file: this.filePath(table, rows.file(row)),
+      line: rows.line(row),
+      column: rows.column(row),
+      isStmt: rows.isStmt(row),
+    };
+  }
+
+  /** The rows of a range of addresses, in order, one per address. */
+  *rowsIn([low, high]: AddressRange): Generator<LineRow> {
+    const table = this.tableAt(low);
+    const rows = table && this.rows(table);
+    if (!rows) return;
+    const sequence = rows.sequenceAt(low);
+    if (!sequence) return;
+    for (let group = rows.rowAt(sequence, low); ; group = rows.group(sequence, group.next)) {
+      if (rows.address(sequence, group.first) >= high) return;
+      yield this.describe(table, rows, sequence, group);
+      if (group.next >= sequence.last) return;
+    }
+  }
+
+  /**
+   * End of a function's prologue: the row that the compiler marked, else the second row. A second row at the same
+   * address as the first says that there is no prologue.
+   */
+  prologueEnd(entry: bigint, ranges: AddressRange[]): bigint {
+    const range = ranges.find(([low, high]) => entry >= low && entry < high);
+    const table = this.tableAt(entry);
+    const rows = table && this.rows(table);
+    const sequence = rows?.sequenceAt(entry);
+    if (!range || !rows || !sequence) return entry;
+    const { first } = rows.rowAt(sequence, entry);
+    if (rows.address(sequence, first) !== entry) return entry;
+    let second: bigint | undefined;
+    for (let row = first; row < sequence.last; row++) {
+      const address = rows.address(sequence, row);
+      if (address >= range[1]) break;
+      if (rows.prologueEnd(row)) return address;
+      if (row > first && rows.isStmt(row) && rows.line(row) > 0) second ??= address;
+    }
+    return second ?? entry;
+  }
+
+  /** Calls `visit` for every row that begins a statement in one of the files; addresses as linked. */
+  forEachStatement(uses: FileUse[], visit: (line: number, address: () => bigint) => void): void {
+    const numbers = new Map<LineTable, Set<number>>();
+    for (const { table, number } of uses) {
+      const set = numbers.get(table);
+      if (set) set.add(number);
+      else numbers.set(table, new Set([number]));
+    }
+    for (const [table, files] of numbers) {
+      const rows = this.rows(table);
+      for (const sequence of rows.sequences) {
+        for (let row = sequence.first; row < sequence.last; row++) {
+          if (!rows.isStmt(row) || !files.has(rows.file(row)) || rows.line(row) === 0) continue;
+          visit(rows.line(row), () => rows.address(sequence, row));
+        }
+      }
+    }
+  }
+}

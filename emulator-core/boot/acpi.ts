@@ -1,0 +1,151 @@
+/**
+ * ACPI tables that describe the platform: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT.
+ * Source: ACPI Specification 6.5, chapter 5 "ACPI Software Programming Model" (section of each table named below).
+ */
+import { Writer } from './writer';
+
+/** Fixed hardware, as FADT reports it. Port numbers. */
+export const PM1A_EVENT = 0x600;
+export const PM1A_CONTROL = 0x604;
+export const PM_TIMER = 0x608;
+export const SCI_IRQ = 9;
+export const RESET_PORT = 0xcf9;
+export const RESET_VALUE = 6;
+/** SLP_TYP that DSDT's \_S5_ gives for soft off. */
+export const S5_SLEEP_TYPE = 5;
+
+export const LOCAL_APIC_BASE = 0xfee00000;
+export const IOAPIC_BASE = 0xfec00000;
+/** Where the RSDP lies, in the BIOS area that operating systems search. */
+export const RSDP_ADDRESS = 0xf5a00;
+
+const OEM_ID = 'RINGSD';
+const OEM_TABLE_ID = 'RINGSIDE';
+
+/** A table with the header all of them but RSDP and FACS share ("System Description Table Header"), checksummed. */
+function table(signature: string, revision: number, body: Uint8Array): Uint8Array {
+  return new Writer()
+    .text(signature, 4)
+    .u32(36 + body.length)
+    .u8(revision)
+    .u8(0)
+    .text(OEM_ID, 6, 0x20)
+    .text(OEM_TABLE_ID, 8, 0x20)
+    .u32(1)
+    .text('RNGS', 4)
+    .u32(1)
+    .bytes(body)
+    .checksum(9)
+    .done();
+}
+
+/** "Multiple APIC Description Table (MADT)": processors, the IOAPIC, and how ISA interrupts reach it. */
+function madt(cpus: number): Uint8Array {
+  const PCAT_COMPAT = 1;
+  const body = new Writer().u32(LOCAL_APIC_BASE).u32(PCAT_COMPAT);
+  for (let id = 0; id < cpus; id++) body.u8(0).u8(8).u8(id).u8(id).u32(1);
+  body.u8(1).u8(12).u8(0).u8(0).u32(IOAPIC_BASE).u32(0);
+  // Interrupt source overrides: bus 0 (ISA), source IRQ, global system interrupt, flags.
+  body.u8(2).u8(10).u8(0).u8(0).u32(2).u16(0);
+  const ACTIVE_HIGH_LEVEL = 0xd;
+  body.u8(2).u8(10).u8(0).u8(SCI_IRQ).u32(SCI_IRQ).u16(ACTIVE_HIGH_LEVEL);
+  // Local APIC NMI: LINT1 of every processor.
+  body.u8(4).u8(6).u8(0xff).u16(0).u8(1);
+  return table('APIC', 3, body.done());
+}
+
+/** "Fixed ACPI Description Table (FADT)", revision 4. */
+function fadt(facs: number, dsdt: number): Uint8Array {
+  const WBINVD = 1 << 0;
+  const PROC_C1 = 1 << 2;
+  const NO_POWER_BUTTON = 1 << 4;
+  const NO_SLEEP_BUTTON = 1 << 5;
+  const NO_FIXED_RTC = 1 << 6;
+  const RESET_REG_SUP = 1 << 10;
+  const LEGACY_DEVICES = 1;
+  const HAS_8042 = 2;
+  const port = (address: number, bits: number, accessSize: number): ((w: Writer) => void) => {
+    return (w) =>
+      w
+        .u8(address ? 1 : 0)
+        .u8(bits)
+        .u8(0)
+        .u8(address ? accessSize : 0)
+        .u64(address);
+  };
+  const body = new Writer();
+  body.u32(facs).u32(dsdt).u8(0).u8(0); // INT_MODEL, Preferred_PM_Profile: unspecified
+  body.u16(SCI_IRQ).u32(0).u8(0).u8(0).u8(0).u8(0); // SMI_CMD 0: always in ACPI mode
+  body.u32(PM1A_EVENT).u32(0).u32(PM1A_CONTROL).u32(0).u32(0).u32(PM_TIMER).u32(0).u32(0);
+  body.u8(4).u8(2).u8(0).u8(4).u8(0).u8(0).u8(0).u8(0); // lengths of the register blocks
+  body.u16(0xffff).u16(0xffff); // no C2, no C3
+  body.u16(0).u16(0).u8(0).u8(0).u8(0).u8(0).u8(0x32); // CENTURY: CMOS index
+  body.u16(LEGACY_DEVICES | HAS_8042).u8(0);
+  body.u32(WBINVD | PROC_C1 | NO_POWER_BUTTON | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG_SUP);
+  port(RESET_PORT, 8, 1)(body);
+  body.u8(RESET_VALUE).u16(0).u8(0);
+  body.u64(0).u64(dsdt); // X_FIRMWARE_CTRL 0: the 32-bit field counts
+  port(PM1A_EVENT, 32, 2)(body);
+  port(0, 0, 0)(body);
+  port(PM1A_CONTROL, 16, 2)(body);
+  port(0, 0, 0)(body);
+  port(0, 0, 0)(body);
+  port(PM_TIMER, 32, 3)(body);
+  port(0, 0, 0)(body);
+  port(0, 0, 0)(body);
+  return table('FACP', 4, body.done());
+}
+
+/** AML of `Name (_S5_, Package () { type, type, 0, 0 })`. "ACPI Machine Language (AML) Specification". */
+function dsdt(): Uint8Array {
+  const [NAME_OP, PACKAGE_OP, BYTE_PREFIX, ZERO_OP] = [0x08, 0x12, 0x0a, 0x00];
+  const elements = [BYTE_PREFIX, S5_SLEEP_TYPE, BYTE_PREFIX, S5_SLEEP_TYPE, ZERO_OP, ZERO_OP];
+  const aml = new Writer().u8(NAME_OP).text('_S5_');
+  aml
+    .u8(PACKAGE_OP)
+    .u8(elements.length + 2)
+    .u8(4)
+    .bytes(elements);
+  return table('DSDT', 2, aml.done());
+}
+
+/** "Firmware ACPI Control Structure (FACS)": 64 bytes, no checksum. */
+function facs(): Uint8Array {
+  return new Writer().text('FACS', 4).u32(64).u32(0).u32(0).u32(0).u32(0).u64(0).u8(2).align(64).done();
+}
+
+export interface AcpiTables {
+  /** The Root System Description Pointer: 36 bytes, of which the first 20 are revision 0's. */
+  rsdp: Uint8Array;
+  /** The other tables, contiguous from the address given. */
+  tables: Uint8Array;
+  facs: Uint8Array;
+}
+
+/**
+ * Builds all tables.
+ * @param cpus number of processors, with local APIC ids 0 to cpus - 1
+ * @param address guest-physical address of `tables`
+ * @param facsAddress guest-physical address of the FACS, a multiple of 64
+ */
+export function acpiTables(cpus: number, address: number, facsAddress: number): AcpiTables {
+  const out = new Writer();
+  const add = (bytes: Uint8Array): number => {
+    out.align(16);
+    const at = address + out.length;
+    out.bytes(bytes);
+    return at;
+  };
+  const entries = [add(fadt(facsAddress, add(dsdt()))), add(madt(cpus))];
+  const rsdtBody = new Writer();
+  const xsdtBody = new Writer();
+  for (const entry of entries) {
+    rsdtBody.u32(entry);
+    xsdtBody.u64(entry);
+  }
+  const rsdt = add(table('RSDT', 1, rsdtBody.done()));
+  const xsdt = add(table('XSDT', 1, xsdtBody.done()));
+  // "Root System Description Pointer (RSDP)": the first checksum covers 20 bytes, the extended one all 36.
+  const rsdp = new Writer().text('RSD PTR ').u8(0).text(OEM_ID, 6, 0x20).u8(2).u32(rsdt).u32(36).u64(xsdt).u32(0);
+  return { rsdp: rsdp.checksum(8, 0, 20).checksum(32).done(), tables: out.done(), facs: facs() };
+}

@@ -1,0 +1,190 @@
+/** Flags, the wide stack instructions, and odd data instructions. */
+import { CODES } from '../../x86/codes';
+import type { CpuContext } from '../cpuContext';
+import { loadSegment } from '../descriptors';
+import { SegmentIndex, State } from '../layout';
+import { Flag, GuestFault, Vector } from '../vcpu';
+import { readOperand, type Assist } from './operands';
+import { writableFlags } from './transfer';
+
+const { ss: SS } = SegmentIndex;
+const RSP = 4;
+const ALL = 0xffffffffffffffffn;
+
+function push(c: CpuContext, value: bigint, bytes: number): void {
+  const cpu = c.cpu;
+  const mask = cpu.get64(State.stackMask);
+  const pointer = ((cpu.gpr(RSP) & mask) - BigInt(bytes)) & mask;
+  c.write(c.segmentLinear(SS, pointer, bytes, true), value, bytes);
+  cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | pointer);
+}
+
+function peek(c: CpuContext, bytes: number, offset = 0): bigint {
+  const pointer = (c.cpu.gpr(RSP) + BigInt(offset)) & c.cpu.get64(State.stackMask);
+  return c.read(c.segmentLinear(SS, pointer, bytes, false), bytes);
+}
+
+function drop(c: CpuContext, bytes: number): void {
+  const cpu = c.cpu;
+  const mask = cpu.get64(State.stackMask);
+  cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | ((cpu.gpr(RSP) + BigInt(bytes)) & mask));
+}
+
+/** IF may be changed: CPL <= IOPL (with VME and PVI that would be VIF: not offered by CPUID). */
+function mayChangeInterrupts(c: CpuContext): void {
+  const cpu = c.cpu;
+  const allowed = !cpu.protectedMode || (cpu.v8086 ? cpu.iopl === 3 : cpu.cpl <= cpu.iopl);
+  if (!allowed) throw new GuestFault(Vector.GP, 0);
+}
+
+function pushFlags(c: CpuContext): void {
+  const cpu = c.cpu;
+  if (cpu.v8086 && cpu.iopl < 3) throw new GuestFault(Vector.GP, 0);
+  push(c, BigInt(cpu.rflags & ~(Flag.VM | Flag.RF)), c.operandBytes);
+}
+
+function popFlags(c: CpuContext): void {
+  const cpu = c.cpu;
+  const bytes = c.operandBytes;
+  if (cpu.v8086 && cpu.iopl < 3) throw new GuestFault(Vector.GP, 0);
+  const value = Number(peek(c, bytes) & 0xffffffffn);
+  drop(c, bytes);
+  let mask = writableFlags(cpu, bytes) & ~Flag.RF;
+  if (!cpu.protectedMode) mask |= (Flag.IOPL | Flag.IF) & (bytes === 2 ? 0xffff : -1);
+  if (cpu.v8086) mask = (mask | Flag.IF) & ~Flag.IOPL;
+  const before = cpu.systemFlags;
+  cpu.rflags = (cpu.rflags & ~mask & ~Flag.RF) | (value & mask);
+  if ((before ^ cpu.systemFlags) & Flag.AC) cpu.selectTlb();
+  if (cpu.interruptsEnabled || cpu.systemFlags & Flag.TF) cpu.attention = true;
+}
+
+/** 16 or 32 bits: AX CX DX BX SP BP SI DI, nothing changed until all are written. */
+function pushAll(c: CpuContext): void {
+  const cpu = c.cpu;
+  const bytes = c.operandBytes;
+  const mask = cpu.get64(State.stackMask);
+  let pointer = cpu.gpr(RSP) & mask;
+  for (let r = 0; r < 8; r++) {
+    pointer = (pointer - BigInt(bytes)) & mask;
+    c.write(c.segmentLinear(SS, pointer, bytes, true), BigInt.asUintN(bytes * 8, cpu.gpr(r)), bytes);
+  }
+  cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | pointer);
+}
+
+function popAll(c: CpuContext): void {
+  const bytes = c.operandBytes;
+  const values: bigint[] = [];
+  for (let i = 0; i < 8; i++) values.push(peek(c, bytes, i * bytes));
+  values.forEach((value, i) => {
+    if (7 - i !== RSP) c.cpu.setGprSized(7 - i, value, bytes);
+  });
+  drop(c, 8 * bytes);
+}
+
+function popSegment(c: CpuContext): void {
+  const selector = Number(peek(c, 2) & 0xffffn);
+  const segment = (c.registerOffset(0) - State.segments) / 64;
+  loadSegment(c, segment, selector);
+  drop(c, c.operandBytes);
+  if (segment === SS) c.cpu.shadowUntil = c.icount + 2;
+}
+
+function enter(c: CpuContext): void {
+  const cpu = c.cpu;
+  const bytes = c.operandBytes;
+  const size = c.immediate() & 0xffffn;
+  const level = Number((c.immediate() >> 32n) & 31n);
+  const saved = cpu.gpr(RSP);
+  const RBP = 5;
+  try {
+    push(c, BigInt.asUintN(bytes * 8, cpu.gpr(RBP)), bytes);
+    const frame = cpu.gpr(RSP);
+    let link = cpu.gpr(RBP);
+    for (let i = 1; i < level; i++) {
+      link -= BigInt(bytes);
+      const at = link & cpu.get64(State.stackMask);
+      push(c, c.read(c.segmentLinear(SS, at, bytes, false), bytes), bytes);
+    }
+    if (level > 0) push(c, BigInt.asUintN(bytes * 8, frame), bytes);
+    const mask = cpu.get64(State.stackMask);
+    const pointer = (cpu.gpr(RSP) - size) & mask;
+    // The new top must be writable: the manual checks it before rBP changes.
+    c.probeWrite(c.segmentLinear(SS, pointer, 1, true), 1);
+    cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | pointer);
+    cpu.setGprSized(RBP, frame, bytes);
+  } catch (error) {
+    cpu.setGpr(RSP, saved);
+    throw error;
+  }
+}
+
+function cmpxchg16b(c: CpuContext): void {
+  const cpu = c.cpu;
+  const linear = c.linear(16, true);
+  if (linear & 15n) throw new GuestFault(Vector.GP, 0);
+  c.probeWrite(linear, 16);
+  const low = c.read(linear, 8);
+  const high = c.read(linear + 8n, 8);
+  const equal = low === cpu.gpr(0) && high === cpu.gpr(2);
+  c.write(linear, equal ? cpu.gpr(3) : low, 8);
+  c.write(linear + 8n, equal ? cpu.gpr(1) : high, 8);
+  if (!equal) {
+    cpu.setGpr(0, low);
+    cpu.setGpr(2, high);
+  }
+  cpu.rflags = equal ? cpu.rflags | Flag.ZF : cpu.rflags & ~Flag.ZF;
+}
+
+function translateByte(c: CpuContext): void {
+  const cpu = c.cpu;
+  const offset = BigInt.asUintN(c.addressBits, cpu.gpr(3) + (cpu.gpr(0) & 0xffn));
+  const struct = c.segmentOfOperand();
+  let linear = offset;
+  if (struct !== State.flatSegment) linear = c.segmentLinear((struct - State.segments) / 64, offset, 1, false);
+  cpu.setGprSized(0, c.read(linear, 1), 1);
+}
+
+function loadFarPointer(c: CpuContext): void {
+  const bytes = c.operandBytes;
+  const offset = c.read(c.linear(bytes, false), bytes);
+  const selector = Number(c.read(c.linear(2, false, bytes), 2));
+  loadSegment(c, farSegment(c), selector);
+  c.cpu.setGprSized(c.registerOffset(0) >> 3, offset, bytes);
+}
+
+/** LES -> ES and so on. */
+function farSegment(c: CpuContext): number {
+  const mnemonic = CODES[c.code]!.row.mnemonic;
+  return SegmentIndex[mnemonic.slice(1).toLowerCase() as 'es' | 'ds' | 'ss' | 'fs' | 'gs'];
+}
+
+export const flagAssists: Record<string, Assist> = {
+  pushFlags,
+  popFlags,
+  pushAll,
+  popAll,
+  popSegment,
+  enter,
+  cmpxchg16b,
+  translateByte,
+  loadFarPointer,
+  loadSegment: (c) => {
+    const segment = (c.registerOffset(0) - State.segments) / 64;
+    if (segment === SegmentIndex.cs) throw new GuestFault(Vector.UD);
+    loadSegment(c, segment, Number(readOperand(c, 1, 2) & 0xffffn));
+    // Interrupts wait until the instruction after MOV SS has run.
+    if (segment === SS) c.cpu.shadowUntil = c.icount + 2;
+  },
+  clearInterrupts: (c) => {
+    mayChangeInterrupts(c);
+    c.cpu.setSystemFlag(Flag.IF, false);
+  },
+  setInterrupts: (c) => {
+    mayChangeInterrupts(c);
+    if (!c.cpu.interruptsEnabled) c.cpu.shadowUntil = c.icount + 2;
+    c.cpu.setSystemFlag(Flag.IF, true);
+    c.cpu.attention = true;
+  },
+  clearDirection: (c) => c.cpu.setSystemFlag(Flag.DF, false),
+  setDirection: (c) => c.cpu.setSystemFlag(Flag.DF, true),
+};

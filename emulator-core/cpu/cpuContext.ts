@@ -1,0 +1,54 @@
+/**
+ * What assists may use of the machine around them. An assist is the rare, wide part of an instruction in TypeScript; it reads its
+ * operands through this context and either completes, throws GuestFault (the instruction has not happened) or Abandon.
+ */
+import type { Vcpu } from './vcpu';
+
+export interface CpuContext {
+  readonly cpu: Vcpu;
+  /** Micro-op being executed: its fields are read through `memory.view` at this address. */
+  readonly uop: number;
+  /** rip of the instruction and of the next one, truncated to the code's width. */
+  readonly rip: bigint;
+  readonly nextRip: bigint;
+  /** Operand size of the row in bytes (2, 4, 8). */
+  readonly operandBytes: number;
+  /** Instruction length in bytes. */
+  readonly length: number;
+  /** iced-x86 Code. */
+  readonly code: number;
+  readonly repeated: boolean;
+  /** Address size in bits: 16, 32, 64. */
+  readonly addressBits: number;
+  /** True when operand `i` is in memory (of the r/m operand there is at most one). */
+  readonly hasMemory: boolean;
+  /** Instructions retired before this one. */
+  readonly icount: number;
+
+  /** State offset of register operand i (0, 1, 2). For segment operands: the Segment struct's offset. */
+  registerOffset(i: number): number;
+  immediate(): bigint;
+  /** Linear address of the memory operand + `add`, after segment checks for `bytes` (GuestFault if they fail). */
+  linear(bytes: number, write: boolean, add?: number): bigint;
+  /** Effective address (offset) of the memory operand without its segment. */
+  effectiveAddress(): bigint;
+  /** State offset of the memory operand's Segment struct. */
+  segmentOfOperand(): number;
+  /** Linear address of segment:offset after checks. */
+  segmentLinear(segmentIndex: number, offset: bigint, bytes: number, write: boolean): bigint;
+
+  /** Guest linear memory with the current privilege. bytes: 1, 2, 4, 8. GuestFault on #PF, Abandon on a stop. */
+  read(linear: bigint, bytes: number): bigint;
+  write(linear: bigint, value: bigint, bytes: number): void;
+  /** As the processor's own accesses to descriptor tables and TSS: supervisor privilege whatever CPL is. */
+  readSystem(linear: bigint, bytes: number): bigint;
+  writeSystem(linear: bigint, value: bigint, bytes: number): void;
+  /** Throws what a write of `bytes` would throw, without writing. `system`: as readSystem. */
+  probeWrite(linear: bigint, bytes: number, system?: boolean): void;
+
+  /** Jumps: sets rip; the instruction ends the block. */
+  jump(rip: bigint): void;
+  /** Drops soft TLB and jump cache of this vCPU (CR3, CR4, CR0.PG, EFER.NXE ... changed). */
+  flushTranslations(): void;
+  flushPage(linear: bigint): void;
+}

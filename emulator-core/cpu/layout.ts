@@ -1,0 +1,160 @@
+/**
+ * Where everything lives in the one WebAssembly memory: per-vCPU state, soft TLB, jump cache, micro-ops, EPT, guest RAM.
+ * An address in this memory is the machine's host-physical address (HPA).
+ */
+
+/** Offsets inside a vCPU's area. Registers are 64-bit little-endian slots. */
+export const State = {
+  /** 16 general registers in encoding order: rax rcx rdx rbx rsp rbp rsi rdi r8 .. r15. */
+  gpr: 0x000,
+  /** Always zero: stands for an absent base, index or segment base. */
+  zero: 0x080,
+  /** Valid whenever no handler runs. */
+  rip: 0x088,
+  /** rip of the code page's byte 0: rip of a micro-op is ripBase + its page offset. */
+  ripBase: 0x090,
+  /** Flags are kept as values they derive from: ZF = (fz == 0), SF = (fs < 0), PF = even parity of fs's low byte, */
+  fz: 0x098,
+  fs: 0x0a0,
+  /** CF = bit 63, OF = bit 63 ^ bit 62, AF = bit 3 of fc (carries out of each bit, shifted to the top; AF stays at 3). */
+  fc: 0x0a8,
+  /** The other RFLAGS bits (TF IF DF IOPL NT RF VM AC VIF VIP ID and bit 1). i32 */
+  flags: 0x0b0,
+  /** Current privilege level. i32 */
+  cpl: 0x0b4,
+  /** +1 or -1 by DF. i64 */
+  direction: 0x0b8,
+  /** Instructions that may still retire before control returns to the run loop. i32 */
+  budget: 0x0c0,
+  /** Address of the soft TLB in use (user, supervisor, supervisor with SMAP suspended). i32 */
+  tlb: 0x0c4,
+  /** What a jump cache entry must carry to be valid now: generation and code context. i32 */
+  codeTag: 0x0c8,
+  /** Mask of ESP/SP when pushing: 0xffff, 0xffffffff or all ones. i64 */
+  stackMask: 0x0d0,
+  /** Arguments and result of the memory slow path. i64 */
+  slowAddress: 0x0d8,
+  slowValue: 0x0e0,
+  /** What linear addresses wrap at: 0xffffffff outside 64-bit mode, else all ones. i64 */
+  linearMask: 0x0e8,
+  /** A direct branch that wants to be linked to its target (micro-op address), else 0. i32 */
+  linkFrom: 0x0f0,
+  /** Third argument of wide divisions. i64 */
+  divisor: 0x0f8,
+  /** Segment registers ES CS SS DS FS GS, LDTR, TR: one Segment struct each. */
+  segments: 0x100,
+  cr0: 0x300,
+  cr2: 0x308,
+  cr3: 0x310,
+  cr4: 0x318,
+  cr8: 0x320,
+  efer: 0x328,
+  dr: 0x330, // 8 slots
+  gdtrBase: 0x370,
+  gdtrLimit: 0x378,
+  idtrBase: 0x380,
+  idtrLimit: 0x388,
+  star: 0x390,
+  lstar: 0x398,
+  cstar: 0x3a0,
+  fmask: 0x3a8,
+  kernelGsBase: 0x3b0,
+  tscAux: 0x3b8,
+  apicBase: 0x3c0,
+  pat: 0x3c8,
+  sysenterCs: 0x3d0,
+  sysenterEsp: 0x3d8,
+  sysenterEip: 0x3e0,
+  tscAdjust: 0x3e8,
+  xcr0: 0x3f0,
+  /** Copy of a device or page-crossing operand while an instruction modifies it. 64 bytes */
+  bounce: 0x440,
+  /** A Segment struct with base 0 and no limits: what ES, CS, SS and DS are in 64-bit mode. */
+  flatSegment: 0x480,
+  /** A few micro-ops copied here when fewer than a whole block may run. */
+  scratch: 0x800,
+  size: 0x2000,
+} as const;
+
+/** One segment register: selector and the hidden part. */
+export const Segment = {
+  selector: 0, // i32
+  /** VMCS access-rights format. i32 */
+  attributes: 4,
+  /** i32, expanded by G */
+  limit: 8,
+  base: 16, // i64
+  /** Offsets loRead..hiRead may be read, loWrite..hiWrite written; none where hi < lo. i64 */
+  loRead: 24,
+  hiRead: 32,
+  loWrite: 40,
+  hiWrite: 48,
+  size: 64,
+} as const;
+
+export const SegmentIndex = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;
+export type SegmentName = keyof typeof SegmentIndex;
+
+export function segmentOffset(index: number): number {
+  return State.segments + index * Segment.size;
+}
+
+/** Soft TLB: direct-mapped by linear page number. */
+export const Tlb = {
+  entries: 2048,
+  /** i64 linear page address when reads hit, else -1. */
+  tagRead: 0,
+  tagWrite: 8,
+  /** i32: HPA = low 32 bits of the linear address + addend (mod 2^32). */
+  addend: 16,
+  entrySize: 32,
+  /** User; supervisor; supervisor while SMAP is suspended by AC. */
+  contexts: 3,
+} as const;
+export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
+
+/** Jump cache: rip -> micro-op, direct-mapped by rip. */
+export const Jump = { entries: 4096, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
+
+export const VCPU_TLB = State.size;
+export const VCPU_JUMPS = VCPU_TLB + TLB_BYTES * Tlb.contexts;
+export const VCPU_AREA = VCPU_JUMPS + Jump.entries * Jump.entrySize;
+
+/** Micro-op: one pre-decoded instruction, contiguous in execution order. */
+export const Uop = {
+  /** i32 table index of the handler. */
+  handler: 0,
+  /** i32: instructions from this one to the end of its block, itself included; 0 for pseudo micro-ops that end one. */
+  left: 4,
+  /** i32: offset of the instruction in its page. */
+  ip: 8,
+  length: 12, // i32
+  /** State offsets of register operands 0 and 1. i32 */
+  r0: 16,
+  r1: 20,
+  /** State offsets of the memory operand's base and index registers. i32 */
+  base: 24,
+  index: 28,
+  displacement: 32, // i64
+  immediate: 40, // i64
+  /** u8 */
+  scale: 48,
+  /** u8: 64 minus the address size in bits. */
+  addressShift: 49,
+  /** u8: operand size in bytes of memory accesses by assists. */
+  size: 50,
+  /** u8: prefixes and operand facts for assists (UopFlag). */
+  flags: 51,
+  /** State offset of the memory operand's Segment struct. i32 */
+  segment: 52,
+  /** i32: micro-op of a direct branch inside the page, 0 when not linked. */
+  target: 56,
+  /** u16 iced-x86 Code; u16 third register operand (state offset). */
+  code: 60,
+  r2: 62,
+  bytes: 64,
+} as const;
+
+export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8 } as const;
+
+export const PAGE = 4096;

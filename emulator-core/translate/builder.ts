@@ -1,0 +1,107 @@
+/**
+ * What an instruction's semantics function is written against. Two engines implement it: the interpreter (operands come from
+ * a pre-decoded micro-op) and, later, the compiler (operands are constants, registers WebAssembly locals).
+ *
+ * All integer values are i64 expressions, zero-extended from their operand's size unless said otherwise; writes truncate.
+ * An expression is emitted each time it is used: give it a name with `let` when it is used twice or must be read before a write.
+ *
+ * Precise faults: everything that may fault (memory reads, `modify`, `write` to memory, `push`, `fault`) must come before the
+ * first register or flag change. A memory operand that is read and written is read with `modify`, which checks for writing first.
+ */
+import type { Expr } from './wasm';
+
+export type Bits = 8 | 16 | 32 | 64;
+
+/** Condition codes in encoding order. SDM Vol. 2, Appendix B, "Encoding of Conditional Test (tttn) Field". */
+export const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+export type Condition = (typeof CONDITIONS)[number];
+
+/** General registers by encoding. */
+export const Gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7 } as const;
+
+export type FlagName = 'cf' | 'pf' | 'af' | 'zf' | 'sf' | 'of';
+
+export interface Builder {
+  /** Size of operand `i` in bits. */
+  bits(i: number): Bits;
+  /** Operand kinds: register, memory, immediate. */
+  kind(i: number): 'r' | 'm' | 'i';
+  /** Size of near branch targets and implicit stack operands in bits. */
+  readonly operandBits: Bits;
+  /** Address size in bits (loop counters, string pointers). */
+  addressMasked(value: Expr): Expr;
+
+  let(value: Expr): Expr;
+  read(i: number): Expr;
+  /** Sign-extended to 64 bits. */
+  readSigned(i: number): Expr;
+  /** Reads an operand that this instruction will also write. */
+  modify(i: number): Expr;
+  write(i: number, value: Expr): void;
+  /** Effective address of a memory operand, without segment base (LEA). */
+  effectiveAddress(): Expr;
+
+  /** An implicit general register. 32-bit writes zero-extend. */
+  reg(register: number, bits: Bits): Expr;
+  setReg(register: number, bits: Bits, value: Expr): void;
+  /** High byte AH. */
+  ah(): Expr;
+  setAh(value: Expr): void;
+
+  /** Memory at a bit-string offset from operand 0 (BT family with register offset): adds bytes to the effective address. */
+  displaceOperand(bytes: Expr): void;
+
+  /** Result flags of an addition (with or without carry-in): CF OF AF from the carries, ZF SF PF from r. */
+  flagsAdd(bits: Bits, a: Expr, b: Expr, r: Expr): void;
+  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr): void;
+  /** CF = OF = AF = 0, the rest from r. */
+  flagsLogic(bits: Bits, r: Expr): void;
+  /** As an addition or subtraction of 1, CF kept. */
+  flagsInc(bits: Bits, a: Expr, r: Expr): void;
+  flagsDec(bits: Bits, a: Expr, r: Expr): void;
+  /** ZF SF PF from r; CF and OF as given (0 or 1, i64); AF = 0. */
+  flagsResult(bits: Bits, r: Expr, cf: Expr, of: Expr): void;
+  /** CF and OF (0 or 1, i64), the rest kept. */
+  flagsCarry(cf: Expr, of: Expr): void;
+  /** CF alone. */
+  setCarry(cf: Expr): void;
+  /** ZF alone, from a value that is zero when ZF is to be set; SF and PF kept. */
+  setZero(value: Expr): void;
+  /** 0 or 1 as i64. */
+  flag(name: FlagName): Expr;
+  condition(cc: Condition): Expr;
+  /** SF:ZF:0:AF:0:PF:1:CF, as LAHF wants it. */
+  lowFlags(): Expr;
+  setLowFlags(value: Expr): void;
+
+  /** Statements under an i32 condition. Both arms may read and write; `let` values made inside are not for outside. */
+  when(condition: Expr, then: () => void, otherwise?: () => void): void;
+
+  /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
+  faultIf(condition: Expr, vector: number): void;
+
+  /** Checks writability and stores; changes rsp only after. */
+  push(bits: Bits, value: Expr): void;
+  /** The stack pointer, in the width of the stack. */
+  stackPointer(): Expr;
+  /** Loads through the stack segment at `pointer`. */
+  stackLoad(bits: Bits, pointer: Expr): Expr;
+  /** Changes rsp, esp or sp by the stack's width. */
+  setStackPointer(value: Expr): void;
+
+  /** (high:low) / divisor with #DE on zero and overflow; all 64 bits wide. */
+  wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
+
+  /** String operands: [seg:rSI] and [es:rDI], with their advance by DF. */
+  stringSource(bits: Bits): Expr;
+  stringDestination(bits: Bits): Expr;
+  storeString(bits: Bits, value: Expr): void;
+  advance(register: 6 | 7, bits: Bits): void;
+
+  /** rip of the next instruction. */
+  nextRip(): Expr;
+  /** Near jump to an absolute address (truncated to the operand size). Ends the instruction. */
+  jump(target: Expr): void;
+  /** Jump by the immediate relative to the next instruction when the condition (i32) holds, else go on. Ends the instruction. */
+  branch(condition: Expr | undefined): void;
+}

@@ -1,0 +1,163 @@
+/**
+ * The interpreter's handler module: one handler for each distinct form (row, operand sizes and kinds, address and stack kind,
+ * REP) that the instruction table can produce, generated once per process.
+ */
+import { State, Uop } from '../cpu/layout';
+import { CODES, type CodeInfo } from '../x86/codes';
+import type { Bits } from './builder';
+import {
+  Helper,
+  IMPORTS,
+  Import,
+  InterpreterBuilder,
+  emitEnter,
+  exitNextHelper,
+  lookupHelper,
+  runHelper,
+  type HandlerForm,
+  type MemoryKind,
+  type OperandForm,
+} from './interpreter';
+import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
+
+/** Handlers that stand for no instruction, at the start of the table. */
+export const Pseudo = {
+  /** Calls the assist named by the micro-op's Code. */
+  assist: 0,
+  /** The page ends here: goes on at the next page. */
+  pageEnd: 1,
+  /** Returns to the run loop. */
+  stop: 2,
+  /** Goes to `target`, an instruction decoded earlier. */
+  goto: 3,
+} as const;
+
+const MEMORY: readonly MemoryKind[] = ['flat64', 'flat32', 'segment'];
+const STACK = ['flat64', 'segment'] as const;
+const REPEAT = [undefined, 'rep', 'repe', 'repne'] as const;
+
+/** Picks a handler: r/m operand in memory?, address kind, stack kind, REP kind. */
+export function variant(inMemory: boolean, memory: number, stack: number, repeat: number): number {
+  return (((inMemory ? 1 : 0) * 3 + memory) * 2 + stack) * 4 + repeat;
+}
+const VARIANTS = 2 * 3 * 2 * 4;
+
+export interface HandlerModule {
+  bytes: Uint8Array<ArrayBuffer>;
+  /** [code][variant] -> table index, -1 where the variant cannot occur; undefined for Codes without row. */
+  handlers: (Int32Array | undefined)[];
+  tableSize: number;
+}
+
+function pseudoHandlers(): Fn[] {
+  const uop = get(0, I32);
+  const cpu = get(1, I32);
+  const ripOf = i64.add(i64.load(cpu, State.ripBase), i64.load32u(uop, Uop.ip));
+
+  const assist = new Fn(2);
+  ifElse(assist, call(Import.assist, I32, uop, cpu), () => ret(assist, i32c(0)));
+  tailCallIndirect(assist, i32.load(uop, Uop.bytes + Uop.handler), i32.add(uop, i32c(Uop.bytes)), cpu);
+
+  const pageEnd = new Fn(2);
+  i64.store(cpu, ripOf, State.rip)(pageEnd);
+  tailCall(pageEnd, Helper.lookup, cpu);
+
+  const stop = new Fn(2);
+  i64.store(cpu, ripOf, State.rip)(stop);
+  i32c(0).emit(stop);
+
+  const goto = new Fn(2);
+  const t = goto.local(I32);
+  i32.load(uop, Uop.target).emit(goto);
+  goto.code.push(0x21, t);
+  emitEnter(goto, get(t, I32));
+  return [assist, pageEnd, stop, goto];
+}
+
+/** Operand forms with the r/m operand (if any) as register or memory; undefined when the Code has no such form. */
+function operandForms(info: CodeInfo, inMemory: boolean): OperandForm[] | undefined {
+  const forms: OperandForm[] = [];
+  let memory = false;
+  for (const [i, operand] of info.operands.entries()) {
+    const slot = Math.min(i, 2) as 0 | 1 | 2;
+    if (operand.immediate) forms.push({ kind: 'i', bits: operand.immediate, slot });
+    else if (operand.memory && (inMemory || !operand.register)) {
+      if (!inMemory) return undefined;
+      memory = true;
+      forms.push({ kind: 'm', bits: operand.memory, slot });
+    } else forms.push({ kind: 'r', bits: operand.register as Bits, slot });
+  }
+  return inMemory === memory ? forms : undefined;
+}
+
+function signature(info: CodeInfo, form: HandlerForm, uses: { memory: boolean; stack: boolean }): string {
+  const operands = form.operands.map((o) => o.kind + o.bits).join(',');
+  const memory = uses.memory ? form.memory : '';
+  const stack = uses.stack ? form.stack : '';
+  return `${info.rowIndex}|${form.operandBits}|${operands}|${memory}|${stack}|${form.repeat ?? ''}`;
+}
+
+class Generator {
+  readonly functions: Fn[] = pseudoHandlers();
+  readonly handlers: (Int32Array | undefined)[] = [];
+  private readonly known = new Map<string, number>();
+
+  add(info: CodeInfo): void {
+    const table = new Int32Array(VARIANTS).fill(-1);
+    this.handlers[info.code] = table;
+    if (!info.row.semantics) {
+      table.fill(Pseudo.assist);
+      return;
+    }
+    for (const inMemory of [false, true]) {
+      const operands = operandForms(info, inMemory);
+      if (operands) this.addForms(info, table, inMemory, operands);
+    }
+  }
+
+  private addForms(info: CodeInfo, table: Int32Array, inMemory: boolean, operands: OperandForm[]): void {
+    const semantics = info.row.semantics!;
+    const base = { operands, operandBits: info.operandBits };
+    const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
+    probe.finish(semantics);
+    const uses = { memory: probe.usedMemory, stack: probe.usedStack };
+    const kinds = info.row.repeat === 'rep' ? 2 : info.row.repeat === 'repe' ? 4 : 1;
+    for (let repeat = 0; repeat < kinds; repeat++) {
+      if (repeat === 1 && kinds === 4) continue;
+      for (const [m, memory] of MEMORY.entries()) {
+        for (const [s, stack] of STACK.entries()) {
+          const form: HandlerForm = { ...base, memory, stack, repeat: REPEAT[repeat] };
+          const key = signature(info, form, { memory: uses.memory || repeat > 0, stack: uses.stack });
+          let index = this.known.get(key);
+          if (index === undefined) {
+            index = this.functions.length;
+            this.functions.push(new InterpreterBuilder(form, probe.wroteMemory).finish(semantics));
+            this.known.set(key, index);
+          }
+          table[variant(inMemory, m, s, repeat)] = index;
+        }
+      }
+    }
+  }
+}
+
+let cached: HandlerModule | undefined;
+
+export function handlerModule(): HandlerModule {
+  if (cached) return cached;
+  const generator = new Generator();
+  for (const info of CODES) if (info) generator.add(info);
+  const helpers = [lookupHelper(), exitNextHelper(), runHelper()];
+  const first = IMPORTS.length + helpers.length;
+  const bytes = encodeModule({
+    imports: IMPORTS,
+    functions: [...helpers, ...generator.functions],
+    exports: [
+      { name: 'run', index: Helper.run },
+      { name: 'lookup', index: Helper.lookup },
+    ],
+    table: generator.functions.map((_, i) => first + i),
+  });
+  cached = { bytes, handlers: generator.handlers, tableSize: generator.functions.length };
+  return cached;
+}

@@ -1,0 +1,342 @@
+/**
+ * A small WebAssembly emitter: typed expressions, functions and modules. It knows nothing of x86.
+ * Opcodes: WebAssembly Core Specification, "Binary Format".
+ */
+
+export type Type = 0x7f | 0x7e; // i32, i64
+export const I32: Type = 0x7f;
+export const I64: Type = 0x7e;
+const VOID_BLOCK = 0x40;
+
+/** Appends an unsigned LEB128 number (0 .. 2^32-1). */
+export function uleb(out: number[], value: number): void {
+  let n = value >>> 0;
+  while (n >= 0x80) {
+    out.push((n & 0x7f) | 0x80);
+    n >>>= 7;
+  }
+  out.push(n);
+}
+
+/** Appends a signed LEB128 number of up to 64 bits. */
+export function sleb(out: number[], value: bigint): void {
+  let n = BigInt.asIntN(64, value);
+  for (;;) {
+    const low = Number(n & 127n);
+    n >>= 7n;
+    if ((n === 0n && !(low & 64)) || (n === -1n && low & 64)) {
+      out.push(low);
+      return;
+    }
+    out.push(low | 128);
+  }
+}
+
+/** One function body under construction. Locals are numbered after the parameters. */
+export class Fn {
+  readonly code: number[] = [];
+  private readonly locals: Type[] = [];
+  constructor(readonly parameters: number) {}
+
+  local(type: Type): number {
+    this.locals.push(type);
+    return this.parameters + this.locals.length - 1;
+  }
+
+  /** Locals and code as the code section wants them, without the size prefix. */
+  body(): number[] {
+    const out: number[] = [];
+    const groups: [count: number, type: Type][] = [];
+    for (const type of this.locals) {
+      const last = groups[groups.length - 1];
+      if (last && last[1] === type) last[0]++;
+      else groups.push([1, type]);
+    }
+    uleb(out, groups.length);
+    for (const [count, type] of groups) {
+      uleb(out, count);
+      out.push(type);
+    }
+    for (const byte of this.code) out.push(byte);
+    out.push(0x0b);
+    return out;
+  }
+}
+
+/** An expression that leaves one value on the stack. `constant` lets operations fold. */
+export interface Expr {
+  readonly type: Type;
+  readonly emit: (f: Fn) => void;
+  readonly constant?: bigint;
+}
+
+const make = (type: Type, emit: (f: Fn) => void): Expr => ({ type, emit });
+
+export function i32c(value: number): Expr {
+  const constant = BigInt.asIntN(32, BigInt(value));
+  return {
+    type: I32,
+    constant,
+    emit: (f) => {
+      f.code.push(0x41);
+      sleb(f.code, constant);
+    },
+  };
+}
+
+export function i64c(value: bigint | number): Expr {
+  const constant = BigInt.asIntN(64, BigInt(value));
+  return {
+    type: I64,
+    constant,
+    emit: (f) => {
+      f.code.push(0x42);
+      sleb(f.code, constant);
+    },
+  };
+}
+
+const unary = (result: Type, opcode: number) => (a: Expr) =>
+  make(result, (f) => {
+    a.emit(f);
+    f.code.push(opcode);
+  });
+
+const binary = (result: Type, opcode: number, fold?: (a: bigint, b: bigint) => bigint) => {
+  const constant = result === I32 ? (v: bigint) => i32c(Number(BigInt.asIntN(32, v))) : i64c;
+  return (a: Expr, b: Expr): Expr => {
+    if (fold && a.constant !== undefined && b.constant !== undefined) return constant(fold(a.constant, b.constant));
+    return make(result, (f) => {
+      a.emit(f);
+      b.emit(f);
+      f.code.push(opcode);
+    });
+  };
+};
+
+const load = (result: Type, opcode: number, align: number) => (address: Expr, offset: number) =>
+  make(result, (f) => {
+    address.emit(f);
+    f.code.push(opcode, align);
+    uleb(f.code, offset);
+  });
+
+const store = (opcode: number, align: number) => (address: Expr, value: Expr, offset: number) => (f: Fn) => {
+  address.emit(f);
+  value.emit(f);
+  f.code.push(opcode, align);
+  uleb(f.code, offset);
+};
+
+export const i32 = {
+  eqz: unary(I32, 0x45),
+  eq: binary(I32, 0x46),
+  ne: binary(I32, 0x47),
+  ltS: binary(I32, 0x48),
+  geS: binary(I32, 0x4e),
+  geU: binary(I32, 0x4f),
+  add: binary(I32, 0x6a, (a, b) => a + b),
+  sub: binary(I32, 0x6b, (a, b) => a - b),
+  and: binary(I32, 0x71, (a, b) => a & b),
+  or: binary(I32, 0x72, (a, b) => a | b),
+  xor: binary(I32, 0x73, (a, b) => a ^ b),
+  shl: binary(I32, 0x74),
+  shrU: binary(I32, 0x76),
+  popcnt: unary(I32, 0x69),
+  load: load(I32, 0x28, 2),
+  load8u: load(I32, 0x2d, 0),
+  load16u: load(I32, 0x2f, 1),
+  store: store(0x36, 2),
+  wrap: unary(I32, 0xa7),
+};
+
+export const i64 = {
+  eqz: unary(I32, 0x50),
+  eq: binary(I32, 0x51),
+  ne: binary(I32, 0x52),
+  ltS: binary(I32, 0x53),
+  ltU: binary(I32, 0x54),
+  gtS: binary(I32, 0x55),
+  gtU: binary(I32, 0x56),
+  leU: binary(I32, 0x58),
+  geU: binary(I32, 0x5a),
+  clz: unary(I64, 0x79),
+  ctz: unary(I64, 0x7a),
+  popcnt: unary(I64, 0x7b),
+  add: binary(I64, 0x7c, (a, b) => a + b),
+  sub: binary(I64, 0x7d, (a, b) => a - b),
+  mul: binary(I64, 0x7e, (a, b) => a * b),
+  divS: binary(I64, 0x7f),
+  divU: binary(I64, 0x80),
+  remS: binary(I64, 0x81),
+  remU: binary(I64, 0x82),
+  and: binary(I64, 0x83, (a, b) => a & b),
+  or: binary(I64, 0x84, (a, b) => a | b),
+  xor: binary(I64, 0x85, (a, b) => a ^ b),
+  shl: binary(I64, 0x86),
+  shrS: binary(I64, 0x87),
+  shrU: binary(I64, 0x88),
+  rotl: binary(I64, 0x89),
+  rotr: binary(I64, 0x8a),
+  extendU: unary(I64, 0xad),
+  extendS: unary(I64, 0xac),
+  extend8: unary(I64, 0xc2),
+  extend16: unary(I64, 0xc3),
+  extend32: unary(I64, 0xc4),
+  load: load(I64, 0x29, 0),
+  load8u: load(I64, 0x31, 0),
+  load8s: load(I64, 0x30, 0),
+  load16u: load(I64, 0x33, 0),
+  load32u: load(I64, 0x35, 0),
+  load32s: load(I64, 0x34, 0),
+  store: store(0x37, 0),
+  store8: store(0x3c, 0),
+  store16: store(0x3d, 0),
+  store32: store(0x3e, 0),
+};
+
+export function get(local: number, type: Type): Expr {
+  return make(type, (f) => {
+    f.code.push(0x20);
+    uleb(f.code, local);
+  });
+}
+
+export function set(local: number, value: Expr): (f: Fn) => void {
+  return (f) => {
+    value.emit(f);
+    f.code.push(0x21);
+    uleb(f.code, local);
+  };
+}
+
+/** `condition ? a : b`, both evaluated. */
+export function select(condition: Expr, a: Expr, b: Expr): Expr {
+  return make(a.type, (f) => {
+    a.emit(f);
+    b.emit(f);
+    condition.emit(f);
+    f.code.push(0x1b);
+  });
+}
+
+/** if (condition) { then } else { otherwise }; the parts emit statements. */
+export function ifElse(f: Fn, condition: Expr, then: () => void, otherwise?: () => void): void {
+  condition.emit(f);
+  f.code.push(0x04, VOID_BLOCK);
+  then();
+  if (otherwise) {
+    f.code.push(0x05);
+    otherwise();
+  }
+  f.code.push(0x0b);
+}
+
+/** loop { body }: a `continueLoop` emitted directly inside jumps to its start. Returns inside are fine. */
+export function loop(f: Fn, body: (again: () => void) => void): void {
+  f.code.push(0x03, VOID_BLOCK);
+  body(() => f.code.push(0x0c, 0));
+  f.code.push(0x0b);
+}
+
+export function ret(f: Fn, value: Expr): void {
+  value.emit(f);
+  f.code.push(0x0f);
+}
+
+export function call(fnIndex: number, type: Type, ...args: Expr[]): Expr {
+  return make(type, (f) => {
+    for (const a of args) a.emit(f);
+    f.code.push(0x10);
+    uleb(f.code, fnIndex);
+  });
+}
+
+/** return f(args) as a tail call. */
+export function tailCall(f: Fn, fnIndex: number, ...args: Expr[]): void {
+  for (const a of args) a.emit(f);
+  f.code.push(0x12);
+  uleb(f.code, fnIndex);
+}
+
+/** return table[index](args) as a tail call; all table functions have type 0. */
+export function tailCallIndirect(f: Fn, index: Expr, ...args: Expr[]): void {
+  for (const a of args) a.emit(f);
+  index.emit(f);
+  f.code.push(0x13, 0, 0);
+}
+
+export interface ModuleParts {
+  /** Parameter counts (all i32 -> i32) of imported functions, in index order, with their names in module 'env'. */
+  imports: { name: string; parameters: number }[];
+  functions: Fn[];
+  exports: { name: string; index: number }[];
+  /** Function indices to place into the table from 0. */
+  table: number[];
+}
+
+/** Encodes a module that imports `env.memory` and `env.table` (function references). */
+export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
+  const out: number[] = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+  const section = (id: number, content: number[]): void => {
+    out.push(id);
+    uleb(out, content.length);
+    for (const byte of content) out.push(byte);
+  };
+  const text = (to: number[], s: string): void => {
+    uleb(to, s.length);
+    for (const ch of s) to.push(ch.charCodeAt(0));
+  };
+  // Type n: n i32 parameters -> i32, but type 0 is the handler type (2 parameters).
+  const arity = [2, 0, 1, 2, 3, 4];
+  const typeOf = (parameters: number): number => (parameters === 2 ? 0 : parameters + 1);
+  const types: number[] = [arity.length];
+  for (const n of arity) types.push(0x60, n, ...new Array<number>(n).fill(I32), 1, I32);
+  section(1, types);
+
+  const imports: number[] = [];
+  uleb(imports, parts.imports.length + 2);
+  text(imports, 'env');
+  text(imports, 'memory');
+  imports.push(2, 0, 1);
+  text(imports, 'env');
+  text(imports, 'table');
+  imports.push(1, 0x70, 0, 1);
+  for (const f of parts.imports) {
+    text(imports, 'env');
+    text(imports, f.name);
+    imports.push(0, typeOf(f.parameters));
+  }
+  section(2, imports);
+
+  const declarations: number[] = [];
+  uleb(declarations, parts.functions.length);
+  for (const f of parts.functions) declarations.push(typeOf(f.parameters));
+  section(3, declarations);
+
+  const exported: number[] = [];
+  uleb(exported, parts.exports.length);
+  for (const e of parts.exports) {
+    text(exported, e.name);
+    exported.push(0);
+    uleb(exported, e.index);
+  }
+  section(7, exported);
+
+  if (parts.table.length) {
+    const elements: number[] = [1, 0, 0x41, 0, 0x0b];
+    uleb(elements, parts.table.length);
+    for (const index of parts.table) uleb(elements, index);
+    section(9, elements);
+  }
+
+  const code: number[] = [];
+  uleb(code, parts.functions.length);
+  for (const f of parts.functions) {
+    const body = f.body();
+    uleb(code, body.length);
+    for (const byte of body) code.push(byte);
+  }
+  section(10, code);
+  return new Uint8Array(out);
+}

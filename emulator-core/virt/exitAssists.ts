@@ -1,0 +1,380 @@
+/**
+ * Instructions that may exit to the VMM: port I/O, CPUID, HLT, MSRs, control and debug registers, hypercalls, time stamps.
+ * Each checks the guest's own privilege first, then the VMCS controls, exits, and is handled as the VMM does.
+ * SDM Vol. 3C, "Instructions That Cause VM Exits".
+ */
+import type { Assist } from '../cpu/assists/operands';
+import { privileged, readOperand } from '../cpu/assists/operands';
+import type { CpuContext } from '../cpu/cpuContext';
+import { SegmentIndex, State } from '../cpu/layout';
+import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
+import { Cr0, Cr4, Efer, Flag, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
+import { CODES } from '../x86/codes';
+import { Primary, Secondary } from './vmx/controls';
+import { CrAccess, ExitReason, encodeCrQualification, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
+import type { Vmm } from './vmm';
+
+/** What the handlers need of the platform behind the VMM. */
+export interface ExitHandlers {
+  vmm: Vmm;
+  readPort(port: number, size: number): number;
+  writePort(port: number, value: number, size: number): void;
+  cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+  msrs(cpu: Vcpu): MsrCpu;
+  tsc(cpu: Vcpu): bigint;
+  halt(cpu: Vcpu): void;
+  /** VMCALL: true when firmware took it (rip is then set). */
+  firmwareCall(c: CpuContext): boolean;
+  apicTaskPriority(cpu: Vcpu): number;
+  setApicTaskPriority(cpu: Vcpu, value: number): void;
+  /** Control-register bits that CPUID's features let the guest set. */
+  cr4Allowed(cpu: Vcpu): number;
+}
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+const RSI = 6;
+const RDI = 7;
+/** -KVM_ENOSYS and -KVM_EPERM (Linux include/uapi/linux/kvm_para.h): what a hypercall that the VMM does not have returns. */
+const HYPERCALL_UNKNOWN = 0xfffffffffffffc18n;
+const HYPERCALL_NOT_PERMITTED = 0xffffffffffffffffn;
+
+export function exitAssists(h: ExitHandlers): Record<string, Assist> {
+  const { vmm } = h;
+  const exit = (c: CpuContext, reason: number, qualification: bigint | number = 0): void =>
+    vmm.exit(c.cpu, reason, c.rip, { qualification, instructionLength: c.length });
+
+  // ---- port I/O ----
+
+  /** CPL > IOPL (or virtual-8086 mode) asks the TSS's I/O permission bitmap. SDM Vol. 1, "I/O Permission Bit Map". */
+  function checkPorts(c: CpuContext, port: number, size: number): void {
+    const cpu = c.cpu;
+    if (!cpu.protectedMode || (!cpu.v8086 && cpu.cpl <= cpu.iopl)) return;
+    const tr = SegmentIndex.tr;
+    const limit = cpu.segmentLimit(tr);
+    const base = cpu.segmentBase(tr);
+    if (!(cpu.rights(tr) & 8) || limit < 0x67) throw new GuestFault(Vector.GP, 0);
+    const map = Number(c.readSystem(base + 0x66n, 2)) + (port >> 3);
+    if (map + 1 > limit) throw new GuestFault(Vector.GP, 0);
+    const bits = Number(c.readSystem(base + BigInt(map), 2)) >> (port & 7);
+    if (bits & ((1 << size) - 1)) throw new GuestFault(Vector.GP, 0);
+  }
+
+  function portOperands(c: CpuContext): { port: number; size: number; immediate: boolean } {
+    const name = CODES[c.code]!.name;
+    const immediate = name.includes('imm8');
+    const size = name.includes('EAX') ? 4 : name.includes('AX') ? 2 : 1;
+    const port = immediate ? Number(c.immediate() & 0xffn) : c.cpu.gpr32(RDX) & 0xffff;
+    return { port, size, immediate };
+  }
+
+  function input(c: CpuContext): void {
+    const { port, size, immediate } = portOperands(c);
+    checkPorts(c, port, size);
+    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: true, immediate }));
+    c.cpu.setGprSized(RAX, BigInt(h.readPort(port, size)), size);
+  }
+
+  function output(c: CpuContext): void {
+    const { port, size, immediate } = portOperands(c);
+    checkPorts(c, port, size);
+    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: false, immediate }));
+    const value = size === 4 ? c.cpu.gpr32(RAX) : c.cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
+    h.writePort(port, value, size);
+  }
+
+  /** One iteration of INS or OUTS; with REP the instruction is run again until rCX is zero. */
+  function stringIo(c: CpuContext, isInput: boolean): void {
+    const cpu = c.cpu;
+    const size = { b: 1, w: 2, d: 4 }[CODES[c.code]!.row.mnemonic.at(-1) as 'b' | 'w' | 'd'];
+    const bits = c.addressBits;
+    const count = BigInt.asUintN(bits, cpu.gpr(RCX));
+    if (c.repeated && count === 0n) return c.jump(c.nextRip);
+    const port = cpu.gpr32(RDX) & 0xffff;
+    checkPorts(c, port, size);
+    const register = isInput ? RDI : RSI;
+    const offset = BigInt.asUintN(bits, cpu.gpr(register));
+    const struct = c.segmentOfOperand();
+    const segment = isInput ? SegmentIndex.es : struct === State.flatSegment ? SegmentIndex.ds : (struct - State.segments) / 64;
+    const linear = c.segmentLinear(segment, offset, size, isInput);
+    if (isInput) c.probeWrite(linear, size);
+    const value = isInput ? 0n : c.read(linear, size);
+    const qualification = encodeIoQualification({ port, size, in: isInput, string: true, rep: c.repeated });
+    const facts = { qualification, instructionLength: c.length, guestLinear: linear };
+    vmm.exit(cpu, ExitReason.ioInstruction, c.rip, facts);
+    if (isInput) c.write(linear, BigInt(h.readPort(port, size)), size);
+    else h.writePort(port, Number(value), size);
+    const step = cpu.systemFlags & Flag.DF ? -size : size;
+    const advance = (r: number, by: number): void => {
+      const next = BigInt.asUintN(bits, cpu.gpr(r) + BigInt(by));
+      cpu.setGprSized(r, next, bits / 8);
+    };
+    advance(register, step);
+    if (c.repeated) advance(RCX, -1);
+    const more = c.repeated && BigInt.asUintN(bits, cpu.gpr(RCX)) !== 0n;
+    c.jump(more ? c.rip : c.nextRip);
+  }
+
+  // ---- CPUID, HLT, time ----
+
+  function cpuid(c: CpuContext): void {
+    exit(c, ExitReason.cpuid);
+    const r = h.cpuid(c.cpu, c.cpu.gpr32(RAX), c.cpu.gpr32(RCX));
+    c.cpu.setGpr32(RAX, r.eax);
+    c.cpu.setGpr32(3, r.ebx);
+    c.cpu.setGpr32(RCX, r.ecx);
+    c.cpu.setGpr32(RDX, r.edx);
+  }
+
+  function halt(c: CpuContext): void {
+    privileged(c);
+    if (vmm.primary & Primary.hltExiting) exit(c, ExitReason.hlt);
+    h.halt(c.cpu);
+  }
+
+  function setPair(cpu: Vcpu, value: bigint): void {
+    cpu.setGpr(RAX, value & 0xffffffffn);
+    cpu.setGpr(RDX, (value >> 32n) & 0xffffffffn);
+  }
+
+  function readTimeStamp(c: CpuContext, reason: number): void {
+    if (c.cpu.cr4 & Cr4.TSD && c.cpu.cpl !== 0) throw new GuestFault(Vector.GP, 0);
+    if (vmm.primary & Primary.rdtscExiting) exit(c, reason);
+    setPair(c.cpu, h.tsc(c.cpu));
+  }
+
+  // ---- MSRs ----
+
+  function readModelSpecific(c: CpuContext): void {
+    privileged(c);
+    const index = c.cpu.gpr32(RCX);
+    if (vmm.msrExits(index, false)) exit(c, ExitReason.msrRead);
+    const value = readMsr(h.msrs(c.cpu), index);
+    if (value === undefined) throw new GuestFault(Vector.GP, 0);
+    setPair(c.cpu, value);
+  }
+
+  function writeModelSpecific(c: CpuContext): void {
+    privileged(c);
+    const cpu = c.cpu;
+    const index = cpu.gpr32(RCX);
+    if (vmm.msrExits(index, true)) exit(c, ExitReason.msrWrite);
+    const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
+    const before = cpu.efer;
+    if (!writeMsr(h.msrs(cpu), index, value)) throw new GuestFault(Vector.GP, 0);
+    if (cpu.efer !== before) {
+      cpu.modeChanged();
+      c.flushTranslations();
+    }
+  }
+
+  // ---- control registers ----
+
+  const CR_MOV = (number: number, access: number, register: number): number => encodeCrQualification({ number, access, register });
+
+  function readControlRegister(c: CpuContext): void {
+    privileged(c);
+    const cpu = c.cpu;
+    const number = c.registerOffset(1);
+    const register = c.registerOffset(0) >> 3;
+    const qualification = CR_MOV(number, CrAccess.movFrom, register);
+    if (number === 3 && vmm.primary & Primary.cr3StoreExiting) exit(c, ExitReason.crAccess, qualification);
+    if (number === 8 && vmm.primary & Primary.cr8StoreExiting) exit(c, ExitReason.crAccess, qualification);
+    const slot = { 0: State.cr0, 2: State.cr2, 3: State.cr3, 4: State.cr4 }[number];
+    if (slot === undefined && number !== 8) throw new GuestFault(Vector.UD);
+    const value = slot === undefined ? BigInt(h.apicTaskPriority(cpu)) : cpu.get64(slot);
+    cpu.setGprSized(register, value, cpu.bitness === 64 ? 8 : 4);
+  }
+
+  function writeControlRegister(c: CpuContext): void {
+    privileged(c);
+    const cpu = c.cpu;
+    const number = c.registerOffset(0);
+    const register = c.registerOffset(1) >> 3;
+    const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
+    const qualification = CR_MOV(number, CrAccess.movTo, register);
+    const leave = (): void => exit(c, ExitReason.crAccess, qualification);
+    const low = Number(value & 0xffffffffn);
+    const changes = (slot: number, mask: number): boolean => ((low ^ cpu.get32(slot)) & mask) !== 0;
+    switch (number) {
+      case 0:
+        if (changes(State.cr0, vmm.cr0Mask) || vmm.cr0Mask === 0xffffffff) leave();
+        return setCr0(c, value);
+      case 2:
+        cpu.set64(State.cr2, value);
+        return c.jump(c.nextRip);
+      case 3:
+        if (vmm.primary & Primary.cr3LoadExiting) leave();
+        return setCr3(c, value);
+      case 4:
+        if (changes(State.cr4, vmm.cr4Mask) || vmm.cr4Mask === 0xffffffff) leave();
+        return setCr4(c, value);
+      case 8:
+        if (vmm.primary & Primary.cr8LoadExiting) leave();
+        if (value & ~15n) throw new GuestFault(Vector.GP, 0);
+        h.setApicTaskPriority(cpu, low);
+        cpu.attention = true;
+        return;
+      default:
+        throw new GuestFault(Vector.UD);
+    }
+  }
+
+  function setCr0(c: CpuContext, value: bigint): void {
+    const cpu = c.cpu;
+    if (value >> 32n) throw new GuestFault(Vector.GP, 0);
+    const bits = Number(value) | Cr0.ET;
+    const bad = (bits & Cr0.PG && !(bits & Cr0.PE)) || (bits & Cr0.NW && !(bits & Cr0.CD));
+    if (bad) throw new GuestFault(Vector.GP, 0);
+    const paging = (bits & Cr0.PG) !== 0;
+    const before = (cpu.cr0 & Cr0.PG) !== 0;
+    if (paging && !before && cpu.efer & Efer.LME) {
+      if (!(cpu.cr4 & Cr4.PAE) || cpu.rights(SegmentIndex.cs) & Rights.L) throw new GuestFault(Vector.GP, 0);
+      cpu.set32(State.efer, cpu.efer | Efer.LMA);
+    }
+    if (!paging && before && cpu.longMode) {
+      if (cpu.bitness === 64) throw new GuestFault(Vector.GP, 0);
+      cpu.set32(State.efer, cpu.efer & ~Efer.LMA);
+    }
+    // Entering protected mode keeps CPL 0 whatever SS says; real mode selectors have DPL 0.
+    cpu.set64(State.cr0, BigInt((bits & 0xe005003f) >>> 0));
+    cpu.modeChanged();
+    c.flushTranslations();
+  }
+
+  function setCr3(c: CpuContext, value: bigint): void {
+    const cpu = c.cpu;
+    if (cpu.longMode && value >> 40n) throw new GuestFault(Vector.GP, 0);
+    cpu.set64(State.cr3, value);
+    c.flushTranslations();
+  }
+
+  function setCr4(c: CpuContext, value: bigint): void {
+    const cpu = c.cpu;
+    if (value & ~BigInt(h.cr4Allowed(cpu) >>> 0)) throw new GuestFault(Vector.GP, 0);
+    const bits = Number(value);
+    if (cpu.longMode && !(bits & Cr4.PAE)) throw new GuestFault(Vector.GP, 0);
+    cpu.set64(State.cr4, value);
+    cpu.modeChanged();
+    c.flushTranslations();
+  }
+
+  function machineStatus(c: CpuContext): void {
+    privileged(c);
+    const cpu = c.cpu;
+    const source = Number(readOperand(c, 0, 2) & 0xfn);
+    const changed = (cpu.cr0 ^ source) & 0xf & vmm.cr0Mask;
+    if (changed) {
+      const q = { number: 0, access: CrAccess.lmsw, lmswSource: source, lmswMemory: c.hasMemory };
+      exit(c, ExitReason.crAccess, encodeCrQualification(q));
+    }
+    // LMSW sets PE but never clears it.
+    const kept = cpu.cr0 & ~(Cr0.MP | Cr0.EM | Cr0.TS);
+    setCr0(c, BigInt((kept | source) >>> 0));
+  }
+
+  // ---- debug registers ----
+
+  function debugRegister(c: CpuContext, number: number): number {
+    if (number === 4 || number === 5) {
+      if (c.cpu.cr4 & Cr4.DE) throw new GuestFault(Vector.UD);
+      return State.dr + (number + 2) * 8;
+    }
+    return State.dr + number * 8;
+  }
+
+  function moveDebug(c: CpuContext, from: boolean): void {
+    privileged(c);
+    const cpu = c.cpu;
+    const number = c.registerOffset(from ? 1 : 0);
+    const register = c.registerOffset(from ? 0 : 1) >> 3;
+    if (number > 7) throw new GuestFault(Vector.UD);
+    const slot = debugRegister(c, number);
+    if (vmm.primary & Primary.movDrExiting) exit(c, ExitReason.movDr, encodeDrQualification({ number, from, register }));
+    if (from) {
+      cpu.setGprSized(register, cpu.get64(slot), cpu.bitness === 64 ? 8 : 4);
+      return;
+    }
+    const value = cpu.gpr(register);
+    const control = number >= 4;
+    if (cpu.bitness === 64 && control && value >> 32n) throw new GuestFault(Vector.GP, 0);
+    const fixed = number === 6 || number === 4 ? (value & 0xe00fn) | 0xffff0ff0n : (value & 0xffff2bffn) | 0x400n;
+    cpu.set64(slot, control ? fixed : value);
+  }
+
+  // ---- hypercalls ----
+
+  function vmcall(c: CpuContext): void {
+    const cpu = c.cpu;
+    exit(c, ExitReason.vmcall);
+    if (h.firmwareCall(c)) return;
+    cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);
+    c.jump(c.nextRip);
+  }
+
+  return {
+    input,
+    output,
+    inputString: (c) => stringIo(c, true),
+    outputString: (c) => stringIo(c, false),
+    cpuid,
+    halt,
+    pause: (c) => {
+      if (vmm.primary & Primary.pauseExiting) exit(c, ExitReason.pause);
+    },
+    readTimeStamp: (c) => readTimeStamp(c, ExitReason.rdtsc),
+    readTimeStampAndId: (c) => {
+      readTimeStamp(c, ExitReason.rdtscp);
+      c.cpu.setGpr(RCX, c.cpu.get64(State.tscAux) & 0xffffffffn);
+    },
+    readPerformanceCounter: (c) => {
+      if (c.cpu.cpl !== 0 && !(c.cpu.cr4 & Cr4.PCE)) throw new GuestFault(Vector.GP, 0);
+      if (vmm.primary & Primary.rdpmcExiting) exit(c, ExitReason.rdpmc);
+      // No performance-monitoring counters are announced.
+      throw new GuestFault(Vector.GP, 0);
+    },
+    readMsr: readModelSpecific,
+    writeMsr: writeModelSpecific,
+    readControlRegister,
+    writeControlRegister,
+    loadMachineStatus: machineStatus,
+    clearTaskSwitched: (c) => {
+      privileged(c);
+      if (vmm.cr0Mask & Cr0.TS && c.cpu.cr0 & Cr0.TS) {
+        exit(c, ExitReason.crAccess, encodeCrQualification({ number: 0, access: CrAccess.clts }));
+      }
+      c.cpu.set64(State.cr0, BigInt((c.cpu.cr0 & ~Cr0.TS) >>> 0));
+    },
+    readDebugRegister: (c) => moveDebug(c, true),
+    writeDebugRegister: (c) => moveDebug(c, false),
+    invalidatePage: (c) => {
+      privileged(c);
+      const struct = c.segmentOfOperand();
+      const linear = BigInt.asUintN(64, c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)));
+      if (vmm.primary & Primary.invlpgExiting) exit(c, ExitReason.invlpg, linear);
+      c.flushPage(linear);
+    },
+    invalidateCaches: (c) => {
+      privileged(c);
+      const invd = CODES[c.code]!.row.mnemonic === 'Invd';
+      if (invd) exit(c, ExitReason.invd);
+      else if (vmm.secondary & Secondary.wbinvdExiting) exit(c, ExitReason.wbinvd);
+    },
+    flushLine: (c) => {
+      c.read(c.linear(1, false), 1);
+    },
+    swapGs: (c) => {
+      if (c.cpu.bitness !== 64) throw new GuestFault(Vector.UD);
+      privileged(c);
+      const base = c.cpu.segmentBase(SegmentIndex.gs);
+      c.cpu.setSegmentBase(SegmentIndex.gs, c.cpu.get64(State.kernelGsBase));
+      c.cpu.set64(State.kernelGsBase, base);
+    },
+    vmcall,
+    // On Intel processors AMD's hypercall instruction is undefined.
+    vmmcall: () => {
+      throw new GuestFault(Vector.UD);
+    },
+  };
+}

@@ -1,0 +1,249 @@
+/**
+ * The embedded virtual machine monitor: VMX root operation in TypeScript. The guest runs in VMX non-root operation; what exits is
+ * decided by its VMCS's controls, every exit fills the architectural fields, and the handlers work from there.
+ * SDM Vol. 3C, chapters "VMX Non-Root Operation", "VM Exits", "VM Entries".
+ */
+import { GUEST_FIELDS } from './guestState';
+import { emptyExit, ExitLog, type VmExit } from './exit';
+import { DEFAULT1, Entry, Exit, Pin, Primary, Secondary } from './vmx/controls';
+import { exitReason } from './vmx/exitReasons';
+import { Field, Vmcs } from './vmx/vmcs';
+import type { Ept } from './vmx/ept';
+import { State } from '../cpu/layout';
+import { Abandon, Cr0, Cr4, type Vcpu } from '../cpu/vcpu';
+import type { MachineMemory } from '../mmu/memory';
+import type { Field as DecodedField } from '../fields';
+
+export interface VmmHost {
+  /** Instructions retired before the current one. */
+  icount(): number;
+  /** A recorded exit: true when the debugger wants to stop before it is handled. */
+  stopAtExit(cpu: Vcpu, exit: VmExit): boolean;
+}
+
+/** What the manual calls the fields of an exit, as given by whoever causes it. */
+export interface ExitFacts {
+  qualification?: bigint | number;
+  instructionLength?: number;
+  instructionInfo?: number;
+  guestLinear?: bigint;
+  guestPhysical?: number;
+  interruptionInfo?: number;
+  interruptionError?: number;
+}
+
+/** CR0 and CR4 bits that the guest owns: writes to them alone do not exit. The rest is the VMM's. */
+const CR0_GUEST_OWNED = Cr0.TS;
+const CR4_GUEST_OWNED = Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.PGE;
+
+/** MSRs whose accesses need not exit: the processor switches them itself. */
+const PASSED_THROUGH = [0x174, 0x175, 0x176, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084];
+
+export class Vmm {
+  readonly log = new ExitLog();
+  readonly vmcs: Vmcs[];
+  /** Cached controls, the same for all vCPUs. */
+  primary = 0;
+  secondary = 0;
+  exceptionBitmap = 0;
+  cr0Mask = 0;
+  cr4Mask = 0;
+  /** Event being delivered, for IDT-vectoring information. */
+  vectoringInfo = 0;
+  vectoringError = 0;
+  private readonly msrBitmap: number;
+  private readonly scratch = emptyExit();
+  /** An exit that was stopped at: when its instruction runs again, it is not a new exit. */
+  private passing?: { cpu: number; icount: number; reason: number };
+  /** Newest exit of each vCPU (seq), -1: none. */
+  readonly lastSeq: number[];
+
+  constructor(
+    private readonly memory: MachineMemory,
+    private readonly vcpus: readonly Vcpu[],
+    readonly ept: Ept,
+    private readonly host: VmmHost,
+  ) {
+    this.vmcs = vcpus.map(() => new Vmcs());
+    this.lastSeq = vcpus.map(() => -1);
+    this.msrBitmap = memory.allocateEptPage();
+    this.configure(new Set());
+  }
+
+  /**
+   * Sets the controls: the VMM's own needs, and what the exits in `wanted` (names) need on top, so that exits nobody asked for do
+   * not happen. `exceptions`: vectors that must exit.
+   */
+  configure(wanted: ReadonlySet<string>, exceptions: Iterable<number> = []): void {
+    const want = (name: string): boolean => wanted.has(name);
+    let primary: number =
+      DEFAULT1.primary | Primary.hltExiting | Primary.unconditionalIoExiting | Primary.useMsrBitmaps | Primary.cr8LoadExiting | Primary.cr8StoreExiting;
+    // DEFAULT1 holds the CR3 exiting bits; processors with TRUE controls let them be 0.
+    primary &= ~(Primary.cr3LoadExiting | Primary.cr3StoreExiting);
+    if (want('INVLPG')) primary |= Primary.invlpgExiting;
+    if (want('RDPMC')) primary |= Primary.rdpmcExiting;
+    if (want('RDTSC') || want('RDTSCP')) primary |= Primary.rdtscExiting;
+    if (want('CR_ACCESS')) primary |= Primary.cr3LoadExiting | Primary.cr3StoreExiting;
+    if (want('MOV_DR')) primary |= Primary.movDrExiting;
+    if (want('PAUSE')) primary |= Primary.pauseExiting;
+    this.primary = (primary | Primary.activateSecondary) >>> 0;
+    this.secondary = Secondary.enableEpt | Secondary.enableRdtscp | Secondary.enableVpid | Secondary.unrestrictedGuest;
+    if (want('WBINVD')) this.secondary |= Secondary.wbinvdExiting;
+    this.exceptionBitmap = want('EXCEPTION_OR_NMI') ? 0xffffffff : 0;
+    for (const vector of exceptions) this.exceptionBitmap |= 1 << vector;
+    this.exceptionBitmap >>>= 0;
+    const all = want('CR_ACCESS');
+    this.cr0Mask = all ? 0xffffffff : ~CR0_GUEST_OWNED >>> 0;
+    this.cr4Mask = all ? 0xffffffff : ~CR4_GUEST_OWNED >>> 0;
+    this.fillMsrBitmap(want('MSR_READ'), want('MSR_WRITE'));
+    for (const [i, vmcs] of this.vmcs.entries()) this.writeControls(this.vcpus[i], vmcs);
+  }
+
+  private fillMsrBitmap(allReads: boolean, allWrites: boolean): void {
+    const { u8 } = this.memory;
+    u8.fill(0xff, this.msrBitmap, this.msrBitmap + 4096);
+    const clear = (base: number, index: number): void => {
+      u8[this.msrBitmap + base + (index >> 3)] &= ~(1 << (index & 7));
+    };
+    for (const msr of PASSED_THROUGH) {
+      const high = msr >= 0xc0000000;
+      const index = msr & 0x1fff;
+      if (!allReads) clear(high ? 0x400 : 0, index);
+      if (!allWrites) clear(high ? 0xc00 : 0x800, index);
+    }
+  }
+
+  /** MSR bitmaps: read low, read high, write low, write high, 1 KiB each. MSRs in neither range always exit. */
+  msrExits(index: number, write: boolean): boolean {
+    const high = index >= 0xc0000000;
+    const number = high ? index - 0xc0000000 : index;
+    if (number > 0x1fff) return true;
+    const base = (write ? 0x800 : 0) + (high ? 0x400 : 0);
+    return (this.memory.u8[this.msrBitmap + base + (number >> 3)] & (1 << (number & 7))) !== 0;
+  }
+
+  private writeControls(cpu: Vcpu, vmcs: Vmcs): void {
+    vmcs.write(Field.PIN_BASED_CONTROLS, DEFAULT1.pin | Pin.externalInterruptExiting | Pin.nmiExiting);
+    vmcs.write(Field.PRIMARY_CONTROLS, this.primary);
+    vmcs.write(Field.SECONDARY_CONTROLS, this.secondary);
+    vmcs.write(Field.EXCEPTION_BITMAP, this.exceptionBitmap);
+    vmcs.write(Field.EXIT_CONTROLS, DEFAULT1.exit | Exit.hostAddressSpaceSize | Exit.acknowledgeInterrupt | Exit.saveEfer | Exit.loadEfer | Exit.savePat | Exit.loadPat);
+    vmcs.write(Field.VPID, cpu.index + 1);
+    vmcs.write(Field.EPT_POINTER, this.ept.eptp);
+    vmcs.write(Field.MSR_BITMAPS, BigInt(this.msrBitmap));
+    vmcs.write(Field.CR0_MASK, this.cr0Mask);
+    vmcs.write(Field.CR4_MASK, this.cr4Mask);
+    vmcs.write(Field.VMCS_LINK_POINTER, 0xffffffffffffffffn);
+    vmcs.write(Field.HOST_CR0, 0x80050033n);
+    vmcs.write(Field.HOST_CR4, BigInt(Cr4.PAE | Cr4.VMXE | Cr4.OSFXSR));
+    vmcs.write(Field.HOST_IA32_EFER, 0xd01n);
+    vmcs.write(Field.HOST_IA32_PAT, 0x0007040600070406n);
+    vmcs.write(Field.HOST_CS_SELECTOR, 0x10);
+    for (const s of ['SS', 'DS', 'ES'] as const) vmcs.write(Field[`HOST_${s}_SELECTOR`], 0x18);
+    vmcs.write(Field.HOST_TR_SELECTOR, 0x40);
+  }
+
+  /**
+   * The guest exits: records it with its fields. Throws Abandon when the debugger wants to stop before it is handled; when the
+   * instruction runs again the exit is passed over.
+   */
+  exit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts = {}): void {
+    if (this.tryExit(cpu, reason, rip, facts)) throw new Abandon();
+  }
+
+  /** As exit(), but returns true to stop. */
+  tryExit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts): boolean {
+    const icount = this.host.icount();
+    const passing = this.passing;
+    if (passing && passing.cpu === cpu.index) {
+      this.passing = undefined;
+      if (passing.icount === icount && passing.reason === reason) return false;
+    }
+    const exit = this.scratch;
+    exit.icount = icount;
+    exit.cpu = cpu.index;
+    exit.reason = reason;
+    exit.rip = rip;
+    exit.qualification = BigInt(facts.qualification ?? 0);
+    exit.instructionLength = facts.instructionLength ?? 0;
+    exit.instructionInfo = facts.instructionInfo ?? 0;
+    exit.guestLinear = facts.guestLinear ?? 0n;
+    exit.guestPhysical = facts.guestPhysical === undefined ? 0n : BigInt(facts.guestPhysical);
+    exit.interruptionInfo = facts.interruptionInfo ?? 0;
+    exit.interruptionError = facts.interruptionError ?? 0;
+    exit.idtVectoringInfo = this.vectoringInfo;
+    exit.idtVectoringError = this.vectoringError;
+    exit.rax = cpu.gpr(0);
+    exit.rcx = cpu.gpr(1);
+    exit.rdx = cpu.gpr(2);
+    this.lastSeq[cpu.index] = this.log.record(exit);
+    if (!this.host.stopAtExit(cpu, exit)) return false;
+    this.passing = { cpu: cpu.index, icount, reason };
+    return true;
+  }
+
+  /** The vCPU's last exit, if it is still in the ring. */
+  lastExit(cpu: number): VmExit | undefined {
+    return this.log.get(this.lastSeq[cpu]) ?? this.log.newestOf(cpu);
+  }
+
+  /** The event that the next VM entry injects, as the VM-entry interruption-information field holds it. */
+  injected(cpu: Vcpu, info: number, error: number): void {
+    const vmcs = this.vmcs[cpu.index];
+    vmcs.write(Field.ENTRY_INTERRUPTION_INFO, info);
+    vmcs.write(Field.ENTRY_EXCEPTION_ERROR, error);
+  }
+
+  setInterruptWindow(cpu: Vcpu, on: boolean): void {
+    const controls = on ? this.primary | Primary.interruptWindowExiting : this.primary;
+    this.vmcs[cpu.index].write(Field.PRIMARY_CONTROLS, controls >>> 0);
+  }
+
+  /** All VMCS fields, brought up to date with the vCPU and its last exit. */
+  describeVmcs(cpu: Vcpu, tscOffset: bigint): DecodedField[] {
+    const vmcs = this.vmcs[cpu.index];
+    for (const [encoding, read] of GUEST_FIELDS) vmcs.write(encoding, read(cpu));
+    vmcs.write(Field.TSC_OFFSET, BigInt.asUintN(64, tscOffset));
+    vmcs.write(Field.CR0_SHADOW, cpu.get64(State.cr0));
+    vmcs.write(Field.CR4_SHADOW, cpu.get64(State.cr4));
+    vmcs.write(Field.ENTRY_CONTROLS, DEFAULT1.entry | Entry.loadEfer | Entry.loadPat | (cpu.longMode ? Entry.ia32eModeGuest : 0));
+    const exit = this.lastExit(cpu.index);
+    if (exit) {
+      vmcs.write(Field.EXIT_REASON, exit.reason);
+      vmcs.write(Field.EXIT_QUALIFICATION, exit.qualification);
+      vmcs.write(Field.EXIT_INSTRUCTION_LENGTH, exit.instructionLength);
+      vmcs.write(Field.EXIT_INSTRUCTION_INFO, exit.instructionInfo);
+      vmcs.write(Field.EXIT_INTERRUPTION_INFO, exit.interruptionInfo);
+      vmcs.write(Field.EXIT_INTERRUPTION_ERROR, exit.interruptionError);
+      vmcs.write(Field.IDT_VECTORING_INFO, exit.idtVectoringInfo);
+      vmcs.write(Field.IDT_VECTORING_ERROR, exit.idtVectoringError);
+      vmcs.write(Field.GUEST_LINEAR_ADDRESS, exit.guestLinear);
+      vmcs.write(Field.GUEST_PHYSICAL_ADDRESS, exit.guestPhysical);
+    }
+    return vmcs.describe();
+  }
+
+  save(): unknown {
+    return { log: this.log.save(), lastSeq: [...this.lastSeq], passing: this.passing };
+  }
+  restore(state: unknown): void {
+    const s = state as { log: ReturnType<ExitLog['save']>; lastSeq: number[]; passing?: Vmm['passing'] };
+    this.log.restore(s.log);
+    s.lastSeq.forEach((seq, i) => (this.lastSeq[i] = seq));
+    this.passing = s.passing;
+  }
+  reset(): void {
+    this.log.reset();
+    this.lastSeq.fill(-1);
+    this.passing = undefined;
+  }
+
+  /** The debugger moved rip or time: the next exit is a new one. */
+  forgetPassing(): void {
+    this.passing = undefined;
+  }
+
+  static reasonName(reason: number): string {
+    return exitReason(reason).name;
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * Decoded code: micro-ops per physical page and code context. A store into decoded bytes drops the page's micro-ops
+ * (self-modifying code); a full cache is emptied.
+ */
+import { PAGE, Uop } from '../cpu/layout';
+import type { MachineMemory } from '../mmu/memory';
+import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from './decode';
+
+const MAX_BLOCK = 64;
+const MAX_CONTEXTS = 480;
+
+export class CodePage {
+  /** Micro-op by page offset. */
+  readonly uops = new Map<number, number>();
+  /** Non-zero where a byte belongs to a decoded instruction. */
+  readonly bytes = new Uint8Array(PAGE);
+  valid = true;
+  constructor(
+    readonly physical: number,
+    readonly context: CodeContext,
+  ) {}
+}
+
+export class CodeContext {
+  readonly pages = new Map<number, CodePage>();
+  constructor(
+    readonly id: number,
+    readonly decode: DecodeContext,
+    /** Page offsets with breakpoints, for the contexts of pages that have some. */
+    readonly breakpoints?: ReadonlySet<number>,
+  ) {}
+}
+
+export class CodeCache {
+  private contexts = new Map<string, CodeContext>();
+  private readonly byPhysical = new Map<number, CodePage[]>();
+  private nextUop: number;
+  /** Called when everything was dropped: jump caches must forget. */
+  onFlush: () => void = () => {};
+  /** Called when a physical page begins or ends to hold decoded code. */
+  onCodePage: (physical: number, holdsCode: boolean) => void = () => {};
+  flushes = 0;
+
+  constructor(
+    private readonly memory: MachineMemory,
+    private readonly decoder: InstructionDecoder,
+  ) {
+    this.nextUop = memory.uopBase;
+  }
+
+  context(key: string, create: () => { decode: DecodeContext; breakpoints?: ReadonlySet<number> }): CodeContext {
+    let context = this.contexts.get(key);
+    if (!context) {
+      if (this.contexts.size >= MAX_CONTEXTS) this.flush();
+      const { decode, breakpoints } = create();
+      context = new CodeContext(this.contexts.size, decode, breakpoints);
+      this.contexts.set(key, context);
+    }
+    return context;
+  }
+
+  /** Everything is forgotten. */
+  flush(): void {
+    for (const [physical, pages] of this.byPhysical) {
+      for (const page of pages) page.valid = false;
+      this.onCodePage(physical, false);
+    }
+    this.contexts = new Map();
+    this.byPhysical.clear();
+    this.nextUop = this.memory.uopBase;
+    this.flushes++;
+    this.onFlush();
+  }
+
+  page(context: CodeContext, physical: number): CodePage {
+    let page = context.pages.get(physical);
+    if (!page) {
+      page = new CodePage(physical, context);
+      context.pages.set(physical, page);
+      const list = this.byPhysical.get(physical);
+      if (list) list.push(page);
+      else {
+        this.byPhysical.set(physical, [page]);
+        this.onCodePage(physical, true);
+      }
+    }
+    return page;
+  }
+
+  /** A store to [offset, offset + length) of a physical page: true when it hit decoded code, which is then gone. */
+  written(physical: number, offset: number, length: number): boolean {
+    const pages = this.byPhysical.get(physical);
+    if (!pages) return false;
+    const end = Math.min(PAGE, offset + length);
+    let hit = false;
+    for (const page of pages) for (let i = offset; i < end && !hit; i++) if (page.bytes[i]) hit = true;
+    if (hit) this.drop(physical);
+    return hit;
+  }
+
+  /** Drops the micro-ops of a physical page in all contexts. */
+  drop(physical: number): void {
+    const pages = this.byPhysical.get(physical);
+    if (!pages) return;
+    for (const page of pages) {
+      page.valid = false;
+      page.context.pages.delete(physical);
+    }
+    this.byPhysical.delete(physical);
+    this.onCodePage(physical, false);
+    this.onFlush();
+  }
+
+  /** The micro-op at `offset` of the page, decoded now if need be. `host` is the page's host-physical address. */
+  find(page: CodePage, offset: number, host: number): number {
+    return page.uops.get(offset) ?? this.decodeBlock(page, offset, host);
+  }
+
+  private decodeBlock(page: CodePage, start: number, host: number): number {
+    const room = (MAX_BLOCK * 2 + 2) * Uop.bytes;
+    if (this.nextUop + room > this.memory.uopEnd) {
+      // The page object stays usable by its owner; the run loop looks everything up again.
+      this.flush();
+      page = this.page(page.context, page.physical);
+    }
+    const { decoder, memory } = this;
+    const context = page.context;
+    const first = this.nextUop;
+    const entries: { at: number; counts: boolean; ends?: boolean }[] = [];
+    let at = first;
+    let offset = start;
+    decoder.begin(context.decode.bitness, memory.u8.subarray(host + start, host + PAGE), start);
+    for (let count = 0; ; count++) {
+      if (count > 0 && (count === MAX_BLOCK || offset >= PAGE)) {
+        decoder.writePseudo(at, Pseudo.pageEnd, offset);
+        at += Uop.bytes;
+        break;
+      }
+      const known = count > 0 ? page.uops.get(offset) : undefined;
+      if (known !== undefined) {
+        decoder.writePseudo(at, Pseudo.goto, offset);
+        memory.i32[(at + Uop.target) >> 2] = known;
+        at += Uop.bytes;
+        break;
+      }
+      const status = decoder.next();
+      if (status === 'truncated') {
+        // The instruction goes on in the next page: the run loop fetches it with both pages mapped.
+        decoder.writePseudo(at, count > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
+        if (count === 0) {
+          entries.push({ at, counts: true });
+          page.uops.set(offset, at);
+        }
+        page.bytes.fill(1, offset);
+        at += Uop.bytes;
+        break;
+      }
+      page.uops.set(offset, at);
+      if (context.breakpoints?.has(offset)) {
+        decoder.writePseudo(at, Pseudo.assist, offset, SpecialCode.breakpoint);
+        entries.push({ at, counts: false });
+        at += Uop.bytes;
+      }
+      decoder.write(at, offset, context.decode);
+      entries.push({ at, counts: true, ends: decoder.endsBlock });
+      page.bytes.fill(1, offset, offset + decoder.length);
+      at += Uop.bytes;
+      offset += decoder.length;
+      if (decoder.endsBlock && !decoder.fallsThrough) {
+        decoder.writePseudo(at, Pseudo.pageEnd, offset);
+        at += Uop.bytes;
+        break;
+      }
+    }
+    this.nextUop = at;
+    let left = 0;
+    for (let i = entries.length - 1; i >= 0; i--) {
+      if (entries[i].ends) left = 0;
+      if (entries[i].counts) left++;
+      memory.i32[(entries[i].at + Uop.left) >> 2] = left;
+    }
+    return first;
+  }
+}

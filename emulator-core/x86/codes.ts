@@ -1,0 +1,85 @@
+/**
+ * Joins iced-x86's Codes (one per encoding) with the instruction table: operand kinds and sizes come from the Code's name.
+ */
+import { Code } from 'iced-x86';
+import type { Bits } from '../translate/builder';
+import { INSTRUCTIONS, type Instruction } from './instructions';
+
+/** What one operand of a Code can be. An r/m operand has both sizes. */
+export interface CodeOperand {
+  register?: Bits;
+  memory?: Bits;
+  immediate?: Bits;
+}
+
+export interface CodeInfo {
+  code: number;
+  name: string;
+  row: Instruction;
+  rowIndex: number;
+  operands: CodeOperand[];
+  operandBits: Bits;
+}
+
+const FIXED: Record<string, Bits> = {
+  AL: 8, CL: 8, AX: 16, DX: 16, EAX: 32, RAX: 64, Sreg: 16,
+  ES: 16, CS: 16, SS: 16, DS: 16, FS: 16, GS: 16,
+}; // prettier-ignore
+
+function parseOperand(token: string): CodeOperand | undefined {
+  const fixed = FIXED[token];
+  if (fixed) return { register: fixed };
+  if (token === '1') return { immediate: 8 };
+  if (token === 'm') return { memory: 64 };
+  // Far pointers: the offset's size counts.
+  const far = /^(ptr|m)16(16|32|64)$/.exec(token);
+  if (far) return far[1] === 'm' ? { memory: Number(far[2]) as Bits } : { immediate: Number(far[2]) as Bits };
+  const m = /^(rm|r|m|moffs|imm|rel)(\d+)(?:m(\d+))?$/.exec(token);
+  if (!m) return undefined;
+  const bits = Number(m[2]) as Bits;
+  if (m[1] === 'rm') return { register: bits, memory: bits };
+  if (m[1] === 'r') return { register: bits, memory: m[3] ? (Number(m[3]) as Bits) : undefined };
+  if (m[1] === 'm' || m[1] === 'moffs') return { memory: bits };
+  return { immediate: bits };
+}
+
+function describe(code: number, name: string, row: Instruction, rowIndex: number): CodeInfo {
+  const tokens = name.split('_').slice(1);
+  const operands: CodeOperand[] = [];
+  for (const token of tokens) {
+    const operand = parseOperand(token);
+    if (!operand) break; // what follows the operands tells encodings apart
+    operands.push(operand);
+  }
+  const first = operands[0];
+  let operandBits: Bits = row.operandBits ?? first?.register ?? first?.memory ?? first?.immediate ?? 32;
+  if (tokens[0]?.startsWith('rel')) operandBits = tokens[0] === 'rel16' ? 16 : (Number(tokens[1]) as Bits);
+  // Immediates are sign-extended to the size of the operand they combine with.
+  const target = first?.register ?? first?.memory;
+  for (const operand of operands.slice(1)) if (operand.immediate && target) operand.immediate = target;
+  return { code, name, row, rowIndex, operands, operandBits };
+}
+
+function build(): (CodeInfo | undefined)[] {
+  const byMnemonic = new Map<string, { row: Instruction; index: number }[]>();
+  INSTRUCTIONS.forEach((row, index) => {
+    const list = byMnemonic.get(row.mnemonic);
+    if (list) list.push({ row, index });
+    else byMnemonic.set(row.mnemonic, [{ row, index }]);
+  });
+  const table: (CodeInfo | undefined)[] = [];
+  for (const [name, code] of Object.entries(Code)) {
+    if (typeof code !== 'number') continue;
+    const cut = name.indexOf('_');
+    const mnemonic = cut < 0 ? name : name.slice(0, cut);
+    const candidates = byMnemonic.get(mnemonic);
+    if (!candidates) continue;
+    const operands = cut < 0 ? '' : name.slice(cut + 1);
+    const found = candidates.find(({ row }) => !row.operands || row.operands.test(operands));
+    if (found) table[code] = describe(code, name, found.row, found.index);
+  }
+  return table;
+}
+
+/** By iced-x86 Code; undefined where no row covers it (the instruction is unimplemented). */
+export const CODES: readonly (CodeInfo | undefined)[] = build();

@@ -1,0 +1,239 @@
+/** Bytes -> micro-ops: decodes with iced-x86 and writes what the handlers and assists need. */
+import { Code, Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register } from 'iced-x86';
+import { SegmentIndex, State, Uop, UopFlag, segmentOffset } from '../cpu/layout';
+import type { MachineMemory } from '../mmu/memory';
+import { Pseudo, variant, type HandlerModule } from '../translate/handlers';
+import { CODES, type CodeInfo } from './codes';
+
+/** Codes beyond iced-x86's, for micro-ops that stand for something else. */
+export const SpecialCode = { breakpoint: 0xfff0, crossPage: 0xfff1, invalid: 0 } as const;
+
+/** What decoding depends on besides the bytes. */
+export interface DecodeContext {
+  bitness: 16 | 32 | 64;
+  /** Is the segment (index as SegmentIndex) flat in 32-bit code? */
+  flat(segment: number): boolean;
+}
+
+const ALL_GPR: readonly string[] = ['AX', 'CX', 'DX', 'BX', 'SP', 'BP', 'SI', 'DI'];
+
+/** State offset by iced-x86 Register; -1 for those without a slot. */
+const REGISTER_OFFSET: Int32Array = (() => {
+  const table = new Int32Array(512).fill(-1);
+  const put = (name: string, offset: number): void => {
+    const register = (Register as unknown as Record<string, number>)[name];
+    if (register !== undefined) table[register] = offset;
+  };
+  ALL_GPR.forEach((name, i) => {
+    for (const full of [name, 'E' + name, 'R' + name]) put(full, State.gpr + i * 8);
+    if (i < 4) {
+      put(name[0] + 'L', State.gpr + i * 8);
+      put(name[0] + 'H', State.gpr + i * 8 + 1);
+    } else put(name + 'L', State.gpr + i * 8);
+  });
+  for (let i = 8; i < 16; i++) for (const suffix of ['', 'D', 'W', 'L']) put(`R${i}${suffix}`, State.gpr + i * 8);
+  for (const [name, index] of Object.entries(SegmentIndex)) put(name.toUpperCase(), segmentOffset(index));
+  put('None', State.zero);
+  put('RIP', State.ripBase);
+  put('EIP', State.ripBase);
+  for (let i = 0; i < 16; i++) {
+    put('CR' + i, i);
+    put('DR' + i, i);
+  }
+  return table;
+})();
+
+const SEGMENT_BY_REGISTER = new Map<number, number>([
+  [Register.ES, SegmentIndex.es],
+  [Register.CS, SegmentIndex.cs],
+  [Register.SS, SegmentIndex.ss],
+  [Register.DS, SegmentIndex.ds],
+  [Register.FS, SegmentIndex.fs],
+  [Register.GS, SegmentIndex.gs],
+]);
+
+const STRING_ADDRESS = new Map<number, number>([
+  [OpKind.MemorySegSI, 16],
+  [OpKind.MemorySegESI, 32],
+  [OpKind.MemorySegRSI, 64],
+  [OpKind.MemorySegDI, 16],
+  [OpKind.MemorySegEDI, 32],
+  [OpKind.MemorySegRDI, 64],
+  [OpKind.MemoryESDI, 16],
+  [OpKind.MemoryESEDI, 32],
+  [OpKind.MemoryESRDI, 64],
+]);
+
+const BASE_BITS = new Map<number, number>();
+for (const [i, name] of ALL_GPR.entries()) {
+  const bits = [16, 32, 64];
+  ['', 'E', 'R'].forEach((p, n) => BASE_BITS.set((Register as unknown as Record<string, number>)[p + name], bits[n]));
+  BASE_BITS.set((Register as unknown as Record<string, number>)[`R${i + 8}D`], 32);
+  BASE_BITS.set((Register as unknown as Record<string, number>)[`R${i + 8}`], 64);
+}
+BASE_BITS.set(Register.RIP, 64);
+BASE_BITS.set(Register.EIP, 32);
+
+export type DecodeStatus = 'ok' | 'truncated' | 'invalid';
+
+export class InstructionDecoder {
+  private readonly instruction = new Instruction();
+  private decoder?: Decoder;
+  private bytes: Uint8Array = new Uint8Array();
+  /** Row of the last instruction decoded, undefined when it has none. */
+  info: CodeInfo | undefined;
+  length = 0;
+  code = 0;
+  private status: DecodeStatus = 'ok';
+
+  constructor(
+    private readonly memory: MachineMemory,
+    private readonly handlers: HandlerModule['handlers'],
+    private readonly features: ReadonlySet<string>,
+  ) {}
+
+  /** Starts at `ip` (page offset, used as instruction pointer) with the bytes given. */
+  begin(bitness: number, bytes: Uint8Array, ip: number): void {
+    this.decoder?.free();
+    this.bytes = bytes;
+    this.decoder = new Decoder(bitness, bytes, DecoderOptions.None);
+    this.decoder.ip = BigInt(ip);
+  }
+
+  /** Decodes the next instruction. 'truncated': it goes on beyond the bytes. */
+  next(): DecodeStatus {
+    const decoder = this.decoder!;
+    decoder.decodeOut(this.instruction);
+    this.code = this.instruction.code;
+    this.length = this.instruction.length;
+    this.info = CODES[this.code];
+    if (this.code === Code.INVALID) {
+      this.status = decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
+      this.info = undefined;
+    } else this.status = 'ok';
+    if (this.info?.row.feature && !this.features.has(this.info.row.feature)) {
+      this.status = 'invalid';
+      this.info = undefined;
+      this.code = SpecialCode.invalid;
+    }
+    return this.status;
+  }
+
+  dispose(): void {
+    this.decoder?.free();
+    this.decoder = undefined;
+  }
+
+  /** Writes the last instruction decoded as the micro-op at `at`. `left` is filled in by the caller. */
+  write(at: number, ip: number, context: DecodeContext): void {
+    const { u32, i32, u16, u8, i64 } = this.memory;
+    const w = at >> 2;
+    u32.fill(0, w, w + Uop.bytes / 4);
+    i32[(at + Uop.ip) >> 2] = ip;
+    i32[(at + Uop.length) >> 2] = this.length;
+    u16[(at + Uop.code) >> 1] = this.status === 'invalid' ? SpecialCode.invalid : this.code;
+    const info = this.info;
+    if (!info) return; // assist 0: undefined or unimplemented
+    const x = this.instruction;
+    let addressBits = context.bitness as number;
+    let memory = -1;
+    let immediate = 0n;
+    for (let i = 0; i < x.opCount; i++) {
+      const kind = x.opKind(i);
+      if (kind === OpKind.Register) this.writeRegister(at, i, x.opRegister(i));
+      else if (kind === OpKind.Memory) {
+        memory = i;
+        addressBits = this.addressBits(context.bitness);
+      } else if (STRING_ADDRESS.has(kind)) addressBits = STRING_ADDRESS.get(kind)!;
+      else if (kind === OpKind.NearBranch16 || kind === OpKind.NearBranch32 || kind === OpKind.NearBranch64) {
+        const width = kind === OpKind.NearBranch64 ? 64 : 32;
+        immediate = BigInt.asIntN(width, x.nearBranchTarget - BigInt(ip + this.length));
+        if (kind === OpKind.NearBranch16) immediate = BigInt.asIntN(16, immediate);
+        const target = ip + this.length + Number(immediate);
+        i32[(at + Uop.target) >> 2] = target >= 0 && target < 4096 ? 0 : -1;
+      } else if (kind === OpKind.FarBranch16) immediate = BigInt(x.farBranch16) | (BigInt(x.farBranchSelector) << 32n);
+      else if (kind === OpKind.FarBranch32) immediate = BigInt(x.farBranch32 >>> 0) | (BigInt(x.farBranchSelector) << 32n);
+      else if (kind === OpKind.Immediate8_2nd) immediate |= BigInt(x.immediate8_2nd) << 32n;
+      else immediate = BigInt.asIntN(64, x.immediate(i));
+    }
+    i64[(at + Uop.immediate) >> 3] = immediate;
+    const segment = SEGMENT_BY_REGISTER.get(x.memorySegment) ?? SegmentIndex.ds;
+    const long = context.bitness === 64;
+    const based = segment === SegmentIndex.fs || segment === SegmentIndex.gs;
+    i32[(at + Uop.segment) >> 2] = long && !based ? State.flatSegment : segmentOffset(segment);
+    u8[at + Uop.addressShift] = 64 - addressBits;
+    let memoryKind = 2;
+    if (long) memoryKind = addressBits === 64 && !(based && x.memorySegment !== Register.None) ? 0 : 2;
+    else if (addressBits === 32 && context.bitness === 32) {
+      // String instructions address through the source segment and ES.
+      const strings = info.row.repeat !== undefined;
+      if (!strings && context.flat(segment)) memoryKind = 1;
+    }
+    if (memory >= 0) this.writeMemory(at, info);
+    let flags = 0;
+    if (x.hasRepPrefix) flags |= UopFlag.rep;
+    if (x.hasRepnePrefix) flags |= UopFlag.repne;
+    if (x.hasLockPrefix) flags |= UopFlag.lock;
+    if (memory >= 0) flags |= UopFlag.memory;
+    u8[at + Uop.flags] = flags;
+    u8[at + Uop.size] = info.operandBits / 8;
+    let repeat = 0;
+    if (info.row.repeat === 'rep') repeat = flags & (UopFlag.rep | UopFlag.repne) ? 1 : 0;
+    else if (info.row.repeat === 'repe') repeat = flags & UopFlag.rep ? 2 : flags & UopFlag.repne ? 3 : 0;
+    // A string operand always counts as memory.
+    const inMemory = memory >= 0 || info.row.repeat !== undefined;
+    const handler = this.handlers[this.code]![variant(inMemory, memoryKind, long ? 0 : 1, repeat)];
+    if (handler < 0) throw new Error(`no handler for ${info.name} (variant memory ${inMemory} ${memoryKind})`);
+    i32[(at + Uop.handler) >> 2] = handler;
+  }
+
+  private writeRegister(at: number, operand: number, register: number): void {
+    const offset = REGISTER_OFFSET[register];
+    if (operand === 0) this.memory.i32[(at + Uop.r0) >> 2] = offset;
+    else if (operand === 1) this.memory.i32[(at + Uop.r1) >> 2] = offset;
+    else this.memory.u16[(at + Uop.r2) >> 1] = offset;
+  }
+
+  private addressBits(bitness: number): number {
+    const x = this.instruction;
+    const register = x.memoryBase !== Register.None ? x.memoryBase : x.memoryIndex;
+    const bits = BASE_BITS.get(register);
+    if (bits) return bits;
+    const size = x.memoryDisplSize;
+    return size === 8 ? 64 : size === 4 ? 32 : size === 2 ? 16 : bitness;
+  }
+
+  private writeMemory(at: number, info: CodeInfo): void {
+    const { i32, i64, u8 } = this.memory;
+    const x = this.instruction;
+    i32[(at + Uop.base) >> 2] = REGISTER_OFFSET[x.memoryBase];
+    i32[(at + Uop.index) >> 2] = REGISTER_OFFSET[x.memoryIndex];
+    u8[at + Uop.scale] = Math.log2(x.memoryIndexScale);
+    let displacement = BigInt.asIntN(64, x.memoryDisplacement);
+    // POP computes its destination's address after rSP has moved.
+    const stackBase = REGISTER_OFFSET[x.memoryBase] === State.gpr + 4 * 8;
+    if (info.row.mnemonic === 'Pop' && stackBase) displacement += BigInt(info.operandBits / 8);
+    i64[(at + Uop.displacement) >> 3] = displacement;
+  }
+
+  /** Writes a micro-op that is no instruction. */
+  writePseudo(at: number, handler: number, ip: number, code = 0): void {
+    const w = at >> 2;
+    this.memory.u32.fill(0, w, w + Uop.bytes / 4);
+    this.memory.i32[(at + Uop.handler) >> 2] = handler;
+    this.memory.i32[(at + Uop.ip) >> 2] = ip;
+    this.memory.u16[(at + Uop.code) >> 1] = code;
+  }
+
+  /** Ends a block, but control may go on behind it: conditional branches and REP instructions. */
+  get fallsThrough(): boolean {
+    const row = this.info?.row;
+    return !!row?.semantics && (row.repeat !== undefined || /^(J(?!mp)|Loop)/.test(row.mnemonic));
+  }
+
+  get endsBlock(): boolean {
+    return !this.info || this.info.row.endsBlock === true || this.info.row.repeat !== undefined;
+  }
+}
+
+export { Pseudo };

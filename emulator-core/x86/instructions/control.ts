@@ -1,0 +1,162 @@
+/** Control transfer: jumps, calls, returns, loops, interrupts, and instructions that do nothing. */
+import { CONDITIONS, Gpr, type Bits, type Builder } from '../../translate/builder';
+import { i32, i64, i64c, type Expr } from '../../translate/wasm';
+import { rows, type Family, type Instruction } from './instruction';
+
+function returnNear(b: Builder, operandBits: Bits, release: Expr): void {
+  const pointer = b.let(b.stackPointer());
+  const target = b.let(b.stackLoad(operandBits, pointer));
+  b.setStackPointer(i64.add(pointer, i64.add(release, i64c(operandBits / 8))));
+  b.jump(target);
+}
+
+const ret = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction[] => [
+  {
+    mnemonic,
+    operandBits,
+    operands: /^$/,
+    endsBlock: true,
+    manual: 'RET—Return From Procedure',
+    semantics: (b) => returnNear(b, operandBits, i64c(0)),
+  },
+  {
+    mnemonic,
+    operandBits,
+    operands: /^imm16$/,
+    endsBlock: true,
+    manual: 'RET—Return From Procedure',
+    semantics: (b) => returnNear(b, operandBits, b.read(0)),
+  },
+];
+
+/** Counter register of LOOP and JrCXZ by the last part of the Code name. */
+const COUNTERS = [
+  ['CX', 16],
+  ['ECX', 32],
+  ['RCX', 64],
+] as const;
+
+function loopRows(mnemonic: string, extra?: (b: Builder) => Expr): Instruction[] {
+  return COUNTERS.map(([counter, bits]) => ({
+    mnemonic,
+    operands: new RegExp(`_${counter}$`),
+    endsBlock: true,
+    manual: 'LOOP/LOOPcc—Loop According to ECX Counter',
+    semantics: (b) => {
+      const count = b.let(i64.sub(b.reg(Gpr.rcx, bits), i64c(1)));
+      b.setReg(Gpr.rcx, bits, count);
+      const more = i64.ne(b.reg(Gpr.rcx, bits), i64c(0));
+      b.branch(extra ? i32.and(more, extra(b)) : more);
+    },
+  }));
+}
+
+const nothing = (mnemonic: string, manual: string, operands?: RegExp): Instruction => ({
+  mnemonic,
+  manual,
+  operands,
+  semantics: () => {},
+});
+
+export const control: Family = [
+  {
+    mnemonic: 'Jmp',
+    manual: 'JMP—Jump',
+    operands: /^rel/,
+    endsBlock: true,
+    semantics: (b) => b.branch(undefined),
+  },
+  {
+    mnemonic: 'Jmp',
+    manual: 'JMP—Jump',
+    operands: /^rm/,
+    endsBlock: true,
+    semantics: (b) => b.jump(b.let(b.read(0))),
+  },
+  { mnemonic: 'Jmp', manual: 'JMP—Jump', operands: /^(ptr|m)\d/, endsBlock: true, assist: 'jumpFar' },
+  ...rows(CONDITIONS, (cc) => ({
+    mnemonic: 'J' + cc,
+    manual: 'Jcc—Jump if Condition Is Met',
+    endsBlock: true,
+    semantics: (b: Builder) => b.branch(b.condition(cc)),
+  })),
+  {
+    mnemonic: 'Call',
+    manual: 'CALL—Call Procedure',
+    operands: /^rel/,
+    endsBlock: true,
+    semantics: (b) => {
+      b.push(b.operandBits, b.nextRip());
+      b.branch(undefined);
+    },
+  },
+  {
+    mnemonic: 'Call',
+    manual: 'CALL—Call Procedure',
+    operands: /^rm/,
+    endsBlock: true,
+    semantics: (b) => {
+      const target = b.let(b.read(0));
+      b.push(b.operandBits, b.nextRip());
+      b.jump(target);
+    },
+  },
+  { mnemonic: 'Call', manual: 'CALL—Call Procedure', operands: /^(ptr|m)\d/, endsBlock: true, assist: 'callFar' },
+  ...ret('Retnw', 16),
+  ...ret('Retnd', 32),
+  ...ret('Retnq', 64),
+  ...rows([['Retfw', 16], ['Retfd', 32], ['Retfq', 64]] as [string, 16 | 32 | 64][], ([mnemonic, operandBits]) => ({
+    mnemonic,
+    operandBits,
+    endsBlock: true,
+    manual: 'RET—Return From Procedure',
+    assist: 'returnFar',
+  })),
+  ...loopRows('Loop'),
+  ...loopRows('Loope', (b) => b.condition('e')),
+  ...loopRows('Loopne', (b) => b.condition('ne')),
+  ...rows([['Jcxz', 16], ['Jecxz', 32], ['Jrcxz', 64]] as [string, 16 | 32 | 64][], ([mnemonic, bits]) => ({
+    mnemonic,
+    manual: 'Jcc—Jump if Condition Is Met',
+    endsBlock: true,
+    semantics: (b: Builder) => b.branch(i64.eqz(b.reg(Gpr.rcx, bits))),
+  })),
+  ...rows([['Iretw', 16], ['Iretd', 32], ['Iretq', 64]] as [string, 16 | 32 | 64][], ([mnemonic, operandBits]) => ({
+    mnemonic,
+    operandBits,
+    endsBlock: true,
+    manual: 'IRET/IRETD/IRETQ—Interrupt Return',
+    assist: 'interruptReturn',
+  })),
+  { mnemonic: 'Int', manual: 'INT n/INTO/INT3/INT1—Call to Interrupt Procedure', endsBlock: true, assist: 'softwareInterrupt' },
+  { mnemonic: 'Int3', manual: 'INT n/INTO/INT3/INT1—Call to Interrupt Procedure', endsBlock: true, assist: 'breakpointTrap' },
+  { mnemonic: 'Int1', manual: 'INT n/INTO/INT3/INT1—Call to Interrupt Procedure', endsBlock: true, assist: 'debugTrap' },
+  { mnemonic: 'Into', manual: 'INT n/INTO/INT3/INT1—Call to Interrupt Procedure', endsBlock: true, assist: 'overflowTrap' },
+  { mnemonic: 'Syscall', manual: 'SYSCALL—Fast System Call', endsBlock: true, assist: 'syscall' },
+  { mnemonic: 'Sysretd', manual: 'SYSRET—Return From Fast System Call', endsBlock: true, operandBits: 32, assist: 'sysret' },
+  { mnemonic: 'Sysretq', manual: 'SYSRET—Return From Fast System Call', endsBlock: true, operandBits: 64, assist: 'sysret' },
+  { mnemonic: 'Sysenter', manual: 'SYSENTER—Fast System Call', endsBlock: true, assist: 'sysenter' },
+  { mnemonic: 'Sysexitd', manual: 'SYSEXIT—Fast Return from Fast System Call', endsBlock: true, operandBits: 32, assist: 'sysexit' },
+  { mnemonic: 'Sysexitq', manual: 'SYSEXIT—Fast Return from Fast System Call', endsBlock: true, operandBits: 64, assist: 'sysexit' },
+  ...rows(['Ud0', 'Ud1', 'Ud2'], (mnemonic) => ({
+    mnemonic,
+    manual: 'UD—Undefined Instruction',
+    endsBlock: true,
+    semantics: (b: Builder) => b.faultIf(i64.eqz(i64c(0)), 6),
+  })),
+  nothing('Nop', 'NOP—No Operation'),
+  nothing('Nopw', 'NOP—No Operation'),
+  nothing('Nopd', 'NOP—No Operation'),
+  nothing('Nopq', 'NOP—No Operation'),
+  nothing('Reservednop', 'NOP—No Operation'),
+  nothing('Endbr64', 'ENDBR64—Terminate an Indirect Branch in 64-bit Mode'),
+  nothing('Endbr32', 'ENDBR32—Terminate an Indirect Branch in 32-bit and Compatibility Mode'),
+  nothing('Prefetchw', 'PREFETCHW—Prefetch Data Into Caches in Anticipation of a Write'),
+  nothing('Prefetcht0', 'PREFETCHh—Prefetch Data Into Caches'),
+  nothing('Prefetcht1', 'PREFETCHh—Prefetch Data Into Caches'),
+  nothing('Prefetcht2', 'PREFETCHh—Prefetch Data Into Caches'),
+  nothing('Prefetchnta', 'PREFETCHh—Prefetch Data Into Caches'),
+  nothing('Lfence', 'LFENCE—Load Fence'),
+  nothing('Mfence', 'MFENCE—Memory Fence'),
+  nothing('Sfence', 'SFENCE—Store Fence'),
+];

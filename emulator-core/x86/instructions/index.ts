@@ -1,0 +1,11 @@
+/** The instruction table: every row of every family. */
+import { arithmetic } from './arithmetic';
+import { control } from './control';
+import { data } from './data';
+import type { Instruction } from './instruction';
+import { logicFamily } from './logic';
+import { string } from './string';
+import { system } from './system';
+
+export const INSTRUCTIONS: readonly Instruction[] = [...data, ...arithmetic, ...logicFamily, ...control, ...string, ...system];
+export type { Instruction } from './instruction';

@@ -1,0 +1,35 @@
+/**
+ * The shape of the instruction table. A row describes one mnemonic: which iced-x86 Codes (encodings) it covers, and its meaning,
+ * either as a semantics function over the builder or as the name of an assist (a rare, slow path in cpu/assists).
+ * Operand kinds and sizes come from the Code's own name ('Add_rm32_imm8'), so they are not written again here.
+ */
+import type { Builder } from '../../translate/builder';
+
+export interface Instruction {
+  /** iced-x86 mnemonic: the part of its Code names before the first underscore. */
+  mnemonic: string;
+  /** Title in SDM Vol. 2, "Instruction Set Reference". */
+  manual: string;
+  /** Restricts the row to Codes whose operand part matches; absent: all of the mnemonic. */
+  operands?: RegExp;
+  semantics?: (b: Builder) => void;
+  /** Name in the assist table. An assist ends its block when it changes the flow or the mode. */
+  assist?: string;
+  /** CPUID feature name; without it the instruction is #UD. */
+  feature?: string;
+  /** Implicit operand size in bits where no operand tells it (RET, PUSHF ...). */
+  operandBits?: 16 | 32 | 64;
+  /** REP prefixes the instruction takes: rep (MOVS, STOS, LODS, INS, OUTS) or repe (also tests ZF: CMPS, SCAS). */
+  repeat?: 'rep' | 'repe';
+  /** Control does not reach the next instruction by itself (jumps, calls, returns, what may change the mode). */
+  endsBlock?: boolean;
+  /** What the manual leaves undefined, or where implementations differ. */
+  note?: string;
+}
+
+export type Family = readonly Instruction[];
+
+/** Rows for several mnemonics that differ by a parameter. */
+export function rows<T>(list: readonly T[], row: (item: T) => Instruction): Instruction[] {
+  return list.map(row);
+}

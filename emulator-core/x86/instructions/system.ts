@@ -1,0 +1,43 @@
+/** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. All assists: rare and wide. */
+import type { Family, Instruction } from './instruction';
+
+const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
+  mnemonics.map((mnemonic) => ({ mnemonic, manual, assist }));
+
+/** As assisted, but what follows may run in another mode, at another place, or after an exit. */
+const ending = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
+  assisted(assist, manual, ...mnemonics).map((row) => ({ ...row, endsBlock: true }));
+
+export const system: Family = [
+  ...assisted('input', 'IN—Input From Port', 'In'),
+  ...assisted('output', 'OUT—Output to Port', 'Out'),
+  ...assisted('clearInterrupts', 'CLI—Clear Interrupt Flag', 'Cli'),
+  ...ending('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
+  ...assisted('clearDirection', 'CLD—Clear Direction Flag', 'Cld'),
+  ...assisted('setDirection', 'STD—Set Direction Flag', 'Std'),
+  ...ending('halt', 'HLT—Halt', 'Hlt'),
+  ...assisted('pause', 'PAUSE—Spin Loop Hint', 'Pause'),
+  ...assisted('cpuid', 'CPUID—CPU Identification', 'Cpuid'),
+  ...assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr'),
+  ...ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr'),
+  ...assisted('readTimeStamp', 'RDTSC—Read Time-Stamp Counter', 'Rdtsc'),
+  ...assisted('readTimeStampAndId', 'RDTSCP—Read Time-Stamp Counter and Processor ID', 'Rdtscp'),
+  ...assisted('readPerformanceCounter', 'RDPMC—Read Performance-Monitoring Counters', 'Rdpmc'),
+  ...assisted('storeDescriptorTable', 'SGDT—Store Global Descriptor Table Register', 'Sgdt', 'Sidt'),
+  ...assisted('loadDescriptorTable', 'LGDT/LIDT—Load Global/Interrupt Descriptor Table Register', 'Lgdt', 'Lidt'),
+  ...assisted('storeSystemSegment', 'SLDT—Store Local Descriptor Table Register', 'Sldt', 'Str'),
+  ...assisted('loadLocalDescriptorTable', 'LLDT—Load Local Descriptor Table Register', 'Lldt'),
+  ...assisted('loadTask', 'LTR—Load Task Register', 'Ltr'),
+  ...assisted('storeMachineStatus', 'SMSW—Store Machine Status Word', 'Smsw'),
+  ...ending('loadMachineStatus', 'LMSW—Load Machine Status Word', 'Lmsw'),
+  ...assisted('clearTaskSwitched', 'CLTS—Clear Task-Switched Flag in CR0', 'Clts'),
+  ...ending('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
+  ...assisted('invalidateCaches', 'WBINVD—Write Back and Invalidate Cache', 'Wbinvd', 'Invd'),
+  ...assisted('flushLine', 'CLFLUSH—Flush Cache Line', 'Clflush'),
+  ...ending('swapGs', 'SWAPGS—Swap GS Base Register', 'Swapgs'),
+  ...ending('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
+  ...ending('vmmcall', 'VMMCALL—Call VMM (AMD APM Vol. 3)', 'Vmmcall'),
+  ...assisted('loadAccessRights', 'LAR—Load Access Rights Byte', 'Lar'),
+  ...assisted('loadSegmentLimit', 'LSL—Load Segment Limit', 'Lsl'),
+  ...assisted('verifySegment', 'VERR/VERW—Verify a Segment for Reading or Writing', 'Verr', 'Verw'),
+];

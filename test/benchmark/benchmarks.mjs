@@ -1,0 +1,202 @@
+/**
+ * What npm run bench measures: through the command line and over DAP, as users see it. One entry, one number; `goal` is
+ * what the project wants to hold (compare it on a machine of your own only where it is a ratio).
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { DapClient } from '../../scripts/lib/dapClient.mjs';
+import { root } from '../../scripts/lib/project.mjs';
+import { loopLength, makeLoopGuest } from './loopGuest.mjs';
+import { makeReferenceLoop } from './referenceLoop.mjs';
+
+const cli = path.join(root, 'out/debug-adapter/cli.js');
+const hello = path.join(root, 'samples/hello-guest/hello.elf');
+const memtest = ['/boot/memtest86+x64.bin', '/boot/mt86+x64'].find((file) => existsSync(file));
+const seconds = async (body) => {
+  const start = performance.now();
+  await body();
+  return (performance.now() - start) / 1000;
+};
+const median = (values) => [...values].sort((x, y) => x - y)[values.length >> 1];
+
+/** A loop guest as a file for the time of `body`. */
+async function withLoopGuest(rounds, body) {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-bench-'));
+  const file = path.join(folder, 'loop.elf');
+  const { elf, loop } = makeLoopGuest(rounds);
+  writeFileSync(file, elf);
+  try {
+    return await body(file, loop);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** A DAP session on a kernel for the time of `body`, stopped on entry. */
+async function withSession(configuration, body) {
+  const client = new DapClient();
+  try {
+    await client.launch({ memory: '64M', stopOnEntry: true, console: 'debugConsole', ...configuration });
+    return await body(client);
+  } finally {
+    await client.close();
+  }
+}
+
+/** `ringside run ... --stats --json`: the JSON line that ends standard error. */
+function runStatistics(args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [cli, 'run', ...args, '--stats', '--json'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let text = '';
+    child.stderr.setEncoding('utf8').on('data', (more) => (text += more));
+    child.on('error', reject);
+    child.on('close', (status) => {
+      const line = text.trimEnd().split('\n').at(-1);
+      try {
+        resolve({ status, ...JSON.parse(line) });
+      } catch {
+        reject(new Error(`ringside run ended with status ${status} and without statistics: ${line.slice(0, 200)}`));
+      }
+    });
+  });
+}
+
+/** Million instructions a second of the hand-made interpreter, best of three. */
+function referenceSpeed() {
+  const run = makeReferenceLoop();
+  const rounds = 10_000_000;
+  run(rounds);
+  const times = [1, 2, 3].map(() => {
+    const start = performance.now();
+    if (run(rounds) !== 1n + 3n * BigInt(rounds)) throw new Error('the reference loop computes something else');
+    return performance.now() - start;
+  });
+  return (rounds * loopLength) / Math.min(...times) / 1000;
+}
+
+/** Bytes of memory that a process had at most. */
+function peakMemory(pid) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)[1]) * 1024;
+}
+
+export const benchmarks = [
+  {
+    name: 'interpreter-loop',
+    says: 'the loop of 8 instructions by `ringside run`, as a part of the hand-made WebAssembly interpreter',
+    unit: 'of the reference speed',
+    goal: { atLeast: 0.55 },
+    async measure() {
+      const rounds = 50_000_000;
+      const reference = referenceSpeed();
+      const speed = await withLoopGuest(rounds, async (file) => (await runStatistics([file, '--memory', '64M'])).mips);
+      const note = `${speed.toFixed(0)} against ${reference.toFixed(0)} million instructions a second`;
+      return { value: speed / reference, speed, reference, note };
+    },
+  },
+  {
+    name: 'memtest86-boot',
+    says: "memtest86+ from Debian's package in 16 MB up to its first finished test",
+    unit: 'million instructions / s',
+    async measure() {
+      if (!memtest) return { skipped: "no memtest86+ (Debian: 'sudo apt-get install memtest86+')" };
+      const cmdline = 'console=ttyS0,115200';
+      const done = await runStatistics([
+        memtest,
+        '--memory',
+        '16M',
+        '--cmdline',
+        cmdline,
+        '--max-icount',
+        '2000000000',
+      ]);
+      return { value: done.mips, note: `${done.instructions} instructions in ${done.seconds.toFixed(2)} s` };
+    },
+  },
+  {
+    name: 'f5-to-entry',
+    says: 'adapter process started to `stopped` on entry, the sample guest, median of 5',
+    unit: 'ms',
+    goal: { atMost: 500 },
+    async measure() {
+      const times = [];
+      for (let run = 0; run < 5; run++) {
+        const start = performance.now();
+        await withSession({ kernel: hello }, async () => times.push(performance.now() - start));
+      }
+      return { value: median(times), times };
+    },
+  },
+  {
+    name: 'single-steps',
+    says: 'stepIn with instruction granularity until `stopped`',
+    unit: 'steps / s',
+    goal: { atLeast: 2000 },
+    measure: () =>
+      withLoopGuest(2 ** 40, (kernel) =>
+        withSession({ kernel }, async (client) => {
+          const step = () => client.resume('stepIn', { granularity: 'instruction' });
+          for (let i = 0; i < 200; i++) await step();
+          const count = 4000;
+          const time = await seconds(async () => {
+            for (let i = 0; i < count; i++) await step();
+          });
+          return { value: count / time };
+        }),
+      ),
+  },
+  {
+    name: 'false-condition',
+    says: 'an instruction breakpoint in the loop whose condition never holds',
+    unit: 'evaluations / s',
+    goal: { atLeast: 1_000_000 },
+    measure() {
+      const rounds = 5_000_000;
+      return withLoopGuest(rounds, (kernel, loop) =>
+        withSession({ kernel }, async (client) => {
+          const { breakpoints } = await client.request('setInstructionBreakpoints', {
+            breakpoints: [{ instructionReference: `0x${loop.toString(16)}`, condition: '$rax == 0' }],
+          });
+          if (!breakpoints[0].verified) throw new Error(breakpoints[0].message ?? 'the breakpoint was not verified');
+          const ended = client.next('terminated', 300);
+          const { threads } = await client.request('threads');
+          const time = await seconds(async () => {
+            await client.request('continue', { threadId: threads[0].id });
+            await ended;
+          });
+          return { value: rounds / time };
+        }),
+      );
+    },
+  },
+  {
+    name: 'adapter-memory',
+    says: "the adapter's peak resident memory without guest RAM, after the sample guest ran with a recording",
+    unit: 'MB beyond guest RAM',
+    goal: { atMost: 200 },
+    async measure() {
+      if (process.platform !== 'linux') return { skipped: 'reads /proc/PID/status, which only Linux has' };
+      const megabytes = 64;
+      return withSession({ kernel: hello, memory: `${megabytes}M`, record: true }, async (client) => {
+        const { threads } = await client.request('threads');
+        const ended = client.next('terminated');
+        let peak = peakMemory(client.pid);
+        const timer = setInterval(() => {
+          try {
+            peak = Math.max(peak, peakMemory(client.pid));
+          } catch {
+            clearInterval(timer); // the process has ended
+          }
+        }, 50);
+        await client.request('continue', { threadId: threads[0].id });
+        await ended;
+        clearInterval(timer);
+        return { value: peak / 2 ** 20 - megabytes };
+      });
+    },
+  },
+];

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { BootError, bootGuest } from '../../../emulator-core/boot/boot';
+import { Memory, request } from './images';
+
+interface Options {
+  version?: number;
+  xloadflags?: number;
+  relocatable?: boolean;
+  initSize?: number;
+  initrdMax?: number;
+  loadflags?: number;
+  cmdlineSize?: number;
+}
+
+/** A bzImage of one setup sector and 0x400 bytes of HLT. */
+function bzImage(options: Options = {}): Uint8Array {
+  const image = new Uint8Array(1024 + 0x400).fill(0xf4, 1024);
+  const view = new DataView(image.buffer);
+  image[0x1f1] = 1;
+  view.setUint32(0x1f4, 0x40, true);
+  view.setUint16(0x1fe, 0xaa55, true);
+  view.setUint16(0x200, 0x66eb, true);
+  view.setUint32(0x202, 0x53726448, true);
+  view.setUint16(0x206, options.version ?? 0x20f, true);
+  image[0x211] = options.loadflags ?? 1;
+  view.setUint32(0x214, 0x100000, true);
+  view.setUint32(0x22c, options.initrdMax ?? 0x7fffffff, true);
+  view.setUint32(0x230, 0x200000, true);
+  image[0x234] = options.relocatable ? 1 : 0;
+  view.setUint16(0x236, options.xloadflags ?? 1, true);
+  view.setUint32(0x238, options.cmdlineSize ?? 2047, true);
+  view.setBigUint64(0x258, 0x400000n, true);
+  view.setUint32(0x260, options.initSize ?? 0x100000, true);
+  return image;
+}
+
+describe('Linux boot protocol', () => {
+  it('enters a 64-bit image at load + 200h with zero page, identity page tables and the prescribed GDT', () => {
+    const boot = request(bzImage(), { cmdline: 'console=ttyS0', initrd: new Uint8Array(5000).fill(7) });
+    const { entry, protocol } = bootGuest(boot);
+    const m = new Memory(boot.memory);
+    assert.equal(protocol, 'linux');
+    assert.equal(entry.rip, 0x400200);
+    assert.equal(m.bytes[0x400200], 0xf4);
+    assert.equal(entry.cr0 >>> 0, 0x80000011);
+    assert.equal(entry.efer, 0x500);
+    assert.equal(entry.cr4 & 0x20, 0x20);
+    assert.equal(entry.rflags, 2);
+    assert.equal(entry.segments.cs.selector, 0x10);
+    assert.equal(entry.segments.ds.selector, 0x18);
+    // Flat descriptors: 64-bit code, writable data. SDM Vol. 3A, "Segment Descriptors".
+    const gdt = [0x10, 0x14, 0x18, 0x1c].map((offset) => m.u32(entry.gdtr.base + offset));
+    assert.deepEqual(gdt, [0x0000ffff, 0x00af9b00, 0x0000ffff, 0x00cf9300]);
+    // Linear 0xfee00000 maps onto itself.
+    const pdpt = m.u64(entry.cr3) - 3;
+    const directory = m.u64(pdpt + 3 * 8) - 3;
+    assert.equal(m.u64(directory + ((0xfee00000 >>> 21) & 511) * 8), 0xfee00083);
+    const zp = entry.registers.rsi!;
+    assert.equal(m.u32(zp + 0x202), 0x53726448);
+    assert.equal(m.bytes[zp + 0x210], 0xff);
+    assert.equal(m.u32(zp + 0x214), 0x400000);
+    assert.equal(m.text(m.u32(zp + 0x228)), 'console=ttyS0');
+    const initrd = m.u32(zp + 0x218);
+    assert.equal(m.u32(zp + 0x21c), 5000);
+    assert.equal(initrd % 0x1000, 0);
+    assert.equal(m.bytes[initrd + 4999], 7);
+    assert.equal(m.u64(zp + 0x070), 0xf5a00);
+    // E820: 0 to 9fc00h RAM, 1 MiB to the ACPI area RAM.
+    assert.equal(m.bytes[zp + 0x1e8], 8);
+    const range = (i: number): number[] => [
+      m.u64(zp + 0x2d0 + i * 20),
+      m.u64(zp + 0x2d8 + i * 20),
+      m.u32(zp + 0x2e0 + i * 20),
+    ];
+    assert.deepEqual(range(0), [0, 0x9fc00, 1]);
+    assert.deepEqual(range(3), [0x100000, 0xef0000, 1]);
+    assert.deepEqual(range(4), [0xff0000, 0xf000, 3]);
+  });
+
+  it('enters an image without 64-bit entry in 32-bit protected mode', () => {
+    const { entry } = bootGuest(request(bzImage({ xloadflags: 0 })));
+    assert.equal(entry.rip, 0x400000);
+    assert.equal(entry.cr0, 0x11);
+    assert.equal(entry.efer, 0);
+    assert.equal(entry.segments.cs.attributes, 0xc09b);
+  });
+
+  it('moves a relocatable kernel that does not fit where it prefers', () => {
+    const memory = new Uint8Array(4 << 20);
+    const { entry } = bootGuest(request(bzImage({ relocatable: true }), { memory }));
+    assert.equal(entry.rip, 0x200200);
+  });
+
+  const refuses = (name: string, image: Uint8Array, message: RegExp, more: Parameters<typeof request>[1] = {}) =>
+    it(`refuses ${name}`, () =>
+      assert.throws(
+        () => bootGuest(request(image, { protocol: 'linux', ...more })),
+        (e) => e instanceof BootError && (assert.match(e.message, message), true),
+      ));
+  refuses('a file without header', new Uint8Array(4096), /^k\.elf: no Linux setup header/);
+  refuses('an old protocol version', bzImage({ version: 0x201 }), /protocol version 0x201 .* expected at least 0x202/);
+  refuses('a zImage', bzImage({ loadflags: 0 }), /zImage/);
+  refuses('a truncated image', bzImage().subarray(0, 0x600), /truncated: the setup header promises 0x800 bytes/);
+  refuses('a long command line', bzImage({ cmdlineSize: 4 }), /"cmdline": 5 bytes, .* at most 4/, { cmdline: 'abcde' });
+  refuses('too little memory', bzImage({ initSize: 0x4000000 }), /needs "memory" of at least 69 MiB/);
+  refuses('modules', bzImage(), /"modules"/, { modules: [{ name: 'm', data: new Uint8Array(1), cmdline: '' }] });
+  refuses('an initrd without room', bzImage({ initrdMax: 0x1fffff }), /no room for initrd/, {
+    initrd: new Uint8Array(0x200000),
+  });
+  refuses('memory above 3 GiB', bzImage(), /expected 2 MiB to 3072 MiB/, {
+    memory: { length: 0x100000000 } as Uint8Array,
+  });
+
+  it('loads memtest86+ as it is on Debian', function () {
+    const file = '/boot/memtest86+x64.bin';
+    if (!existsSync(file)) {
+      console.log('      skipped: package memtest86+ is not installed');
+      this.skip();
+    }
+    const kernel = readFileSync(file);
+    const boot = request(kernel, { cmdline: 'console=ttyS0,115200' });
+    const { entry } = bootGuest(boot);
+    assert.equal(entry.rip, 0x100200);
+    assert.deepEqual(
+      Buffer.from(boot.memory.subarray(0x100000, 0x100000 + kernel.length - 1536)),
+      Buffer.from(kernel.subarray(1536)),
+    );
+    const half = kernel.subarray(0, 70000);
+    assert.throws(() => bootGuest(request(half)), /truncated/);
+  });
+});

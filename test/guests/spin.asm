@@ -1,0 +1,5 @@
+; Spins for ever with interrupts off.
+%include "multiboot.inc"
+main:
+        PRINT 'spinning', 10
+        jmp $
