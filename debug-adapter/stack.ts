@@ -69,6 +69,11 @@ export class StackWalker {
     this.byId.clear();
   }
 
+  /** A register or memory was written: stacks are walked again, but frame ids that the client holds stay good. */
+  clearValues(): void {
+    this.stacks.clear();
+  }
+
   frame(id: number): Frame | undefined {
     return this.byId.get(id);
   }

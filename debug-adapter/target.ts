@@ -215,8 +215,11 @@ export type RunRequest =
   /**
    * Backwards until rip of `cpu` has left all ranges, going back; calls are passed over. Ends at the last instruction that was executed
    * before the ranges were entered (icount one less than at their first instruction).
+  /**
+   * Backwards until rip of `cpu` has left all ranges; what was called is passed over. `toStart`: then forward by the one
+   * instruction that enters them again, to where this run through the ranges began.
    */
-  | { kind: 'stepBackRange'; cpu: number; ranges: [low: bigint, high: bigint][] }
+  | { kind: 'stepBackRange'; cpu: number; ranges: [low: bigint, high: bigint][]; toStart?: boolean }
   /** Time travel, either way. */
   | { kind: 'gotoIcount'; icount: number };
 

@@ -67,9 +67,10 @@ const QUANTUM = 20_000;
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
+/** Something from outside that the guest sees from an instruction count on. Replaying history applies it again. */
 interface InputEvent {
   icount: number;
-  data: Uint8Array;
+  apply: () => void;
 }
 
 export type RunResult = 'budget' | 'stopped' | 'idle' | 'ended';
@@ -108,8 +109,8 @@ export class Machine implements CoreHost {
   private shownUntil = 0;
   private readonly noted = new Set<string>();
   private image: Uint8Array;
-  /** Breakpoints at this instruction count are passed over: the debugger resumes from there. */
-  private passBreakpointsAt = -1;
+  /** Where the debugger resumes from: breakpoints there are passed over once. */
+  private passBreakpoints?: { icount: number; linear: bigint[] };
   private recording = false;
 
   constructor(
@@ -310,7 +311,7 @@ export class Machine implements CoreHost {
   /** The debugger resumes: breakpoints at the present instruction do not stop again. */
   resume(): void {
     this.stopRequested = false;
-    this.passBreakpointsAt = this.core.retired;
+    this.passBreakpoints = { icount: this.core.retired, linear: this.vcpus.map((cpu) => codeLinear(cpu)) };
   }
 
   /** Stops at the next instruction boundary. */
@@ -346,9 +347,14 @@ export class Machine implements CoreHost {
       if (this.end) return 'ended';
       if (this.stopRequested) return 'stopped';
       if (this.resetRequested) this.reset();
+      this.takeInputs();
       const at = this.core.retired;
       if (at >= until) return 'budget';
-      this.takeInputs();
+      const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
+      if (dead) {
+        this.endInTripleFault(dead);
+        continue;
+      }
       this.platform.events.runDue(this.now());
       if (this.recording && this.history.due <= 0) this.history.take();
       const cpu = this.pick(only);
@@ -399,11 +405,23 @@ export class Machine implements CoreHost {
 
   // ---- input -----------------------------------------------------------------------------------------------------
 
-  /** Bytes typed on the serial console, from now on. Input while in the past makes a new future. */
+  /** Bytes typed on the serial console, from now on. */
   input(data: Uint8Array): void {
+    const bytes = data.slice();
+    this.change(() => {
+      for (const byte of bytes) this.keys.push(byte);
+      this.offerKeys();
+    });
+  }
+
+  /**
+   * A change from outside (typed keys, a debugger's write to a register or memory), applied now and again whenever history is
+   * replayed. A change while in the past makes a new future.
+   */
+  change(apply: () => void): void {
     this.inputs.length = this.nextInput;
     this.shownUntil = Math.min(this.shownUntil, this.core.retired);
-    this.inputs.push({ icount: this.core.retired, data: data.slice() });
+    this.inputs.push({ icount: this.core.retired, apply });
     this.takeInputs();
   }
 
@@ -411,9 +429,8 @@ export class Machine implements CoreHost {
     for (; this.nextInput < this.inputs.length; this.nextInput++) {
       const event = this.inputs[this.nextInput];
       if (event.icount > this.core.retired) return;
-      for (const byte of event.data) this.keys.push(byte);
+      event.apply();
     }
-    if (this.keys.length) this.offerKeys();
   }
 
   /** The UART takes what its queue holds; the rest waits. */
@@ -532,7 +549,8 @@ export class Machine implements CoreHost {
     this.history.pageDirtied(page);
   }
   breakpointHit(cpu: Vcpu, linear: bigint): boolean {
-    if (this.core.icount === this.passBreakpointsAt) return false;
+    const pass = this.passBreakpoints;
+    if (pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear) return false;
     return this.stopIf(cpu, this.hooks.breakpoint(cpu, linear));
   }
   breakpointsOn(linearPage: bigint) {
@@ -557,7 +575,24 @@ export class Machine implements CoreHost {
     const rip = cpu.rip;
     cpu.activity = 'shutdown';
     if (this.vmm.tryExit(cpu, ExitReason.tripleFault, rip, {})) return;
-    this.finish({ kind: 'triple fault', cpu: cpu.index, rip, text: `triple fault on vCPU ${cpu.index} at 0x${rip.toString(16)}` });
+    this.endInTripleFault(cpu);
+  }
+
+  private endInTripleFault(cpu: Vcpu): void {
+    const text = `triple fault on vCPU ${cpu.index} at 0x${cpu.rip.toString(16)}`;
+    this.finish({ kind: 'triple fault', cpu: cpu.index, rip: cpu.rip, text });
+  }
+
+  /** Breakpoints at the present instruction stop, too: for arriving somewhere anew. */
+  resumeHere(): void {
+    this.resume();
+    this.passBreakpoints = undefined;
+    this.vmm.forgetPassing();
+  }
+
+  /** Some vCPU runs, or can be woken by an interrupt; false: only input, NMI or reset could go on. */
+  get alive(): boolean {
+    return this.vcpus.some((cpu) => cpu.activity === 'active') || this.canWake();
   }
 
   /** VMCALL from the firmware's stubs: a BIOS service. */
@@ -686,6 +721,11 @@ interface SavedState {
   delivery: ReturnType<Delivery['save']>;
   platform: ReturnType<Platform['save']>;
   end?: MachineEnd;
+}
+
+/** Linear address of the next instruction. */
+export function codeLinear(cpu: Vcpu): bigint {
+  return cpu.bitness === 64 ? cpu.rip : (cpu.rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
 }
 
 /** Gives the boot processor the state that the boot protocol demands. */

@@ -39,6 +39,11 @@ export class SerialConsole implements vscode.Pseudoterminal {
     this.terminal.show(preserveFocus);
   }
 
+  /** The output that is kept, as the terminal got it. */
+  get text(): string {
+    return this.kept;
+  }
+
   owns(terminal: vscode.Terminal): boolean {
     return terminal === this.terminal;
   }
@@ -122,6 +127,11 @@ export class SerialConsoles implements vscode.Disposable {
     if (settings.get('openOnStart', true)) created.show(true);
     this.updateContext();
     return created;
+  }
+
+  /** Oldest first. */
+  get all(): readonly SerialConsole[] {
+    return this.consoles;
   }
 
   /** Brings the newest console to the front. */

@@ -2,32 +2,39 @@
 import * as vscode from 'vscode';
 import { SerialConsoles } from './console';
 import { registerExitPlace } from './exitPlace';
-import { registerLaunch } from './launch';
+import { registerLaunch, type LaunchProvider } from './launch';
 import { GuestSessions } from './session';
 import { createEptView } from './views/ept';
 import { createPageTablesView } from './views/pageTables';
-import { registerPagingCommands } from './views/paging';
+import { registerPagingCommands, type PagingView } from './views/paging';
 import { VmExitsView } from './views/vmExits';
 
 /** What tests may look at. */
 export interface RingsideApi {
+  launch: LaunchProvider;
   sessions: GuestSessions;
   consoles: SerialConsoles;
+  vmExits: VmExitsView;
+  ept: PagingView;
+  pageTables: PagingView;
 }
 
 export function activate(context: vscode.ExtensionContext): RingsideApi {
   const consoles = new SerialConsoles();
   const sessions = new GuestSessions(consoles);
-  registerLaunch(context);
+  const launch = registerLaunch(context);
+  const vmExits = new VmExitsView(sessions);
+  const ept = createEptView(sessions);
+  const pageTables = createPageTablesView(sessions);
   registerExitPlace(context, sessions);
   context.subscriptions.push(
     consoles,
     sessions,
-    new VmExitsView(sessions),
-    createEptView(sessions),
-    createPageTablesView(sessions),
+    vmExits,
+    ept,
+    pageTables,
     ...registerPagingCommands(),
     vscode.commands.registerCommand('ringside.showConsole', () => consoles.show()),
   );
-  return { sessions, consoles };
+  return { launch, sessions, consoles, vmExits, ept, pageTables };
 }

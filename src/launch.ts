@@ -12,7 +12,7 @@ interface Candidate {
   kind: KernelFile;
 }
 
-export function registerLaunch(context: vscode.ExtensionContext): void {
+export function registerLaunch(context: vscode.ExtensionContext): LaunchProvider {
   const provider = new LaunchProvider(context.extensionUri);
   const { Initial, Dynamic } = vscode.DebugConfigurationProviderTriggerKind;
   context.subscriptions.push(
@@ -26,6 +26,7 @@ export function registerLaunch(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand('ringside.debugFile', (uri?: vscode.Uri) => debugFile(provider, uri)),
     vscode.commands.registerCommand('ringside.debugSample', () => start(provider.sampleConfiguration())),
   );
+  return provider;
 }
 
 async function debugFile(provider: LaunchProvider, uri?: vscode.Uri): Promise<void> {

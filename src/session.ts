@@ -43,6 +43,8 @@ export class GuestSession implements vscode.Disposable {
   /** Running number of the stop; views compare what they show with the stop before. */
   stop = 0;
   private console: SerialConsole | undefined;
+  /** Output that overtook the backlog on its way through the editor. */
+  private early: Uint8Array[] | undefined = [];
 
   constructor(
     readonly session: vscode.DebugSession,
@@ -84,7 +86,7 @@ export class GuestSession implements vscode.Disposable {
         break;
       }
       case 'ringside/console':
-        this.openConsole().output(fromBase64((body as RingsideEvents['ringside/console']).data));
+        this.consoleOutput(fromBase64((body as RingsideEvents['ringside/console']).data));
         break;
       case 'ringside/note':
         // The debug console has it too; the status bar is for those who look elsewhere.
@@ -113,6 +115,8 @@ export class GuestSession implements vscode.Disposable {
     const console = this.openConsole();
     const { data } = await this.request('ringside/consoleAttach', {});
     console.output(fromBase64(data));
+    for (const bytes of this.early ?? []) console.output(bytes);
+    this.early = undefined;
   }
 
   /** Newest first. */
@@ -160,6 +164,11 @@ export class GuestSession implements vscode.Disposable {
   /** Any request of DAP; the caller knows its body. */
   async dap<T>(command: string, args: unknown): Promise<T> {
     return (await this.session.customRequest(command, args)) as T;
+  }
+
+  private consoleOutput(bytes: Uint8Array): void {
+    if (this.early) this.early.push(bytes);
+    else this.console?.output(bytes);
   }
 
   private openConsole(): SerialConsole {

@@ -3,8 +3,9 @@
  * @param reason what is missing and how to get it
  */
 export function skip(context: Mocha.Context, reason: string): never {
-  const runnable = context.runnable() as Mocha.Runnable & { parent?: Mocha.Suite };
-  const holder = (runnable.type === 'hook' ? runnable.parent : runnable) as { skipReason?: string } | undefined;
-  if (holder) holder.skipReason = reason;
+  // A hook is skipped on behalf of its suite; mocha's types leave `type` out.
+  const runnable = context.runnable() as Mocha.Runnable & { type: 'hook' | 'test'; parent?: Mocha.Suite };
+  const holder: object | undefined = runnable.type === 'hook' ? runnable.parent : runnable;
+  if (holder) Object.assign(holder, { skipReason: reason });
   context.skip();
 }

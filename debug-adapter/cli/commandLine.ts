@@ -210,10 +210,10 @@ export function parseCount(text: string, flag: string): number {
   return count;
 }
 
-/** A TCP port. @throws UsageError */
+/** A TCP port, 0 for any free one. @throws UsageError */
 export function parsePort(text: string, flag: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : NaN;
-  if (!(port >= 1 && port <= 65535)) throw new UsageError(`${flag}: expected a port from 1 to 65535, got '${text}'`);
+  if (!(port <= 65535)) throw new UsageError(`${flag}: expected a port from 0 to 65535, got '${text}'`);
   return port;
 }
 

@@ -1,17 +1,13 @@
 /** Launch attributes as command-line flags, derived from package.json's launch schema: names, types, descriptions. */
+import type { Schema as CheckedSchema } from '../launchSchema';
 import { UsageError } from './usageError';
 
-/** What is used of a JSON schema. */
-export interface Schema {
-  type?: string | string[];
-  enum?: string[];
-  anyOf?: Schema[];
+/** What is used of a JSON schema, beyond what checking it needs. */
+export interface Schema extends CheckedSchema {
   items?: Schema;
   properties?: Record<string, Schema>;
-  required?: string[];
   markdownDescription?: string;
   description?: string;
-  default?: unknown;
 }
 
 /** One launch attribute on the command line. */

@@ -1,4 +1,6 @@
 /** `ringside`: from a command line to an exit status. */
+import { messageOf } from '../errors';
+import { planLaunch } from '../launchConfig';
 import type { ExitRecord, Target } from '../target';
 import { applyAttributes, helpText, parseCommandLine, parseCount, parsePort, type CommandLine } from './commandLine';
 import { readConfiguration, substituteVariables, type Configuration } from './configFile';
@@ -18,13 +20,13 @@ const EXIT_INTERNAL = 70;
 /** Runs a command line (what follows `ringside`) and gives the exit status. Never throws. */
 export async function main(args: readonly string[], services: Services): Promise<number> {
   try {
-    const line = parseCommandLine(args, services.schema);
+    const line = parseCommandLine(args, services.schema.properties);
     if (line.command === 'version') {
       services.out(`${services.version}\n`);
       return 0;
     }
     if (line.command === 'help' || line.options.help) {
-      services.out(helpText(services.schema, line.command === 'help' ? undefined : line.command));
+      services.out(helpText(services.schema.properties, line.command === 'help' ? undefined : line.command));
       return 0;
     }
     if (line.command === 'dap') {
@@ -53,7 +55,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
 
   let trace: Trace | undefined;
   try {
-    if (line.command === 'trace') trace = await openTrace(line, services, target);
+    if (line.command === 'trace') trace = openTrace(line, services, target);
   } catch (error) {
     target.dispose();
     throw error;
@@ -96,7 +98,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
   } finally {
     keyboard?.stop();
     takeBack();
-    await trace?.close();
+    trace?.close();
   }
   const seconds = (services.now() - started) / 1000;
 
@@ -127,11 +129,17 @@ async function makeTarget(line: CommandLine, services: Services, exactStops: boo
   }
   configuration = { type: 'ringside', request: 'launch', ...configuration };
   configuration = applyAttributes(configuration, line.attributes, (file) => host.resolve(cwd, file));
-  // There is no debugger here: nobody to stop for, no history to go back in unless stops have to be exact.
+  // No debugger here: nobody to stop for, no symbols to show, no history unless stops have to be exact.
   if (!line.attributes.some(({ flag }) => flag.path[0] === 'record')) configuration.record = exactStops;
   configuration.stopOnEntry = false;
   delete configuration.exits;
-  return explained(async () => services.engine.create(await services.makeLaunch(configuration, base)));
+  delete configuration.symbols;
+  configuration.__workspaceFolder = base;
+  const { engine } = services;
+  return explained(async () => {
+    const names = [...engine.exitNames(), ...engine.exceptionNames()].map((one) => one.name);
+    return engine.create((await planLaunch(configuration, services.schema, names, host)).engine);
+  });
 }
 
 /** What fails while a machine is being made is the user's to mend: the message is enough. */
@@ -177,23 +185,30 @@ function consoleKeeper(err: (text: string) => void, out: (data: Uint8Array) => v
 
 interface Trace {
   write(exits: ExitRecord[]): void;
-  close(): Promise<void>;
+  close(): void;
 }
 
-async function openTrace(line: CommandLine, services: Services, target: Target): Promise<Trace> {
+function openTrace(line: CommandLine, services: Services, target: Target): Trace {
   const { output, filter: condition } = line.options;
   if (!target.capabilities.exits) throw new UsageError('trace: this engine sees no VM exits');
   const filter = condition === undefined ? undefined : compileExitFilter(condition, target);
   const { host } = services;
-  const file = output === '-' ? undefined : await explained(() => host.createFile(host.resolve(host.cwd(), output!)));
-  const encoder = new TextEncoder();
+  const reaching = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      throw new UsageError(`can't write the trace: ${messageOf(error)}`);
+    }
+  };
+  const file =
+    output === '-'
+      ? { write: services.out, close: () => {} }
+      : reaching(() => services.createTrace(host.resolve(host.cwd(), output!)));
   return {
     write(exits) {
       const lines = (filter ? exits.filter(filter) : exits).map((exit) => `${traceLine(exit)}\n`);
-      if (!lines.length) return;
-      if (file) file.write(encoder.encode(lines.join('')));
-      else services.out(lines.join(''));
+      if (lines.length) reaching(() => file.write(lines.join('')));
     },
-    close: async () => file?.close(),
+    close: file.close,
   };
 }

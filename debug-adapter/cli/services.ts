@@ -1,7 +1,5 @@
 /** What the commands need of the machine they run on, and of the rest of the adapter: given by the entry point. */
 import type { Engine, Host } from '../engine';
-import type { EmbeddedLaunch } from '../engines/launch';
-import type { Configuration } from './configFile';
 import type { Schema } from './launchFlags';
 
 /** Keys or bytes from standard input. */
@@ -13,18 +11,18 @@ export interface Keyboard {
 }
 
 export interface Services {
-  /** Properties of package.json's launch schema. */
-  schema: Readonly<Record<string, Schema>>;
+  /** configurationAttributes.launch of package.json. */
+  schema: Schema & { properties: Record<string, Schema> };
   version: string;
   host: Host;
   engine: Engine;
-  /** Checks a configuration and reads its files; paths are relative to `base`. Errors are for the user. */
-  makeLaunch(configuration: Configuration, base: string): Promise<EmbeddedLaunch>;
   userHome: string;
   env: Readonly<Record<string, string | undefined>>;
   out(data: Uint8Array | string): void;
   err(text: string): void;
   keyboard?: Keyboard;
+  /** Opens a file for a trace, emptied. It and `write` throw with the system's reason. */
+  createTrace(path: string): { write(text: string): void; close(): void };
   /** Calls `action` at SIGINT or SIGTERM; the result takes it back. */
   onInterrupt(action: () => void): () => void;
   /** Wall clock, milliseconds. */

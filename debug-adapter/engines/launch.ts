@@ -37,6 +37,8 @@ export interface EmbeddedLaunch {
   /** Keep the history for going back. */
   record: boolean;
   stopOnEntry: boolean;
+  /** While the guest idles, virtual time does not run ahead of the host's (a user is watching). Default false. */
+  pace?: boolean;
   /** isa-debug-exit at port 0xf4. */
   debugExit: boolean;
 }

@@ -76,6 +76,8 @@ export class Core {
   retired = 0;
   private epoch = 0;
   tlbMisses = 0;
+  /** Linear pages with data breakpoints (Mmu-independent: whatever they map to). Keys as linearPage() makes them. */
+  readonly watchedLinear = new Set<number>();
 
   constructor(
     readonly memory: MachineMemory,
@@ -462,7 +464,7 @@ export class Core {
       const page = Math.floor(gpa / PAGE);
       if (host >= 0 && page < this.pageState.length) {
         this.fill(cpu, linear, gpa, host, true);
-        if (!(this.pageState[page] & ~PageState.clean)) {
+        if (!(this.pageState[page] & ~PageState.clean) && !this.watches(linear)) {
           this.beforeWrite(page, gpa % PAGE, size);
           this.fill(cpu, linear, gpa, host, true);
           cpu.set64(State.slowValue, BigInt(host));
@@ -523,7 +525,8 @@ export class Core {
     if (fill) this.fill(cpu, linear, gpa, host, this.mmu.writable);
     cpu.set64(State.slowValue, this.readHost(host, size));
     const page = Math.floor(gpa / PAGE);
-    if (this.pageState[page] & PageState.watchRead && this.host.watchHit(cpu, linear, gpa, size, false)) {
+    const watched = this.pageState[page] & PageState.watchRead || this.watches(linear);
+    if (watched && this.host.watchHit(cpu, linear, gpa, size, false)) {
       cpu.attention = true;
       return SlowResult.again;
     }
@@ -577,7 +580,8 @@ export class Core {
     else if (size === 2) view.setUint16(host, Number(value & 0xffffn), true);
     else view.setUint8(host, Number(value & 0xffn));
     if (fill) this.fill(cpu, linear, gpa, host, true);
-    if (before & PageState.watchWrite && this.host.watchHit(cpu, linear, gpa, size, true)) {
+    const watched = before & PageState.watchWrite || this.watches(linear);
+    if (watched && this.host.watchHit(cpu, linear, gpa, size, true)) {
       cpu.attention = true;
       return SlowResult.again;
     }
@@ -623,9 +627,14 @@ export class Core {
     const page = BigInt.asIntN(64, linear & ~0xfffn);
     const state = this.pageState[Math.floor(gpa / PAGE)];
     const { i64, i32 } = this.memory;
+    if (this.watches(linear)) return;
     i64[(entry + Tlb.tagRead) >> 3] = state & PageState.watchRead ? -1n : page;
     i64[(entry + Tlb.tagWrite) >> 3] = writable && !(state & ~PageState.watchRead) ? page : -1n;
     i32[(entry + Tlb.addend) >> 2] = (host - low) | 0;
+  }
+
+  private watches(linear: bigint): boolean {
+    return this.watchedLinear.size > 0 && this.watchedLinear.has(linearPage(linear));
   }
 
   /** Sets or clears a PageState bit; fast-path entries for the page are dropped where it restricts them. */
@@ -653,6 +662,11 @@ export class Core {
       }
     }
   }
+}
+
+/** A linear page as a number: address bits 63..12. */
+export function linearPage(linear: bigint): number {
+  return Number(BigInt.asUintN(64, linear) >> 12n);
 }
 
 function canonical(linear: bigint, size: number): boolean {

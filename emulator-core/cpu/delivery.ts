@@ -30,6 +30,8 @@ export class Delivery {
   /** vCPUs for which the VMM waits until interrupts are enabled (interrupt-window exiting). */
   private readonly window = new Set<number>();
   private readonly nmi = new Set<number>();
+  /** The newest interrupt injected: before which instruction count, and what it interrupted. */
+  lastInjection = { icount: -1, cpu: 0, rip: 0n, rsp: 0n };
 
   constructor(private readonly host: DeliveryHost) {}
 
@@ -162,6 +164,7 @@ export class Delivery {
     const info = encodeInterruptionInformation(vector, type);
     vmm.injected(cpu, info, 0);
     cpu.activity = 'active';
+    this.lastInjection = { icount: this.host.icount(), cpu: cpu.index, rip: cpu.rip, rsp: cpu.gpr(4) };
     const fault = this.event(cpu, info, 0, () => {
       deliver(context, { vector, software: false, external: true }, cpu.rip);
     });

@@ -52,6 +52,8 @@ export class PagingView implements vscode.TreeDataProvider<Node>, vscode.Disposa
   private readonly histories = new WeakMap<GuestSession, EntryHistory>();
   private roots: Node[] | undefined;
   private shown: string | undefined;
+  /** Which text stands in for an empty tree: the value of the view's context key. */
+  context = 'none';
   /** The address that the user walks; looked up again at every stop. */
   private walked: bigint | undefined;
 
@@ -213,6 +215,7 @@ export class PagingView implements vscode.TreeDataProvider<Node>, vscode.Disposa
   }
 
   private setContext(value: string): void {
+    this.context = value;
     void vscode.commands.executeCommand('setContext', this.what.id, value);
   }
 

@@ -57,6 +57,7 @@ describe('the core in a browser worker', () => {
     const kernel = new Uint8Array(await readFile(path.join(root, files['/hello.elf'])));
     const inNode = bootToEnd(require('../../out/emulator-core/core.js'), kernel);
     assert.match(inWorker.serial, /hello-guest: done/);
+    assert.equal(inWorker.result, 'ended');
     assert.deepEqual(inWorker, inNode);
   });
 });

@@ -1,0 +1,370 @@
+/** One session's machine from launch to end: makes it, runs and steps it, and turns what it reports into events for the client. */
+import { messageOf } from './errors';
+import type { DebugProtocol } from '@vscode/debugprotocol';
+import { Breakpoints } from './breakpoints';
+import { exitItem } from './customRequests';
+import type { Debuggee } from './debuggee';
+import type { Engine, Host } from './engine';
+import { Evaluator } from './evaluate';
+import { GuestConsole, OutputBatch } from './guestConsole';
+import { planLaunch, type LaunchPlan } from './launchConfig';
+import type { Schema } from './launchSchema';
+import { toBase64 } from './memoryReference';
+import type { RingsideEvent, RingsideEvents } from './protocol';
+import { StackWalker } from './stack';
+import { Stepper, type Step } from './stepping';
+import { SymbolStore } from './symbols/symbolStore';
+import type { EndReason, RunRequest, StopEvent } from './target';
+import { Variables } from './variables';
+
+export interface ControllerOptions {
+  engine: Engine;
+  host: Host;
+  /** configurationAttributes.launch of package.json. */
+  schema: Schema;
+  send(event: string, body?: unknown): void;
+}
+
+const NEWEST_EXITS = 50;
+/** Milliseconds after which a run through history shows its progress. */
+const PROGRESS_DELAY = 500;
+const HISTORY_RUNS: ReadonlySet<RunRequest['kind']> = new Set(['reverseContinue', 'stepBackInstructions', 'stepBackRange', 'gotoIcount']);
+
+/** DAP's `stopped` reason for what a Target reports, where no breakpoint decides. */
+const REASONS: Record<StopEvent['reason'], string> = {
+  entry: 'entry',
+  step: 'step',
+  breakpoint: 'breakpoint',
+  'data breakpoint': 'data breakpoint',
+  exit: 'exception',
+  exception: 'exception',
+  pause: 'pause',
+  goto: 'goto',
+  'history start': 'entry',
+};
+const KIND_REASONS = {
+  source: 'breakpoint',
+  function: 'function breakpoint',
+  instruction: 'instruction breakpoint',
+  data: 'data breakpoint',
+  exit: 'exception',
+  exception: 'exception',
+};
+
+export class Controller {
+  debuggee: Debuggee | undefined;
+  /** The stop that the machine is at; undefined while it runs. */
+  lastStop: StopEvent | undefined;
+  readonly breakpoints: Breakpoints;
+  private readonly notes: OutputBatch;
+  private plan: Step['plan'];
+  private stepping = false;
+  private planName = '';
+  private launched: LaunchPlan | undefined;
+  private ended = false;
+  private configured = false;
+  private lastSeq = -1;
+  private consoleFile: { write(data: Uint8Array): void; close(): Promise<void> } | undefined;
+  /** Stop at entry that waits for configurationDone. */
+  private entryStop: StopEvent | undefined;
+  private startWaits = false;
+
+  private progressTimer: ReturnType<typeof setTimeout> | undefined;
+  private progressId = 0;
+  private progressShown = false;
+
+  constructor(private readonly options: ControllerOptions) {
+    this.notes = new OutputBatch((output) => this.send('output', { category: 'console', output }));
+    this.breakpoints = new Breakpoints({
+      log: (text) => this.notes.write(text),
+      changed: (breakpoint) => this.send('breakpoint', { reason: 'changed', breakpoint }),
+    });
+  }
+
+  private send(event: string, body?: unknown): void {
+    this.options.send(event, body);
+  }
+
+  private sendRingside<K extends RingsideEvent>(event: K, body: RingsideEvents[K]): void {
+    this.send(event, body);
+  }
+
+  /** The machine. Throws an Error before there is one. */
+  get machine(): Debuggee {
+    if (!this.debuggee) throw new Error('there is no machine yet: launch comes first');
+    return this.debuggee;
+  }
+
+  /** The machine, stopped. Throws an Error while it runs. */
+  get stopped(): Debuggee {
+    const { machine } = this;
+    if (machine.target.running()) throw new Error('the guest is running; pause it first');
+    if (this.ended) throw new Error('the guest has ended');
+    return machine;
+  }
+
+  /** Builds the machine of a launch configuration. Throws a LaunchError or what the engine says. */
+  async launch(configuration: Record<string, unknown>): Promise<void> {
+    if (this.debuggee) throw new Error('this session has launched already');
+    const { engine, host, schema } = this.options;
+    const names = [...engine.exitNames(), ...engine.exceptionNames()].map((each) => each.name);
+    const plan = await planLaunch(configuration, schema, names, host);
+    this.launched = plan;
+
+    const symbols = new SymbolStore();
+    for (const { name, bytes, offset } of plan.symbols) symbols.addFile(name, bytes, { offset });
+    symbols.setSourceMap(plan.sourceMap);
+
+    const target = await engine.create(plan.engine);
+    if (typeof plan.console === 'object') this.consoleFile = await host.createFile(plan.console.file);
+    const route = this.consoleFile ? 'file' : plan.attachConsole && plan.console === 'terminal' ? 'attach' : 'output';
+    const guestConsole = new GuestConsole(route, {
+      text: (output) => this.send('output', { category: 'stdout', output }),
+      bytes: (data) => this.sendRingside('ringside/console', { data: toBase64(data) }),
+      file: (data) => this.consoleFile?.write(data),
+    });
+    const evaluator = new Evaluator(target, symbols);
+    const stack = new StackWalker(target, symbols);
+    const debuggee: Debuggee = {
+      target,
+      symbols,
+      evaluator,
+      stack,
+      stepper: new Stepper(target, symbols, stack),
+      variables: new Variables(target, symbols, evaluator),
+      console: guestConsole,
+      breakpoints: this.breakpoints,
+      run: (request) => {
+        this.start({ request });
+        this.send('continued', { threadId: 1, allThreadsContinued: true });
+      },
+    };
+    this.debuggee = debuggee;
+    target.setEvents({
+      stopped: (event) => void this.onStopped(event),
+      continued: () => undefined,
+      ended: (reason) => this.onEnded(reason),
+      console: (data) => guestConsole.write(data),
+      note: (text) => this.note(text),
+      exitsChanged: () => this.onExits(),
+    });
+    for (const name of plan.engine.exits) await this.breakpoints.arm(name);
+    await this.breakpoints.attach({ target, symbols, evaluator });
+    for (const warning of symbols.warnings) this.note(warning);
+    if (this.configured) this.begin();
+    else this.startWaits = true;
+  }
+
+  /** configurationDone: all breakpoints are set. */
+  configurationDone(): void {
+    this.configured = true;
+    if (this.startWaits) this.begin();
+  }
+
+  private begin(): void {
+    this.startWaits = false;
+    if (this.entryStop) {
+      const event = this.entryStop;
+      this.entryStop = undefined;
+      this.report(event);
+    } else if (this.launched!.engine.stopOnEntry) this.report({ reason: 'entry', cpu: 0 });
+    else this.start({ request: { kind: 'continue' } });
+  }
+
+  note(text: string): void {
+    this.notes.write(text.endsWith('\n') ? text : `${text}\n`);
+    this.sendRingside('ringside/note', { text });
+  }
+
+  /** Starts a run of a stopped machine. */
+  start(step: Step, name = ''): void {
+    const { target, stack, variables } = this.stopped;
+    this.plan = step.plan;
+    this.stepping = name !== '';
+    this.planName = name;
+    this.lastStop = undefined;
+    stack.clear();
+    variables.clear();
+    if (HISTORY_RUNS.has(step.request.kind)) this.startProgress();
+    target.run(step.request);
+  }
+
+  private startProgress(): void {
+    this.progressTimer ??= setTimeout(() => {
+      this.progressShown = true;
+      this.send('progressStart', { progressId: `history ${++this.progressId}`, title: 'Going through history', cancellable: false });
+    }, PROGRESS_DELAY);
+  }
+
+  private endProgress(): void {
+    clearTimeout(this.progressTimer);
+    this.progressTimer = undefined;
+    if (this.progressShown) this.send('progressEnd', { progressId: `history ${this.progressId}` });
+    this.progressShown = false;
+  }
+
+  pause(cpu: number): void {
+    this.plan = undefined;
+    this.stepping = false;
+    const { target } = this.machine;
+    if (target.running()) target.pause(cpu);
+    else if (!this.lastStop && !this.ended) this.report({ reason: 'pause', cpu });
+  }
+
+  async restart(): Promise<void> {
+    const { target, stack, variables, console: guestConsole } = this.machine;
+    this.plan = undefined;
+    this.stepping = false;
+    this.ended = false;
+    this.lastSeq = -1;
+    stack.clear();
+    variables.clear();
+    guestConsole.flush();
+    this.breakpoints.reset();
+    this.lastStop = undefined;
+    // Whether the engine reports its entry stop by itself or not, the client sees one `stopped`, or a running guest.
+    this.configured = false;
+    this.entryStop = undefined;
+    await target.restart();
+    this.configured = true;
+    if (!target.running()) this.begin();
+  }
+
+  async dispose(): Promise<void> {
+    this.plan = undefined;
+    this.ended = true;
+    this.endProgress();
+    this.debuggee?.target.dispose();
+    this.debuggee?.console.flush();
+    this.notes.flush();
+    await this.consoleFile?.close();
+    this.consoleFile = undefined;
+  }
+
+  /** Ends the session at the client's wish. */
+  async terminate(): Promise<void> {
+    const first = !this.ended;
+    await this.dispose();
+    if (first) this.send('terminated');
+  }
+
+  private async onStopped(event: StopEvent): Promise<void> {
+    const { target, stack, variables } = this.machine;
+    stack.clear();
+    variables.clear();
+    if (this.plan && (event.reason === 'step' || event.reason === 'goto')) {
+      const { plan } = this;
+      let next: RunRequest | undefined;
+      try {
+        next = await plan(event);
+      } catch (error) {
+        this.note(`${this.planName}: ${messageOf(error)}`);
+      }
+      if (this.ended) return;
+      if (next && this.plan === plan) {
+        stack.clear();
+        target.run(next);
+        return;
+      }
+    }
+    const stepped = this.stepping && (event.reason === 'step' || event.reason === 'goto');
+    this.plan = undefined;
+    this.stepping = false;
+    this.report(stepped ? { ...event, reason: 'step' } : event);
+  }
+
+  private report(event: StopEvent): void {
+    if (!this.configured) {
+      this.entryStop = event;
+      return;
+    }
+    const { console: guestConsole } = this.machine;
+    this.lastStop = event;
+    this.endProgress();
+    guestConsole.flush();
+    this.notes.flush();
+    this.onExits();
+    const kinds = this.breakpoints.kindsOf(event);
+    const first = kinds[0];
+    const body: DebugProtocol.StoppedEvent['body'] = {
+      reason: first ? KIND_REASONS[first.kind] : REASONS[event.reason],
+      threadId: event.cpu + 1,
+      allThreadsStopped: true,
+    };
+    if (event.exit && event.reason === 'exit') {
+      body.text = event.exit.name;
+      body.description = `VM exit ${event.exit.name}: ${event.exit.summary}`;
+    } else if (event.exception && event.reason === 'exception') {
+      body.text = event.exception.name;
+      body.description = `Guest exception ${event.exception.name}`;
+    } else if (event.access) {
+      const { kind, address, length } = event.access;
+      body.text = `${kind} of ${length} bytes at 0x${address.toString(16)}`;
+      body.description = `Data breakpoint: ${body.text}`;
+    } else if (event.text) {
+      body.text = event.text;
+      body.description = event.text;
+    }
+    const ids = kinds.filter(({ kind }) => kind !== 'exit' && kind !== 'exception').map(({ id }) => id);
+    if (ids.length > 0) body.hitBreakpointIds = ids;
+    this.send('stopped', body);
+  }
+
+  private onExits(): void {
+    const { target } = this.machine;
+    if (!target.capabilities.exits) return;
+    const newest = target.exits(NEWEST_EXITS).filter((exit) => exit.seq > this.lastSeq);
+    if (newest.length === 0 && this.lastSeq >= 0) return;
+    if (newest.length > 0) this.lastSeq = newest[0].seq;
+    this.sendRingside('ringside/exitsChanged', {
+      counters: target.exitCounters(),
+      newest: newest.map((exit) => exitItem(this.machine, exit)),
+      icount: target.icount(),
+    });
+  }
+
+  private onEnded(reason: EndReason): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.plan = undefined;
+    const { console: guestConsole, target } = this.machine;
+    guestConsole.flush();
+    this.onExits();
+    this.notes.write(`${this.endText(reason)} after ${target.icount()} instructions.\n`);
+    this.notes.flush();
+    this.send('exited', { exitCode: exitCode(reason) });
+    this.send('terminated');
+  }
+
+  private endText(reason: EndReason): string {
+    switch (reason.kind) {
+      case 'power off':
+        return 'The guest powered off';
+      case 'debug exit':
+        return `The guest ended the run through the debug-exit port with value 0x${reason.value.toString(16)}`;
+      case 'triple fault': {
+        const { symbols } = this.machine;
+        const place = symbols.describeAddress(reason.rip);
+        const line = symbols.lineAt(reason.rip);
+        const where = [place && `<${place}>`, line && `(${line.file}:${line.line})`].filter(Boolean).join(' ');
+        return `Triple fault on vCPU ${reason.cpu} at 0x${reason.rip.toString(16)}${where ? ` ${where}` : ''}: ${reason.text}. The guest ended`;
+      }
+      case 'error':
+        return `The machine can't go on: ${reason.text}. It ended`;
+    }
+  }
+}
+
+/** Exit status of a run, as the command line's: 0 power off, 3 the guest died, isa-debug-exit as in QEMU, 1 for an engine's error. */
+function exitCode(reason: EndReason): number {
+  switch (reason.kind) {
+    case 'power off':
+      return 0;
+    case 'debug exit':
+      return reason.value === 0 ? 0 : ((reason.value << 1) | 1) & 0xff;
+    case 'triple fault':
+      return 3;
+    case 'error':
+      return 1;
+  }
+}

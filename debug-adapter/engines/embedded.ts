@@ -1,0 +1,353 @@
+/** Target over the embedded VMM: the machine of emulator-core, run in slices inside the adapter. */
+import { Machine, type MachineEnd } from '../../emulator-core/machine';
+import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registers';
+import type { Vcpu } from '../../emulator-core/cpu/vcpu';
+import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
+import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
+import { describeExit, EXIT_REASONS, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
+import { parseFeatures } from '../../emulator-core/cpu/cpuid';
+import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
+import { exitRecord, Hits } from './embedded/hits';
+import { Runner } from './embedded/runner';
+import type { EmbeddedLaunch } from './launch';
+import type {
+  AddressSpace,
+  BreakpointSet,
+  DecodedField,
+  EndReason,
+  ExitCounter,
+  ExitRecord,
+  PagingEntry,
+  PagingWalk,
+  RegisterInfo,
+  RunRequest,
+  StopEvent,
+  Target,
+  TargetCapabilities,
+  TargetEvents,
+  VcpuInfo,
+} from '../target';
+
+/** Exits that this VMM can take, in the manual's order; what the exception filters offer. */
+const OFFERED = [
+  'EXCEPTION_OR_NMI',
+  'EXTERNAL_INTERRUPT',
+  'TRIPLE_FAULT',
+  'INTERRUPT_WINDOW',
+  'CPUID',
+  'HLT',
+  'INVD',
+  'INVLPG',
+  'RDPMC',
+  'RDTSC',
+  'VMCALL',
+  'CR_ACCESS',
+  'MOV_DR',
+  'IO_INSTRUCTION',
+  'MSR_READ',
+  'MSR_WRITE',
+  'PAUSE',
+  'EPT_VIOLATION',
+  'EPT_MISCONFIG',
+  'RDTSCP',
+  'WBINVD',
+];
+
+export interface NamedItem {
+  name: string;
+  description: string;
+}
+
+export function exitNames(): NamedItem[] {
+  return EXIT_REASONS.filter((row) => OFFERED.includes(row.name)).map(({ name, description }) => ({ name, description }));
+}
+
+const EXCEPTION_TITLES: Record<string, string> = {
+  '#DE': 'Divide Error',
+  '#DB': 'Debug Exception',
+  '#BP': 'Breakpoint',
+  '#OF': 'Overflow',
+  '#BR': 'BOUND Range Exceeded',
+  '#UD': 'Invalid Opcode',
+  '#NM': 'Device Not Available',
+  '#DF': 'Double Fault',
+  '#TS': 'Invalid TSS',
+  '#NP': 'Segment Not Present',
+  '#SS': 'Stack-Segment Fault',
+  '#GP': 'General Protection',
+  '#PF': 'Page Fault',
+  '#MF': 'x87 FPU Floating-Point Error',
+  '#AC': 'Alignment Check',
+  '#XM': 'SIMD Floating-Point Exception',
+};
+
+export function exceptionNames(): NamedItem[] {
+  return Object.values(EXCEPTION_NAMES)
+    .filter((name) => EXCEPTION_TITLES[name])
+    .map((name) => ({ name, description: EXCEPTION_TITLES[name] }));
+}
+
+/** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
+const clock = (): number => performance.now();
+const EXITS_INTERVAL_MS = 100;
+/** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
+const START_TIME = Date.UTC(2026, 0, 1);
+
+export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
+  return new EmbeddedTarget(launch);
+}
+
+class EmbeddedTarget implements Target {
+  readonly capabilities: TargetCapabilities;
+  private readonly machine: Machine;
+  private readonly hits: Hits;
+  private readonly runner: Runner;
+  private readonly rows: Map<string, RegisterRow>;
+  private readonly infos: RegisterInfo[];
+  private events?: TargetEvents;
+  private active = false;
+  private disposed = false;
+  private console: number[] = [];
+  private notes: string[] = [];
+  private exitsSent = 0;
+  private exitsSentAt = 0;
+  private stopExit?: ExitRecord;
+
+  constructor(private readonly launch: EmbeddedLaunch) {
+    parseFeatures(launch.cpu.features);
+    let hits: Hits | undefined;
+    this.machine = new Machine(
+      {
+        memory: launch.memory,
+        cpus: launch.cpus,
+        vendor: launch.cpu.vendor,
+        features: launch.cpu.features,
+        debugExit: launch.debugExit,
+        startTime: START_TIME,
+        kernel: {
+          name: launch.kernel.name,
+          kernel: launch.kernel.bytes,
+          protocol: launch.boot,
+          cmdline: launch.cmdline,
+          initrd: launch.initrd?.bytes,
+          modules: launch.modules.map((m) => ({ name: m.name, data: m.bytes, cmdline: m.cmdline })),
+        },
+      },
+      {
+        breakpoint: (cpu, linear) => hits?.breakpoint(cpu, linear) ?? false,
+        breakpointsOn: (page) => hits?.breakpointsOn(page),
+        exit: (cpu, exit) => hits?.exit(cpu, exit) ?? false,
+        watch: (cpu, linear, gpa, size, write) => hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
+        console: (byte) => this.console.push(byte),
+        note: (text) => this.notes.push(text),
+      },
+    );
+    if (launch.record) this.machine.record();
+    const rows = registerTable(this.machine);
+    this.rows = new Map(rows.map((row) => [row.name, row]));
+    this.infos = rows.map(({ name, group, width, writable, describe }) => ({ name, group, width, writable, describe }));
+    hits = this.hits = new Hits(this.machine, rows);
+    this.runner = new Runner(
+      this.machine,
+      this.hits,
+      { breathe: () => this.flush(false), clock, note: (text) => this.notes.push(text) },
+      launch.pace ?? false,
+    );
+    this.capabilities = {
+      exits: true,
+      ept: true,
+      timeTravel: launch.record,
+      writeRegisters: true,
+      writeMemory: true,
+      dataBreakpoints: true,
+    };
+  }
+
+  setEvents(events: TargetEvents): void {
+    this.events = events;
+    queueMicrotask(() => this.flush(false));
+  }
+
+  vcpus(): VcpuInfo[] {
+    return this.machine.vcpus.map((cpu) => ({ index: cpu.index, name: `vCPU ${cpu.index}`, state: this.stateOf(cpu) }));
+  }
+  private stateOf(cpu: Vcpu): VcpuInfo['state'] {
+    if (cpu.activity === 'active') return this.active ? 'running' : 'stopped';
+    return cpu.activity;
+  }
+  icount(): number {
+    return this.machine.core.icount;
+  }
+  bitness(cpu: number): 16 | 32 | 64 {
+    return this.cpu(cpu).bitness;
+  }
+  private cpu(index: number): Vcpu {
+    const cpu = this.machine.vcpus[index];
+    if (!cpu) throw new Error(`there is no vCPU ${index}: the machine has ${this.machine.vcpus.length}`);
+    return cpu;
+  }
+
+  // ---- running ---------------------------------------------------------------------------------------------------
+
+  run(request: RunRequest): void {
+    if (this.active) throw new Error('the guest is running already');
+    if (this.machine.end && !isBackward(request, this.icount())) throw new Error('the guest has ended; restart it, or go back');
+    if (isBackward(request, this.icount()) && !this.launch.record) {
+      throw new Error('no history is recorded: set "record": true in launch.json to go back in time');
+    }
+    this.active = true;
+    this.events?.continued();
+    this.runner.run(request).then(
+      (stop) => this.finished(stop),
+      (error: Error) => this.failed(error),
+    );
+  }
+
+  private finished(stop: StopEvent | undefined): void {
+    if (this.disposed) return;
+    this.active = false;
+    this.stopExit = stop?.exit;
+    this.flush(true);
+    if (stop) this.events?.stopped(stop);
+    else this.events?.ended(this.endReason());
+  }
+
+  /** A bug of ours must not leave the session hanging. */
+  private failed(error: Error): void {
+    if (this.disposed) return;
+    this.active = false;
+    this.flush(true);
+    this.events?.ended({ kind: 'error', text: `internal error: ${error.message}\n${error.stack ?? ''}` });
+  }
+
+  private endReason(): EndReason {
+    const end: MachineEnd = this.machine.end ?? { kind: 'error', text: 'the machine stopped for no known reason' };
+    return end;
+  }
+
+  running(): boolean {
+    return this.active;
+  }
+  pause(): void {
+    this.runner.pause();
+  }
+  async restart(): Promise<void> {
+    if (this.active) throw new Error('pause the guest before restarting it');
+    this.machine.reset();
+    this.stopExit = undefined;
+    this.exitsSent = 0;
+    this.flush(true);
+  }
+  dispose(): void {
+    this.disposed = true;
+    this.runner.pause();
+  }
+
+  /** Sends what has gathered: console bytes, notes, exits (at most ten times a second unless the machine stops). */
+  private flush(stopped: boolean): void {
+    const { events } = this;
+    if (!events || this.disposed) return;
+    if (this.console.length) {
+      const data = Uint8Array.from(this.console);
+      this.console = [];
+      events.console(data);
+    }
+    const notes = this.notes;
+    this.notes = [];
+    for (const note of notes) events.note(note);
+    const seq = this.machine.vmm.log.nextSeq;
+    const due = stopped || clock() - this.exitsSentAt >= EXITS_INTERVAL_MS;
+    if (due && seq !== this.exitsSent) {
+      this.exitsSent = seq;
+      this.exitsSentAt = clock();
+      events.exitsChanged();
+    }
+  }
+
+  // ---- breakpoints -----------------------------------------------------------------------------------------------
+
+  setBreakpoints(set: BreakpointSet): void {
+    this.hits.use(set);
+  }
+  exitNames(): NamedItem[] {
+    return exitNames();
+  }
+  exceptionNames(): NamedItem[] {
+    return exceptionNames();
+  }
+
+  // ---- registers and memory --------------------------------------------------------------------------------------
+
+  registerInfo(): readonly RegisterInfo[] {
+    return this.infos;
+  }
+  private row(name: string): RegisterRow {
+    const row = this.rows.get(name);
+    if (!row) throw new Error(`no register is named '${name}'`);
+    return row;
+  }
+  async readRegister(cpu: number, name: string): Promise<bigint> {
+    return this.row(name).read(this.cpu(cpu));
+  }
+  async writeRegister(cpu: number, name: string, value: bigint): Promise<void> {
+    const row = this.row(name);
+    if (!row.writable || !row.write) throw new Error(`${name} cannot be written`);
+    if (value < 0n || value >> BigInt(row.width)) throw new Error(`${name} is ${row.width} bits wide: 0x${value.toString(16)} does not fit`);
+    const target = this.cpu(cpu);
+    this.machine.change(() => row.write!(target, value));
+    this.machine.vmm.forgetPassing();
+  }
+  async readMemory(space: AddressSpace, cpu: number, address: bigint, length: number): Promise<Uint8Array> {
+    return readGuest(this.machine, this.cpu(cpu), space, address, length);
+  }
+  async writeMemory(space: AddressSpace, cpu: number, address: bigint, data: Uint8Array): Promise<number> {
+    return writeGuest(this.machine, this.cpu(cpu), space, address, data);
+  }
+
+  // ---- exits and structures --------------------------------------------------------------------------------------
+
+  lastExit(cpu: number): ExitRecord | undefined {
+    if (this.stopExit?.cpu === cpu) return this.stopExit;
+    const exit = this.machine.vmm.lastExit(cpu);
+    return exit && exitRecord(exit);
+  }
+  describeExit(exit: ExitRecord): DecodedField[] {
+    const full = this.machine.vmm.log.get(exit.seq);
+    return full ? describeExit(full) : [];
+  }
+  exits(count: number, before?: number): ExitRecord[] {
+    return this.machine.vmm.log.newest(count, before).map(exitRecord);
+  }
+  exitCounters(): ExitCounter[] {
+    const counters = this.machine.vmm.log.counters();
+    return counters.map(({ reason, count }) => ({ name: exitReason(reason).name, reason, count }));
+  }
+  vmcs(cpu: number): DecodedField[] {
+    return this.machine.vmm.describeVmcs(this.cpu(cpu), this.machine.tscOffsetOf(cpu));
+  }
+  ept(_cpu: number, table?: { address: bigint; level: number; base: bigint }): PagingEntry[] {
+    return this.machine.ept.entries(table);
+  }
+  eptWalk(_cpu: number, gpa: bigint): PagingWalk {
+    return this.machine.ept.describeWalk(gpa);
+  }
+  pageTables(cpu: number, table?: { address: bigint; level: number; base: bigint }): PagingEntry[] {
+    return tableEntries(pagingRegisters(this.cpu(cpu)), physicalReader(this.machine), table);
+  }
+  pageWalk(cpu: number, gva: bigint): PagingWalk {
+    return walk(pagingRegisters(this.cpu(cpu)), physicalReader(this.machine), gva);
+  }
+  devices(): DecodedField[] {
+    return this.machine.platform.describe();
+  }
+  consoleInput(data: Uint8Array): boolean {
+    this.machine.input(data);
+    this.runner.inputArrived();
+    return true;
+  }
+}
+
+function isBackward(request: RunRequest, icount: number): boolean {
+  if (request.kind === 'gotoIcount') return request.icount < icount;
+  return request.kind === 'reverseContinue' || request.kind === 'stepBackInstructions' || request.kind === 'stepBackRange';
+}

@@ -1,0 +1,553 @@
+/** The DAP session: one table, request -> handler. What handlers do is in the files they call. */
+import { Response, Event } from '@vscode/debugadapter';
+import { ProtocolServer } from '@vscode/debugadapter/lib/protocol';
+import type { DebugProtocol as DAP } from '@vscode/debugprotocol';
+import { dataId } from './breakpoints';
+import { commandHint, completeCommand, runCommand } from './commands/commands';
+import { Controller, type ControllerOptions } from './controller';
+import { customRequests } from './customRequests';
+import { Listing } from './disassembly';
+import type { Engine } from './engine';
+import { messageOf } from './errors';
+import { LaunchError } from './launchSchema';
+import { formatMemoryReference, fromBase64, parseMemoryReference, toBase64 } from './memoryReference';
+import type { RingsideRequest } from './protocol';
+import type { Frame } from './stack';
+import type { Granularity } from './stepping';
+import { baseName } from './symbols/paths';
+import type { VcpuState } from './target';
+
+export type SessionOptions = Omit<ControllerOptions, 'send'> & {
+  /** The client has disconnected: a process of its own may end now. */
+  onDisconnect?(): void;
+};
+
+/** Arguments and response body of every DAP request that the adapter answers. */
+interface Requests {
+  initialize: [DAP.InitializeRequestArguments, DAP.Capabilities];
+  launch: [DAP.LaunchRequestArguments, void];
+  attach: [DAP.AttachRequestArguments, void];
+  configurationDone: [DAP.ConfigurationDoneArguments, void];
+  disconnect: [DAP.DisconnectArguments, void];
+  terminate: [DAP.TerminateArguments, void];
+  restart: [DAP.RestartArguments, void];
+  cancel: [DAP.CancelArguments, void];
+  threads: [void, DAP.ThreadsResponse['body']];
+  continue: [DAP.ContinueArguments, DAP.ContinueResponse['body']];
+  pause: [DAP.PauseArguments, void];
+  next: [DAP.NextArguments, void];
+  stepIn: [DAP.StepInArguments, void];
+  stepOut: [DAP.StepOutArguments, void];
+  stepBack: [DAP.StepBackArguments, void];
+  reverseContinue: [DAP.ReverseContinueArguments, void];
+  gotoTargets: [DAP.GotoTargetsArguments, DAP.GotoTargetsResponse['body']];
+  goto: [DAP.GotoArguments, void];
+  stackTrace: [DAP.StackTraceArguments, DAP.StackTraceResponse['body']];
+  scopes: [DAP.ScopesArguments, DAP.ScopesResponse['body']];
+  variables: [DAP.VariablesArguments, DAP.VariablesResponse['body']];
+  setVariable: [DAP.SetVariableArguments, DAP.SetVariableResponse['body']];
+  setExpression: [DAP.SetExpressionArguments, DAP.SetExpressionResponse['body']];
+  evaluate: [DAP.EvaluateArguments, DAP.EvaluateResponse['body']];
+  completions: [DAP.CompletionsArguments, DAP.CompletionsResponse['body']];
+  setBreakpoints: [DAP.SetBreakpointsArguments, DAP.SetBreakpointsResponse['body']];
+  setFunctionBreakpoints: [DAP.SetFunctionBreakpointsArguments, DAP.SetFunctionBreakpointsResponse['body']];
+  setInstructionBreakpoints: [DAP.SetInstructionBreakpointsArguments, DAP.SetInstructionBreakpointsResponse['body']];
+  setExceptionBreakpoints: [DAP.SetExceptionBreakpointsArguments, DAP.SetExceptionBreakpointsResponse['body']];
+  dataBreakpointInfo: [DAP.DataBreakpointInfoArguments, DAP.DataBreakpointInfoResponse['body']];
+  setDataBreakpoints: [DAP.SetDataBreakpointsArguments, DAP.SetDataBreakpointsResponse['body']];
+  breakpointLocations: [DAP.BreakpointLocationsArguments, DAP.BreakpointLocationsResponse['body']];
+  exceptionInfo: [DAP.ExceptionInfoArguments, DAP.ExceptionInfoResponse['body']];
+  readMemory: [DAP.ReadMemoryArguments, DAP.ReadMemoryResponse['body']];
+  writeMemory: [DAP.WriteMemoryArguments, DAP.WriteMemoryResponse['body']];
+  disassemble: [DAP.DisassembleArguments, DAP.DisassembleResponse['body']];
+  modules: [DAP.ModulesArguments, DAP.ModulesResponse['body']];
+  loadedSources: [DAP.LoadedSourcesArguments, DAP.LoadedSourcesResponse['body']];
+}
+
+type Handlers = { [K in keyof Requests]: (args: Requests[K][0]) => Requests[K][1] | Promise<Requests[K][1]> };
+
+const RUN_REQUESTS: ReadonlySet<string> = new Set([
+  ...['continue', 'next', 'stepIn', 'stepOut', 'stepBack', 'reverseContinue', 'goto', 'pause', 'restart', 'evaluate', 'terminate'],
+]);
+const MAX_MEMORY_READ = 1 << 24;
+const MAX_INSTRUCTIONS = 20_000;
+const MAX_COMPLETIONS = 100;
+const STATES: Partial<Record<VcpuState, string>> = { halted: ' (halted)', 'wait-for-sipi': ' (waits for SIPI)', shutdown: ' (shut down)' };
+
+export class Session extends ProtocolServer {
+  private readonly controller: Controller;
+  private linesStartAt1 = true;
+  private columnsStartAt1 = true;
+  private readonly pending = new Set<number>();
+  private readonly cancelled = new Set<number>();
+  /** Run requests that are being answered: events wait, so that `stopped` never overtakes the response of what led to it. */
+  private holding = 0;
+  private held: DAP.Event[] = [];
+  private client: DAP.InitializeRequestArguments = { adapterID: 'ringside' };
+  private gotoPlaces: bigint[] = [];
+
+  constructor(private readonly options: SessionOptions) {
+    super();
+    this.controller = new Controller({ ...options, send: (event, body) => this.emitEvent(new Event(event, body)) });
+    this.on('close', () => void this.leave());
+    this.on('error', () => void this.leave());
+  }
+
+  /** Ends the machine without a word: the client is gone. */
+  async leave(): Promise<void> {
+    await this.controller.dispose();
+    this.options.onDisconnect?.();
+  }
+
+  private emitEvent(event: DAP.Event): void {
+    if (event.event.startsWith('progress') && !this.client.supportsProgressReporting) return;
+    if (this.holding > 0) this.held.push(event);
+    else this.sendEvent(event);
+  }
+
+  protected override dispatchRequest(request: DAP.Request): void {
+    void this.answer(request);
+  }
+
+  private async answer(request: DAP.Request): Promise<void> {
+    const response: DAP.Response = new Response(request);
+    const holds = RUN_REQUESTS.has(request.command);
+    if (holds) this.holding++;
+    this.pending.add(request.seq);
+    try {
+      const body = await this.handle(request.command, request.arguments ?? {});
+      if (this.cancelled.delete(request.seq)) throw new Error('cancelled');
+      if (body !== undefined) response.body = body;
+    } catch (error) {
+      response.success = false;
+      response.message = messageOf(error);
+      const showUser = error instanceof LaunchError || request.command === 'launch' || request.command === 'attach';
+      // Braces in a DAP message format are variables: the text goes in as one.
+      response.body = { error: { id: 1, format: '{text}', variables: { text: response.message }, showUser } };
+    }
+    this.pending.delete(request.seq);
+    this.sendResponse(response);
+    if (holds && --this.holding === 0) {
+      const { held } = this;
+      this.held = [];
+      for (const event of held) this.sendEvent(event);
+    }
+    if (request.command === 'launch' && response.success) this.sendEvent(new Event('initialized'));
+    if (request.command === 'configurationDone' && response.success) this.controller.configurationDone();
+    if (request.command === 'disconnect') this.options.onDisconnect?.();
+  }
+
+  private handle(command: string, args: unknown): unknown {
+    if (Object.hasOwn(this.requests, command)) return (this.requests[command as keyof Requests] as (a: unknown) => unknown)(args);
+    if (Object.hasOwn(customRequests, command)) {
+      const handler = customRequests[command as RingsideRequest] as (debuggee: unknown, args: unknown) => unknown;
+      return handler(this.controller.machine, args);
+    }
+    throw new Error(`the request '${command}' is not known`);
+  }
+
+  /** The table. */
+  private readonly requests: Handlers = {
+    initialize: (args) => {
+      this.client = args;
+      this.linesStartAt1 = args.linesStartAt1 ?? true;
+      this.columnsStartAt1 = args.columnsStartAt1 ?? true;
+      if (args.pathFormat !== undefined && args.pathFormat !== 'path') throw new Error("pathFormat: expected 'path'");
+      return capabilities(this.options.engine);
+    },
+    launch: (args) => this.controller.launch(args as Record<string, unknown>),
+    attach: () => {
+      throw new LaunchError('request: "attach" is not available in this version, which supports "launch" with the engine "embedded"');
+    },
+    // The machine starts once the response is on its way: see answer().
+    configurationDone: () => undefined,
+    disconnect: () => this.controller.dispose(),
+    terminate: () => this.controller.terminate(),
+    restart: () => this.controller.restart(),
+    cancel: ({ requestId }) => {
+      if (requestId !== undefined && this.pending.has(requestId)) this.cancelled.add(requestId);
+    },
+
+    threads: () => {
+      const vcpus = this.controller.debuggee?.target.vcpus() ?? [];
+      return { threads: vcpus.map(({ index, name, state }) => ({ id: index + 1, name: `${name}${STATES[state] ?? ''}` })) };
+    },
+    continue: ({ threadId, singleThread }) => {
+      this.controller.start({ request: { kind: 'continue', cpu: threadId - 1, singleThread } });
+      return { allThreadsContinued: !singleThread };
+    },
+    pause: ({ threadId }) => this.controller.pause(Math.max(0, threadId - 1)),
+    next: (args) => this.step('next', args, true),
+    stepIn: (args) => this.step('stepIn', args, false),
+    stepOut: async ({ threadId, singleThread }) => {
+      const { stepper } = this.controller.stopped;
+      this.controller.start(await stepper.out(threadId - 1, singleThread ?? false), 'stepOut');
+    },
+    stepBack: async ({ threadId, granularity }) => {
+      const { stepper } = this.timeTraveller();
+      this.controller.start(await stepper.back(threadId - 1, (granularity ?? 'statement') as Granularity), 'stepBack');
+    },
+    reverseContinue: () => {
+      this.timeTraveller();
+      this.controller.start({ request: { kind: 'reverseContinue' } });
+    },
+    gotoTargets: ({ source, line }) => {
+      const places = this.controller.machine.symbols.addressesForLine(source.path ?? '', this.fromLine(line));
+      const targets = places.map((place) => {
+        this.gotoPlaces.push(place.address);
+        const reference = formatMemoryReference({ space: 'virtual', address: place.address });
+        return { id: this.gotoPlaces.length, label: `set rip to ${reference}`, line: this.toLine(place.line), instructionPointerReference: reference };
+      });
+      return { targets };
+    },
+    goto: async ({ threadId, targetId }) => {
+      const { target, stack, variables } = this.controller.stopped;
+      const address = this.gotoPlaces[targetId - 1];
+      if (address === undefined) throw new Error(`no goto target ${targetId}`);
+      await target.writeRegister(threadId - 1, 'rip', address);
+      stack.clear();
+      variables.clear();
+      this.emitEvent(new Event('stopped', { reason: 'goto', threadId, allThreadsStopped: true }));
+    },
+
+    stackTrace: async ({ threadId, startFrame = 0, levels = 0, format }) => {
+      const { stack } = this.controller.stopped;
+      this.checkThread(threadId);
+      const { frames, total, complete } = await stack.frames(threadId - 1, startFrame, levels);
+      return { stackFrames: frames.map((frame) => this.stackFrame(frame, format)), totalFrames: complete ? total : total + 1 };
+    },
+    scopes: ({ frameId }) => ({ scopes: this.controller.stopped.variables.scopes(this.frame(frameId)) }),
+    variables: async ({ variablesReference, start, count, filter, format }) => ({
+      variables: await this.controller.stopped.variables.children(variablesReference, { start, count, filter, hex: format?.hex }),
+    }),
+    setVariable: async ({ variablesReference, name, value, format }) => {
+      const { variables } = this.controller.stopped;
+      const changed = await variables.set(variablesReference, name, value, format?.hex ?? false);
+      this.valuesChanged(changed.memoryReference);
+      const { value: text, type, variablesReference: reference, namedVariables, indexedVariables, memoryReference } = changed;
+      return { value: text, type, variablesReference: reference, namedVariables, indexedVariables, memoryReference };
+    },
+    setExpression: async ({ expression, value, frameId, format }) => {
+      const { evaluator, variables } = this.controller.stopped;
+      const frame = await this.frameOrTop(frameId);
+      const evaluated = await evaluator.assign(expression, value, frame, { hex: format?.hex });
+      this.valuesChanged(evaluated.memoryReference);
+      const { name: _, value: text, ...rest } = variables.variable(expression, evaluated, frame);
+      return { value: text, ...rest };
+    },
+    evaluate: (args) => this.evaluate(args),
+    completions: (args) => this.complete(args),
+
+    setBreakpoints: async ({ source, breakpoints = [] }) => {
+      const wanted = breakpoints.map((each) => ({ ...each, line: this.fromLine(each.line) }));
+      const set = await this.controller.breakpoints.setSource(source.path ?? source.name ?? '', wanted);
+      return { breakpoints: set.map((each) => ({ ...each, line: each.line && this.toLine(each.line) })) };
+    },
+    setFunctionBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setFunctions(breakpoints) }),
+    setInstructionBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setInstructions(breakpoints) }),
+    setExceptionBreakpoints: async ({ filters, filterOptions = [], exceptionOptions = [] }) => {
+      const wanted: { name: string; condition?: string }[] = filters.map((name) => ({ name }));
+      for (const { filterId, condition } of filterOptions) wanted.push({ name: filterId, condition });
+      for (const { path, breakMode } of exceptionOptions) {
+        if (breakMode === 'never') continue;
+        for (const name of path?.[path.length - 1]?.names ?? []) wanted.push({ name });
+      }
+      return { breakpoints: await this.controller.breakpoints.setFilters(wanted) };
+    },
+    dataBreakpointInfo: (args) => this.dataBreakpointInfo(args),
+    setDataBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setData(breakpoints) }),
+    breakpointLocations: ({ source, line, endLine }) => {
+      const { symbols } = this.controller.machine;
+      const last = Math.min(endLine ?? line, line + 10_000);
+      const lines = symbols.breakpointLines(source.path ?? '', this.fromLine(line), this.fromLine(last));
+      return { breakpoints: lines.map((each) => ({ line: this.toLine(each) })) };
+    },
+    exceptionInfo: () => this.exceptionInfo(),
+
+    readMemory: async ({ memoryReference, offset = 0, count }) => {
+      const { target } = this.controller.machine;
+      const place = parseMemoryReference(memoryReference, offset);
+      const wanted = Math.max(0, Math.min(count, MAX_MEMORY_READ));
+      const bytes = wanted > 0 ? await target.readMemory(place.space, this.cpu(), place.address, wanted) : new Uint8Array(0);
+      const missing = count - bytes.length;
+      return { address: formatMemoryReference(place), data: toBase64(bytes), ...(missing > 0 ? { unreadableBytes: missing } : {}) };
+    },
+    writeMemory: async ({ memoryReference, offset = 0, data, allowPartial }) => {
+      const { target } = this.controller.machine;
+      const place = parseMemoryReference(memoryReference, offset);
+      const bytes = fromBase64(data);
+      if (!allowPartial) {
+        const present = await target.readMemory(place.space, this.cpu(), place.address, bytes.length);
+        if (present.length < bytes.length) {
+          const end = formatMemoryReference({ ...place, address: place.address + BigInt(present.length) });
+          throw new Error(`can't write ${bytes.length} bytes at ${formatMemoryReference(place)}: ${end} is not mapped`);
+        }
+      }
+      const written = await target.writeMemory(place.space, this.cpu(), place.address, bytes);
+      this.valuesChanged();
+      return { offset, bytesWritten: written };
+    },
+    disassemble: async ({ memoryReference, offset = 0, instructionOffset = 0, instructionCount }) => {
+      const { target, symbols } = this.controller.machine;
+      const { space, address } = parseMemoryReference(memoryReference, offset);
+      if (instructionCount > MAX_INSTRUCTIONS) throw new Error(`instructionCount: at most ${MAX_INSTRUCTIONS}`);
+      const cpu = this.cpu();
+      const rows = await new Listing(target, symbols, cpu, space, target.bitness(cpu)).rows(address, instructionOffset, instructionCount);
+      let previous = '';
+      return {
+        instructions: rows.map((row) => {
+          const instruction: DAP.DisassembledInstruction = {
+            address: formatMemoryReference({ space, address: row.address }),
+            instruction: row.text,
+            instructionBytes: Array.from(row.bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' '),
+          };
+          if (row.symbol) instruction.symbol = row.symbol;
+          if (!row.valid) instruction.presentationHint = 'invalid';
+          if (row.file && row.line) {
+            if (row.file !== previous) instruction.location = { name: baseName(row.file), path: row.file };
+            previous = row.file;
+            instruction.line = this.toLine(row.line);
+            if (row.column) instruction.column = this.toColumn(row.column);
+          }
+          return instruction;
+        }),
+      };
+    },
+
+    modules: ({ startModule = 0, moduleCount }) => {
+      const files = this.controller.machine.symbols.files;
+      const all = files.map((file, id) => ({ id, name: baseName(file.name), path: file.name, symbolStatus: 'Symbols loaded' }));
+      return { modules: all.slice(startModule, moduleCount ? startModule + moduleCount : undefined), totalModules: all.length };
+    },
+    loadedSources: () => ({
+      sources: this.controller.machine.symbols.sourceFiles().map((path) => ({ name: baseName(path), path })),
+    }),
+  };
+
+  private fromLine(line: number): number {
+    return this.linesStartAt1 ? line : line + 1;
+  }
+
+  private toLine(line: number): number {
+    return this.linesStartAt1 ? line : line - 1;
+  }
+
+  private toColumn(column: number): number {
+    return this.columnsStartAt1 ? column : column - 1;
+  }
+
+  private timeTraveller(): Controller['stopped'] {
+    const debuggee = this.controller.stopped;
+    if (!debuggee.target.capabilities.timeTravel) throw new Error('going back needs "record": true in launch.json');
+    return debuggee;
+  }
+
+  private async step(name: string, { threadId, granularity, singleThread }: DAP.NextArguments, over: boolean): Promise<void> {
+    const { stepper } = this.controller.stopped;
+    this.checkThread(threadId);
+    const step = await stepper.forward(threadId - 1, (granularity ?? 'statement') as Granularity, over, singleThread ?? false);
+    this.controller.start(step, name);
+  }
+
+  private checkThread(threadId: number): void {
+    const { target } = this.controller.machine;
+    if (!target.vcpus().some(({ index }) => index === threadId - 1)) throw new Error(`there is no thread ${threadId}`);
+  }
+
+  /** vCPU for requests that name none: the one of the last stop. */
+  private cpu(): number {
+    return this.controller.lastStop?.cpu ?? 0;
+  }
+
+  private frame(id: number): Frame {
+    const frame = this.controller.stopped.stack.frame(id);
+    if (!frame) throw new Error('this frame belongs to an earlier stop');
+    return frame;
+  }
+
+  private async frameOrTop(id: number | undefined): Promise<Frame> {
+    // A frame of an earlier stop is no reason to fail: watches may come late.
+    const { stack } = this.controller.machine;
+    return (id === undefined ? undefined : stack.frame(id)) ?? stack.top(this.cpu());
+  }
+
+  private stackFrame(frame: Frame, format?: DAP.StackFrameFormat): DAP.StackFrame {
+    const { pc } = frame.activation;
+    const hex = `0x${pc.toString(16)}`;
+    const result: DAP.StackFrame = {
+      id: frame.id,
+      name: format?.hex ? `${hex} ${frame.name}` : frame.name,
+      line: 0,
+      column: 0,
+      instructionPointerReference: hex,
+    };
+    if (frame.inlined) result.name += ' [inlined]';
+    if (frame.file && frame.line > 0) {
+      result.source = { name: baseName(frame.file), path: frame.file };
+      result.line = this.toLine(frame.line);
+      result.column = frame.column > 0 ? this.toColumn(frame.column) : this.toColumn(1);
+    } else result.presentationHint = 'subtle';
+    return result;
+  }
+
+  /** Registers or memory were written: what the client shows is old. */
+  private valuesChanged(memoryReference?: string): void {
+    this.controller.machine.stack.clearValues();
+    if (this.client.supportsInvalidatedEvent) this.sendEvent(new Event('invalidated', { areas: ['variables'] }));
+    if (this.client.supportsMemoryEvent && memoryReference) {
+      this.sendEvent(new Event('memory', { memoryReference, offset: 0, count: 64 }));
+    }
+  }
+
+  private async evaluate({ expression, frameId, context, format }: DAP.EvaluateArguments): Promise<DAP.EvaluateResponse['body']> {
+    const { machine } = this.controller;
+    const text = expression.trim();
+    if (text === '') return { result: '', variablesReference: 0 };
+    const frame = await this.frameOrTop(frameId);
+    if (context === 'repl') {
+      const output = await runCommand({ debuggee: machine, frame }, text);
+      if (output !== undefined) return { result: output, variablesReference: 0 };
+    }
+    try {
+      const evaluated = await machine.evaluator.evaluate(text, frame, { hex: format?.hex });
+      if (context === 'repl' && /(?<![=<>!])=(?!=)/.test(text)) this.valuesChanged(evaluated.memoryReference);
+      const { value, type, variablesReference, namedVariables, indexedVariables, memoryReference } = machine.variables.variable(
+        text,
+        evaluated,
+        frame,
+        text,
+      );
+      return { result: value, type, variablesReference, namedVariables, indexedVariables, memoryReference };
+    } catch (error) {
+      throw context === 'repl' ? new Error(messageOf(error) + commandHint(text)) : error;
+    }
+  }
+
+  private async complete({ text, column, frameId }: DAP.CompletionsArguments): Promise<DAP.CompletionsResponse['body']> {
+    const { machine } = this.controller;
+    const before = text.slice(0, this.columnsStartAt1 ? column - 1 : column);
+    const command = completeCommand(before);
+    const targets: DAP.CompletionItem[] = (command?.words ?? []).map((label) => ({
+      label,
+      type: 'keyword',
+      start: command!.start,
+      length: before.length - command!.start,
+    }));
+    const register = /\$([\w.]*)$/.exec(before);
+    const name = /[A-Za-z_]\w*$/.exec(before);
+    if (register) {
+      for (const label of machine.evaluator.registers.complete(register[1])) {
+        targets.push({ label: `$${label}`, type: 'variable', start: register.index, length: register[0].length });
+      }
+    } else if (name) {
+      const frame = await this.frameOrTop(frameId);
+      const locals = machine.evaluator.scopeOf(frame).map((variable) => variable.name);
+      const names = [...locals.filter((each) => each.startsWith(name[0])), ...machine.symbols.completeNames(name[0], MAX_COMPLETIONS)];
+      for (const label of new Set(names)) targets.push({ label, type: 'variable', start: name.index, length: name[0].length });
+    }
+    return { targets: targets.slice(0, MAX_COMPLETIONS) };
+  }
+
+  private async dataBreakpointInfo(args: DAP.DataBreakpointInfoArguments): Promise<DAP.DataBreakpointInfoResponse['body']> {
+    const { machine } = this.controller;
+    const none = (description: string): DAP.DataBreakpointInfoResponse['body'] => ({ dataId: null, description });
+    if (!machine.target.capabilities.dataBreakpoints) return none('this engine has no data breakpoints');
+    const { variablesReference, name, frameId, bytes, asAddress } = args;
+    let place: { space: 'virtual' | 'physical' | 'host'; address: bigint; length: number } | undefined;
+    if (asAddress) {
+      const frame = await this.frameOrTop(frameId);
+      const { value, space } = await machine.evaluator.integer(name, frame);
+      place = { space, address: BigInt.asUintN(64, value), length: bytes ?? 1 };
+    } else if (variablesReference) {
+      place = await machine.variables.placeOf(variablesReference, name);
+    } else {
+      place = await machine.variables.placeOfExpression(name, await this.frameOrTop(frameId));
+    }
+    if (!place) return none(`'${name}' is not in memory: only memory can be watched`);
+    if (place.space === 'host') return none("memory of the VMM itself can't be watched");
+    const length = bytes ?? place.length;
+    const id = dataId(place.space, place.address, length);
+    const where = formatMemoryReference(place);
+    const description = asAddress || name === where ? `${where} (${length} bytes)` : `${name} at ${where} (${length} bytes)`;
+    return { dataId: id, description, accessTypes: ['read', 'write', 'readWrite'], canPersist: place.space === 'physical' };
+  }
+
+  private exceptionInfo(): DAP.ExceptionInfoResponse['body'] {
+    const { target, symbols } = this.controller.stopped;
+    const stop = this.controller.lastStop;
+    if (stop?.exit && stop.reason === 'exit') {
+      const lines = (fields: ReturnType<typeof target.describeExit>, indent: string): string[] =>
+        fields.flatMap(({ name, value, text, children }) => [
+          `${indent}${name}: ${[value, text].filter(Boolean).join(' ')}`,
+          ...lines(children ?? [], `${indent}  `),
+        ]);
+      const fields = target.describeExit(stop.exit);
+      return {
+        exceptionId: stop.exit.name,
+        description: stop.exit.summary,
+        breakMode: 'always',
+        details: { message: stop.exit.summary, typeName: stop.exit.name, stackTrace: lines(fields, '').join('\n') },
+      };
+    }
+    if (stop?.exception && stop.reason === 'exception') {
+      const { name, vector, errorCode, address, rip } = stop.exception;
+      const parts = [`vector ${vector}`];
+      if (errorCode !== undefined) parts.push(`error code 0x${errorCode.toString(16)}`);
+      if (address !== undefined) parts.push(`linear address 0x${address.toString(16)}`);
+      const place = symbols.describeAddress(rip);
+      parts.push(`at 0x${rip.toString(16)}${place ? ` <${place}>` : ''}`);
+      return { exceptionId: name, description: parts.join(', '), breakMode: 'always', details: { typeName: name, message: parts.join(', ') } };
+    }
+    throw new Error('the machine did not stop at a VM exit or an exception');
+  }
+}
+
+/** What the adapter can do. Exits and exceptions are listed as the filters of the Breakpoints view. */
+function capabilities(engine: Engine): DAP.Capabilities {
+  const filter = (kind: string) => ({ name, description }: { name: string; description: string }): DAP.ExceptionBreakpointsFilter => ({
+    filter: name,
+    label: name,
+    description: `${kind}: ${description}`,
+    default: false,
+    supportsCondition: true,
+    conditionDescription: "expression over the exit's fields and $registers, such as port == 0x3f8 && write",
+  });
+  return {
+    supportsConfigurationDoneRequest: true,
+    supportsFunctionBreakpoints: true,
+    supportsConditionalBreakpoints: true,
+    supportsHitConditionalBreakpoints: true,
+    supportsLogPoints: true,
+    supportsEvaluateForHovers: true,
+    supportsSetVariable: true,
+    supportsSetExpression: true,
+    supportsReadMemoryRequest: true,
+    supportsWriteMemoryRequest: true,
+    supportsDisassembleRequest: true,
+    supportsInstructionBreakpoints: true,
+    supportsSteppingGranularity: true,
+    supportsDataBreakpoints: true,
+    supportsDataBreakpointBytes: true,
+    supportsStepBack: true,
+    supportsGotoTargetsRequest: true,
+    supportsExceptionOptions: true,
+    supportsExceptionFilterOptions: true,
+    supportsExceptionInfoRequest: true,
+    supportsRestartRequest: true,
+    supportsTerminateRequest: true,
+    supportTerminateDebuggee: true,
+    supportsCompletionsRequest: true,
+    completionTriggerCharacters: ['$', '.', ' '],
+    supportsModulesRequest: true,
+    supportsLoadedSourcesRequest: true,
+    supportsValueFormattingOptions: true,
+    supportsCancelRequest: true,
+    supportsBreakpointLocationsRequest: true,
+    supportsSingleThreadExecutionRequests: true,
+    supportsDelayedStackTraceLoading: true,
+    exceptionBreakpointFilters: [
+      ...engine.exitNames().map(filter('VM exit')),
+      ...engine.exceptionNames().map(filter('Guest exception')),
+    ],
+  };
+}
