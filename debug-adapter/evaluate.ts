@@ -25,6 +25,7 @@ const fieldNames = new Set(FIELD_NAMES);
 
 /** Largest aggregate read at once to be shown. */
 const MAX_AGGREGATE = 1 << 16;
+const FAR_FROM_LABEL = 0x1000n;
 
 /** A value as it can be shown, opened and written. */
 export interface Evaluated {
@@ -293,7 +294,7 @@ export class Evaluator {
       const address = place?.kind === 'memory' ? place.address : undefined;
       result.value = { type, bytes: toBytes(BigInt.asUintN(size * 8, value), size), ...(address === undefined ? {} : { address }), ...bits };
       if (shape === 'integer' && compiled.hex) {
-        const symbol = space === 'virtual' && size === 8 ? this.symbols.describeAddress(value) : undefined;
+        const symbol = space === 'virtual' && size === 8 ? this.symbolOf(value) : undefined;
         result.text = `0x${BigInt.asUintN(size * 8, value).toString(16)}${symbol ? ` <${symbol}>` : ''}`;
         result.memoryReference ??= showAddress(space, value);
       } else {
@@ -328,8 +329,15 @@ export class Evaluator {
     const hex = `0x${BigInt.asUintN(part.width, value).toString(16).padStart(digits, '0')}`;
     const whole = part.shift === 0 && part.width === part.info.width;
     const meaning = whole ? part.info.describe?.(value) : undefined;
-    const symbol = meaning === undefined && part.width === 64 ? this.symbols.describeAddress(value) : undefined;
+    const symbol = meaning === undefined && part.width === 64 ? this.symbolOf(value) : undefined;
     return meaning ? `${hex} ${meaning}` : symbol ? `${hex} <${symbol}>` : hex;
+  }
+
+  /** Name of an address; a label without a size says nothing about what is far behind it. */
+  private symbolOf(address: bigint): string | undefined {
+    const found = this.symbols.symbolAt(address);
+    if (!found || (found.size === 0n && found.offset >= FAR_FROM_LABEL)) return undefined;
+    return this.symbols.describeAddress(address);
   }
 
   private async store(place: NonNullable<Evaluated['place']>, compiled: Compiled, value: bigint, frame: Frame): Promise<void> {

@@ -239,15 +239,27 @@ export class StackWalker {
     return this.callerWith(frame, values, pc, pc - 1n, slot + word);
   }
 
-  /** At a function's first instructions the frame pointer is still the caller's: 0 before `push rbp`, 1 after it, undefined later. */
+  /**
+   * Where the frame pointer is still the caller's: words between the stack pointer and the return address. 0 before `push rbp` and in
+   * functions that keep no frame pointer, 1 right after it; undefined where the frame pointer is this frame's, or nothing is known.
+   */
   private async prologuePushes(frame: Activation): Promise<0 | 1 | undefined> {
     const start = this.symbols.functionAt(frame.pc)?.low ?? this.symbols.symbolAt(frame.pc)?.address;
-    if (start === undefined || frame.pc < start || frame.pc - start > 5n) return undefined;
+    if (start === undefined || frame.pc < start) return undefined;
     const code = await this.target.readMemory('virtual', frame.cpu, start, 5);
     const endbr = code.length >= 4 && code[0] === 0xf3 && code[1] === 0x0f && code[2] === 0x1e && (code[3] & 0xfe) === 0xfa;
     const push = endbr ? 4 : 0;
-    if (code[push] !== 0x55) return undefined; // this function keeps no frame pointer, or is an entry point without caller
-    const done = Number(frame.pc - start);
-    return done <= push ? 0 : done === push + 1 ? 1 : undefined;
+    const done = frame.pc - start;
+    if (code[push] === 0x55) return done <= BigInt(push) ? 0 : done === BigInt(push + 1) ? 1 : undefined;
+    // No frame pointer here: believe the word at the stack pointer when the instruction before it calls this very function.
+    const width = frame.bitness / 8;
+    const word = await this.target.readMemory('virtual', frame.cpu, frame.sp, width);
+    if (word.length < width) return undefined;
+    const returnAddress = await this.linear(frame.cpu, frame.bitness, 'cs', littleEndian(word));
+    const length = frame.bitness === 16 ? 3 : 5; // E8 and a displacement of 16 or 32 bits
+    const call = await this.target.readMemory('virtual', frame.cpu, returnAddress - BigInt(length), length);
+    if (call.length < length || call[0] !== 0xe8) return undefined;
+    const displacement = BigInt.asIntN((length - 1) * 8, littleEndian(call.subarray(1)));
+    return BigInt.asUintN(frame.bitness, returnAddress + displacement) === BigInt.asUintN(frame.bitness, start) ? 0 : undefined;
   }
 }

@@ -5,7 +5,7 @@
  *   core        out/emulator-core/core.js   the VMM in one file for Node (require) and browser workers (importScripts)
  *   tests       out/test/vscode/**          what runs inside the extension host
  */
-import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ensureDependencies } from './lib/dependencies.mjs';
 import { isMain, main, root, say, UserError } from './lib/project.mjs';
@@ -46,6 +46,16 @@ async function suiteFiles() {
   return files.filter((name) => name.endsWith('.test.ts')).map((name) => `test/vscode/suite/${name}`);
 }
 
+/** Writes what was built, all together: a build that fails leaves the one before in place. */
+async function write(outputs, replaceAll) {
+  if (replaceAll) await rm(path.join(root, 'out'), { recursive: true, force: true });
+  for (const { path: file, contents } of outputs) {
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, contents);
+    if (path.basename(file) === 'cli.js') await chmod(file, 0o755);
+  }
+}
+
 /**
  * Builds bundles.
  * @param {{ only?: string[], minify?: boolean, watch?: boolean }} options `only`: names of bundles; absent: all
@@ -58,25 +68,34 @@ export async function build({ only, minify = false, watch = false } = {}) {
   const { icedPlugin } = await import('./lib/icedPlugin.mjs');
   const { noticesFor, packagesOf } = await import('./lib/notices.mjs');
   const inside = new Set();
-  if (!only) await rm(path.join(root, 'out'), { recursive: true, force: true });
+  const outputs = [];
   const started = Date.now();
   for (const name of names) {
-    const options = { ...(await bundles[name]()), minify, sourcemap: !minify, metafile: true, plugins: [icedPlugin()] };
+    const options = {
+      ...(await bundles[name]()),
+      minify,
+      sourcemap: !minify,
+      metafile: true,
+      write: watch,
+      plugins: [icedPlugin()],
+    };
     if (watch) {
       const context = await esbuild.context({ ...options, logLevel: 'info' });
       await context.watch();
       continue;
     }
     try {
-      const { metafile } = await esbuild.build(options);
+      const { metafile, outputFiles } = await esbuild.build(options);
       packagesOf(metafile).forEach((one) => inside.add(one));
+      outputs.push(...outputFiles);
     } catch {
       throw new UserError(`the bundle '${name}' does not build`); // esbuild has printed why
     }
-    if (name === 'adapter') await chmod(path.join(root, 'out/debug-adapter/cli.js'), 0o755);
   }
-  if (!watch) await writeFile(path.join(root, 'out/THIRD-PARTY-NOTICES.txt'), noticesFor([...inside].sort()));
-  if (!watch) say(`Built ${names.join(', ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  if (watch) return;
+  await write(outputs, !only);
+  await writeFile(path.join(root, 'out/THIRD-PARTY-NOTICES.txt'), noticesFor([...inside].sort()));
+  say(`Built ${names.join(', ')} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
 if (isMain(import.meta.url)) {

@@ -90,17 +90,21 @@ function operandForms(info: CodeInfo, inMemory: boolean): OperandForm[] | undefi
   return inMemory === memory ? forms : undefined;
 }
 
-function signature(info: CodeInfo, form: HandlerForm, uses: { memory: boolean; stack: boolean }): string {
-  const operands = form.operands.map((o) => o.kind + o.bits).join(',');
-  const memory = uses.memory ? form.memory : '';
-  const stack = uses.stack ? form.stack : '';
-  return `${info.rowIndex}|${form.operandBits}|${operands}|${memory}|${stack}|${form.repeat ?? ''}`;
+interface Uses {
+  /** Row, operand size, operand kinds and sizes. */
+  key: string;
+  memory: boolean;
+  stack: boolean;
+  writes: boolean;
 }
+
+type Variants = [variant: number, handler: number][];
 
 class Generator {
   readonly functions: Fn[] = pseudoHandlers();
   readonly handlers: (Int32Array | undefined)[] = [];
-  private readonly known = new Map<string, number>();
+  private readonly variants = new Map<string, Variants>();
+  private readonly probed = new Map<string, Uses>();
 
   add(info: CodeInfo): void {
     const table = new Int32Array(VARIANTS).fill(-1);
@@ -115,29 +119,49 @@ class Generator {
     }
   }
 
+  /** What the semantics touch, found by a first run over them. */
+  private uses(info: CodeInfo, base: Pick<HandlerForm, 'operands' | 'operandBits'>): Uses {
+    const key = `${info.rowIndex}|${info.operandBits}|${base.operands.map((o) => o.kind + o.bits).join(',')}`;
+    let uses = this.probed.get(key);
+    if (!uses) {
+      const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
+      probe.finish(info.row.semantics!);
+      uses = { key, memory: probe.usedMemory, stack: probe.usedStack, writes: probe.wroteMemory };
+      this.probed.set(key, uses);
+    }
+    return uses;
+  }
+
   private addForms(info: CodeInfo, table: Int32Array, inMemory: boolean, operands: OperandForm[]): void {
-    const semantics = info.row.semantics!;
     const base = { operands, operandBits: info.operandBits };
-    const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
-    probe.finish(semantics);
-    const uses = { memory: probe.usedMemory, stack: probe.usedStack };
+    const uses = this.uses(info, base);
+    const key = uses.key + (inMemory ? 'm' : '');
+    let variants = this.variants.get(key);
+    if (!variants) this.variants.set(key, (variants = this.generate(info, base, uses, inMemory)));
+    for (const [at, index] of variants) table[at] = index;
+  }
+
+  private generate(info: CodeInfo, base: Pick<HandlerForm, 'operands' | 'operandBits'>, uses: Uses, inMemory: boolean): Variants {
+    const variants: Variants = [];
     const kinds = info.row.repeat === 'rep' ? 2 : info.row.repeat === 'repe' ? 4 : 1;
     for (let repeat = 0; repeat < kinds; repeat++) {
       if (repeat === 1 && kinds === 4) continue;
+      const indices = new Map<number, number>();
       for (const [m, memory] of MEMORY.entries()) {
         for (const [s, stack] of STACK.entries()) {
-          const form: HandlerForm = { ...base, memory, stack, repeat: REPEAT[repeat] };
-          const key = signature(info, form, { memory: uses.memory || repeat > 0, stack: uses.stack });
-          let index = this.known.get(key);
+          // Where memory or stack is not touched, its kind does not matter.
+          const same = (uses.memory || repeat ? m * 2 : 0) + (uses.stack ? s : 0);
+          let index = indices.get(same);
           if (index === undefined) {
-            index = this.functions.length;
-            this.functions.push(new InterpreterBuilder(form, probe.wroteMemory).finish(semantics));
-            this.known.set(key, index);
+            const form: HandlerForm = { ...base, memory, stack, repeat: REPEAT[repeat] };
+            index = this.functions.push(new InterpreterBuilder(form, uses.writes).finish(info.row.semantics!)) - 1;
+            indices.set(same, index);
           }
-          table[variant(inMemory, m, s, repeat)] = index;
+          variants.push([variant(inMemory, m, s, repeat), index]);
         }
       }
     }
+    return variants;
   }
 }
 

@@ -43,23 +43,21 @@ export class Fn {
     return this.parameters + this.locals.length - 1;
   }
 
-  /** Locals and code as the code section wants them, without the size prefix. */
-  body(): number[] {
-    const out: number[] = [];
+  /** Declarations of locals, and the code without its final `end`. */
+  body(): { head: number[]; code: number[] } {
+    const head: number[] = [];
     const groups: [count: number, type: Type][] = [];
     for (const type of this.locals) {
       const last = groups[groups.length - 1];
       if (last && last[1] === type) last[0]++;
       else groups.push([1, type]);
     }
-    uleb(out, groups.length);
+    uleb(head, groups.length);
     for (const [count, type] of groups) {
-      uleb(out, count);
-      out.push(type);
+      uleb(head, count);
+      head.push(type);
     }
-    for (const byte of this.code) out.push(byte);
-    out.push(0x0b);
-    return out;
+    return { head, code: this.code };
   }
 }
 
@@ -330,13 +328,29 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
     section(9, elements);
   }
 
-  const code: number[] = [];
-  uleb(code, parts.functions.length);
+  // The code section is by far the largest: its pieces are copied once, into place.
+  const pieces: number[][] = [];
+  const count: number[] = [];
+  uleb(count, parts.functions.length);
+  let size = count.length;
   for (const f of parts.functions) {
-    const body = f.body();
-    uleb(code, body.length);
-    for (const byte of body) code.push(byte);
+    const { head, code } = f.body();
+    const prefix: number[] = [];
+    uleb(prefix, head.length + code.length + 1);
+    pieces.push(prefix.concat(head), code);
+    size += prefix.length + head.length + code.length + 1;
   }
-  section(10, code);
-  return new Uint8Array(out);
+  out.push(10);
+  uleb(out, size);
+  out.push(...count);
+  const bytes = new Uint8Array(out.length + size - count.length);
+  bytes.set(out);
+  let at = out.length;
+  for (let i = 0; i < pieces.length; i += 2) {
+    bytes.set(pieces[i], at);
+    bytes.set(pieces[i + 1], at + pieces[i].length);
+    at += pieces[i].length + pieces[i + 1].length;
+    bytes[at++] = 0x0b;
+  }
+  return bytes;
 }

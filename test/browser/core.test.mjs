@@ -29,7 +29,9 @@ describe('the core in a browser worker', () => {
       const file = files[request.url];
       if (!file) return response.writeHead(404).end();
       response.setHeader('content-type', types[path.extname(request.url)]);
-      response.end(await readFile(path.join(root, file)));
+      const content = await readFile(path.join(root, file)).catch(() => undefined);
+      if (!content) return response.writeHead(404).end();
+      response.end(content);
     });
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
     browser = await launchChromium();

@@ -41,7 +41,7 @@ export async function connect(options: FakeOptions = {}): Promise<Fixture> {
         .map((each) => each.body.output)
         .join(''),
     async close() {
-      await client.disconnectRequest().catch(() => undefined);
+      // stop() disconnects; the server goes down once its sessions have ended.
       await client.stop().catch(() => undefined);
       await new Promise((resolve) => server.close(resolve));
     },
