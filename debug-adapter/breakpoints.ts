@@ -55,6 +55,7 @@ const FIELD_KINDS: ReadonlySet<BreakpointKind> = new Set(['exit', 'exception', '
 export class Breakpoints {
   private machine: BreakpointMachine | undefined;
   private nextId = 1;
+  private quiet = false;
   private readonly sources = new Map<string, Entry[]>();
   private functions: Entry[] = [];
   private instructions: Entry[] = [];
@@ -148,6 +149,13 @@ export class Breakpoints {
     return [...this.filters, ...this.armed.values()]
       .filter((entry) => !entry.problem)
       .map(({ filter, condition, hits }) => ({ name: filter!, condition, hits }));
+  }
+
+  /** Takes all breakpoints out of the machine, for a run over known ground, and puts them back. */
+  mute(quiet: boolean): void {
+    if (this.quiet === quiet) return;
+    this.quiet = quiet;
+    this.apply();
   }
 
   /** Kinds of the breakpoints that a stop names. */
@@ -318,7 +326,7 @@ export class Breakpoints {
   private apply(): void {
     if (!this.machine) return;
     const set: BreakpointSet = { execution: [], data: [], exits: [], exceptions: [] };
-    for (const entry of this.all()) {
+    for (const entry of this.quiet ? [] : this.all()) {
       if (entry.problem) continue;
       const base: BreakpointBase = { id: entry.id, ...(entry.hit ? { hit: entry.hit } : {}) };
       if (entry.data) set.data.push({ ...base, ...entry.data });

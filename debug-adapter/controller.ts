@@ -12,7 +12,7 @@ import type { Schema } from './launchSchema';
 import { toBase64 } from './memoryReference';
 import type { RingsideEvent, RingsideEvents } from './protocol';
 import { StackWalker } from './stack';
-import { Stepper, type Step } from './stepping';
+import { Stepper, type NextRun, type Step } from './stepping';
 import { SymbolStore } from './symbols/symbolStore';
 import type { EndReason, RunRequest, StopEvent } from './target';
 import { Variables } from './variables';
@@ -254,7 +254,7 @@ export class Controller {
     variables.clear();
     if (this.plan && (event.reason === 'step' || event.reason === 'goto')) {
       const { plan } = this;
-      let next: RunRequest | undefined;
+      let next: NextRun | undefined;
       try {
         next = await plan(event);
       } catch (error) {
@@ -263,10 +263,13 @@ export class Controller {
       if (this.ended) return;
       if (next && this.plan === plan) {
         stack.clear();
-        target.run(next);
+        const { quiet = false, ...request } = next;
+        this.breakpoints.mute(quiet);
+        target.run(request as RunRequest);
         return;
       }
     }
+    this.breakpoints.mute(false);
     const stepped = this.stepping && (event.reason === 'step' || event.reason === 'goto');
     this.plan = undefined;
     this.stepping = false;

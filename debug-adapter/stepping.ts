@@ -2,14 +2,18 @@
  * Stepping by statements, in both directions, out of the ranges and runs that Target offers. A step is a first run and a plan that says,
  * at each stop, whether to run on: a step ends only where a statement begins.
  */
+import { disassemble } from '../emulator-core/x86/disassembler';
 import type { StackWalker } from './stack';
 import type { SymbolStore } from './symbols/symbolStore';
 import type { RunRequest, StopEvent, Target } from './target';
 
+/** `quiet`: without breakpoints; this way was gone before, and nobody wants to stop on it. */
+export type NextRun = RunRequest & { quiet?: boolean };
+
 export interface Step {
   request: RunRequest;
   /** What to run after a stop of the step itself; undefined: the step is done. */
-  plan?: (event: StopEvent) => Promise<RunRequest | undefined>;
+  plan?: (event: StopEvent) => Promise<NextRun | undefined>;
 }
 
 export type Granularity = 'statement' | 'line' | 'instruction';
@@ -26,11 +30,11 @@ export class Stepper {
 
   /** next (`over`) and stepIn. */
   async forward(cpu: number, granularity: Granularity, over: boolean, singleThread: boolean): Promise<Step> {
+    const byInstruction: Step = { request: { kind: 'stepInstruction', cpu, over, singleThread } };
+    if (granularity === 'instruction') return byInstruction;
     const { pc } = (await this.stack.top(cpu)).activation;
     const ranges = this.symbols.lineRanges(pc);
-    if (granularity === 'instruction' || ranges.length === 0) {
-      return { request: { kind: 'stepInstruction', cpu, over, singleThread } };
-    }
+    if (ranges.length === 0) return byInstruction;
     let runs = 0;
     const plan = async (): Promise<RunRequest | undefined> => {
       if (++runs > MAX_RUNS) return undefined;
@@ -67,14 +71,14 @@ export class Stepper {
 
   /** To the start of the statement, or from there to the start of the one that was executed before. */
   async back(cpu: number, granularity: Granularity): Promise<Step> {
+    const byInstruction: Step = { request: { kind: 'stepBackInstructions', count: 1 } };
+    if (granularity === 'instruction') return byInstruction;
     const { pc } = (await this.stack.top(cpu)).activation;
     const ranges = this.symbols.lineRanges(pc);
-    if (granularity === 'instruction' || ranges.length === 0) {
-      return { request: { kind: 'stepBackInstructions', count: 1 } };
-    }
+    if (ranges.length === 0) return byInstruction;
     let previousStatement = this.symbols.lineAt(pc)?.low === pc;
     let arrived = false;
-    const plan = async (): Promise<RunRequest | undefined> => {
+    const plan = async (): Promise<NextRun | undefined> => {
       if (arrived) return undefined;
       const here = (await this.stack.top(cpu)).activation.pc;
       if (previousStatement) {
@@ -83,8 +87,11 @@ export class Stepper {
         const before = this.symbols.lineRanges(here);
         return before.length === 0 ? undefined : { kind: 'stepBackRange', cpu, ranges: before };
       }
-      // One instruction before the statement.
+      // One instruction before the statement; where that is a call, the statement begins at its return.
       arrived = true;
+      const bitness = this.target.bitness(cpu);
+      const [instruction] = disassemble(await this.target.readMemory('virtual', cpu, here, 15), here, bitness, 1);
+      if (instruction?.isCall) return { kind: 'stepInstruction', cpu, over: true, quiet: true };
       return { kind: 'gotoIcount', icount: this.target.icount() + 1 };
     };
     return { request: { kind: 'stepBackRange', cpu, ranges }, plan };

@@ -246,5 +246,5 @@ function childExpression(parent: Extract<Container, { kind: 'value' }>, name: st
   if (/^\[\d+\]$/.test(name)) return `${simple}${name}`;
   if (name.startsWith('*')) return `*${simple}`;
   if (!/^\w+$/.test(name)) return simple; // an anonymous struct: its members are the parent's
-  return `${simple}.${name}`;
+  return `${simple}${strip(parent.value.type).kind === 'pointer' ? '->' : '.'}${name}`;
 }

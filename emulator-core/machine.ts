@@ -6,6 +6,7 @@ import { bootGuest, type BootRequest, type BootResult } from './boot/boot';
 import type { EntryState } from './boot/boot';
 import { biosCall } from './boot/biosServices';
 import { biosResumeOffset, biosVector } from './boot/biosRom';
+import { MemoryDisk } from './boot/biosDisk';
 import type { BiosMachine } from './boot/biosMachine';
 import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
@@ -108,7 +109,9 @@ export class Machine implements CoreHost {
   /** Instructions up to which console output has been shown already: replaying does not print it again. */
   private shownUntil = 0;
   private readonly noted = new Set<string>();
-  private image: Uint8Array;
+  private readonly image: Uint8Array;
+  private readonly biosDisk: MemoryDisk;
+  private readonly biosMachine: BiosMachine;
   /** Where the debugger resumes from: breakpoints there are passed over once. */
   private passBreakpoints?: { icount: number; linear: bigint[] };
   private recording = false;
@@ -169,6 +172,8 @@ export class Machine implements CoreHost {
       markAllClean: () => this.markAllClean(),
       pageReplaced: (page) => this.core.code.drop(page),
     });
+    this.biosDisk = new MemoryDisk(options.kernel.kernel);
+    this.biosMachine = this.makeBiosMachine();
     this.collectAssists();
     this.loadGuest();
     this.image = this.memory.ram.slice();
@@ -250,6 +255,7 @@ export class Machine implements CoreHost {
     this.memory.ram.set(this.image);
     this.core.code.flush();
     this.platform.reset();
+    this.biosDisk.restore([]);
     this.delivery.reset();
     this.vmm.reset();
     this.core.retired = 0;
@@ -605,19 +611,23 @@ export class Machine implements CoreHost {
     return true;
   }
 
-  private readonly biosMachine: BiosMachine = {
-    memorySize: 0,
-    readMemory: (gpa, length) => this.memory.ram.slice(gpa, gpa + length),
-    writeMemory: (gpa, data) => this.writePhysical(gpa, data),
-    key: (take) => {
-      const ascii = this.keys[0];
-      if (ascii === undefined) return undefined;
-      if (take) this.keys.shift();
-      return { ascii, scanCode: 0 };
-    },
-    console: (byte) => this.print(byte),
-    note: (text) => this.note(text),
-  };
+  /** What the BIOS services work on; the disk is the image that was booted. */
+  private makeBiosMachine(): BiosMachine {
+    return {
+      memorySize: this.memory.ramSize,
+      readMemory: (gpa, length) => this.memory.ram.slice(gpa, gpa + length),
+      writeMemory: (gpa, data) => this.writePhysical(gpa, data),
+      disk: this.biosDisk,
+      key: (take) => {
+        const ascii = this.keys[0];
+        if (ascii === undefined) return undefined;
+        if (take) this.keys.shift();
+        return { ascii, scanCode: 0 };
+      },
+      console: (byte) => this.print(byte),
+      note: (text) => this.note(text),
+    };
+  }
 
   // ---- memory from outside ---------------------------------------------------------------------------------------
 
@@ -662,6 +672,7 @@ export class Machine implements CoreHost {
       ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
       vmm: this.vmm.save(),
       delivery: this.delivery.save(),
+      disk: this.biosDisk.save(),
       platform: structuredClone(this.platform.save()),
       end: this.end,
     };
@@ -692,6 +703,7 @@ export class Machine implements CoreHost {
     }
     this.vmm.restore(s.vmm);
     this.delivery.restore(s.delivery);
+    this.biosDisk.restore(s.disk);
     this.platform.restore(s.platform);
     this.mmu.invalidateEpt();
     core.flushAllTranslations();
@@ -719,6 +731,7 @@ interface SavedState {
   ept: Uint8Array;
   vmm: unknown;
   delivery: ReturnType<Delivery['save']>;
+  disk: ReturnType<MemoryDisk['save']>;
   platform: ReturnType<Platform['save']>;
   end?: MachineEnd;
 }

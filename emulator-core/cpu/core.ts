@@ -404,6 +404,11 @@ export class Core {
       this.abort(uop);
       return 1;
     }
+    if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.crossPage) {
+      // Reached from inside a chain: the run loop fetches it with both pages.
+      this.abort(uop);
+      return 1;
+    }
     return this.host.assist(cpu, uop);
   }
 

@@ -70,9 +70,9 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.deepEqual(parameters.map((each) => each.name), ['p', 'n']);
     assert.equal(parameters[1].value, '3');
     assert.match(parameters[0].value, /^0x0000000000102000 <origin>/);
-    const { variables: pointee } = (await dc().variablesRequest({ variablesReference: parameters[0].variablesReference })).body;
-    assert.equal(pointee.length, 1);
-    const { variables: members } = (await dc().variablesRequest({ variablesReference: pointee[0].variablesReference })).body;
+    const { variables: members } = (await dc().variablesRequest({ variablesReference: parameters[0].variablesReference })).body;
+    assert.equal(members[0].evaluateName, 'p->x');
+    assert.equal(members[0].memoryReference, '0x102000');
     assert.deepEqual(members.map((each) => [each.name, each.value]), [
       ['x', '1'],
       ['y', '2'],
@@ -185,6 +185,20 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal(await evaluate('a'), '2');
   });
 
+  it('goes back over calls to where a statement begins, past breakpoints in them', async () => {
+    await launch(fixture);
+    await breakAt('  ask_processor();');
+    await dc().setFunctionBreakpointsRequest({ breakpoints: [{ name: 'port_write' }] });
+    await stopAfter(go);
+    await stopAfter(go);
+    assert.equal((await frames())[0].line, lineOf('  ask_processor();'));
+    for (const text of ['counter = counter + 100', '  port_write();', 'counter = result', 'int result = walk']) {
+      assert.equal((await stopAfter(() => dc().stepBackRequest({ threadId: 1 }))).reason, 'step');
+      const [top] = await frames();
+      assert.deepEqual([top.name, top.line], ['main', lineOf(text)]);
+    }
+  });
+
   it('decides hits by conditions, hit counts and log messages', async () => {
     await launch(fixture, {}, () => breakAt('int sum = a + b', { condition: 'a == 2' }));
     await stopAfter(go);
@@ -293,7 +307,7 @@ describe('the adapter over DAP, with a fake machine', () => {
     await launch(fixture);
     assert.match(await evaluate('help', 'repl'), /info TOPIC/);
     assert.doesNotMatch(await evaluate('help', 'repl'), /tasks|save|tlb/);
-    assert.match(await evaluate('info registers', 'repl'), /rip {8} 0x00000000001000bb <_start>\n/);
+    assert.match(await evaluate('info registers', 'repl'), /rip {8}0x00000000001000bb <_start>\n/);
     assert.equal(await evaluate('x/2xg &origin', 'repl'), '0x102000 <origin>: 0x0000000200000001 0x0000000000000000');
     assert.equal(await evaluate('x/s greeting', 'repl'), '0x101000: "hello"');
     assert.match(await evaluate('disas', 'repl'), /=> 0x1000bb <_start> 31 ed +xor ebp, ?ebp/);

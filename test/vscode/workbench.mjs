@@ -59,12 +59,6 @@ export class Workbench {
     await this.page.locator('.pane-header[aria-label^="Variables"]').waitFor();
   }
 
-  /** Chooses a launch configuration by its name. */
-  async chooseConfiguration(name) {
-    const box = this.page.locator('.start-debug-action-item select');
-    await box.selectOption({ label: name });
-  }
-
   /** Presses F5 until the debug toolbar is there: a press before the extension is ready is lost. */
   async pressF5() {
     const toolbar = this.page.locator('.debug-toolbar');

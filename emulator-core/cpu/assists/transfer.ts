@@ -182,9 +182,12 @@ function returnFar(c: CpuContext): void {
   c.jump(offset);
 }
 
-/** RFLAGS that IRET and POPF may change at a privilege level. */
+/**
+ * RFLAGS that IRET and POPF may change at a privilege level. RF is left out: IRET sets it only for the next instruction, to pass
+ * over an instruction breakpoint in DR0-DR3, which this processor does not take.
+ */
 export function writableFlags(cpu: Vcpu, bytes: number): number {
-  let mask = 0x244dd5 | Flag.AC | Flag.RF; // CF PF AF ZF SF TF DF OF NT AC ID RF
+  let mask = 0x244dd5; // CF PF AF ZF SF TF DF OF NT AC ID
   if (cpu.cpl === 0) mask |= Flag.IOPL | Flag.IF;
   else if (cpu.cpl <= cpu.iopl) mask |= Flag.IF;
   return bytes === 2 ? mask & 0xffff : mask;
