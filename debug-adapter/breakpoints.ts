@@ -82,7 +82,9 @@ export class Breakpoints {
   }
 
   async setSource(path: string, wanted: DebugProtocol.SourceBreakpoint[]): Promise<DebugProtocol.Breakpoint[]> {
-    const entries = wanted.map((each) => this.entry('source', each, { source: { path, line: each.line, column: each.column } }));
+    const entries = wanted.map((each) =>
+      this.entry('source', each, { source: { path, line: each.line, column: each.column } }),
+    );
     this.keepCounts(this.sources.get(path) ?? [], entries, (entry) => `${entry.source!.line}`);
     this.sources.set(path, entries);
     return this.update(entries);
@@ -167,7 +169,14 @@ export class Breakpoints {
   }
 
   private all(): Entry[] {
-    const groups = [...this.sources.values(), this.functions, this.instructions, this.data, this.filters, [...this.armed.values()]];
+    const groups = [
+      ...this.sources.values(),
+      this.functions,
+      this.instructions,
+      this.data,
+      this.filters,
+      [...this.armed.values()],
+    ];
     return groups.flat();
   }
 
@@ -218,7 +227,8 @@ export class Breakpoints {
     const { machine } = this;
     if (!machine) return;
     try {
-      if (entry.kind === 'source' || entry.kind === 'function' || entry.kind === 'exit' || entry.kind === 'exception') entry.problem = undefined;
+      if (entry.kind === 'source' || entry.kind === 'function' || entry.kind === 'exit' || entry.kind === 'exception')
+        entry.problem = undefined;
       this.findPlace(entry, machine);
       if (!entry.problem) entry.hit = await this.makeHit(entry, machine);
     } catch (error) {
@@ -230,7 +240,8 @@ export class Breakpoints {
     switch (entry.kind) {
       case 'source': {
         const places = symbols.addressesForLine(entry.source!.path, entry.source!.line);
-        if (places.length === 0) throw new Error(`no code for line ${entry.source!.line} of this file in the loaded symbols`);
+        if (places.length === 0)
+          throw new Error(`no code for line ${entry.source!.line} of this file in the loaded symbols`);
         entry.addresses = [...new Set(places.map((place) => place.address))];
         entry.line = places[0].line;
         return;
@@ -255,16 +266,21 @@ export class Breakpoints {
         const names = (entry.kind === 'exit' ? target.exitNames() : target.exceptionNames()).map((each) => each.name);
         if (names.includes(entry.filter!)) return;
         const near = closest(entry.filter!, names);
-        throw new Error(`no ${entry.kind === 'exit' ? 'VM exit' : 'exception'} is called '${entry.filter}'${near ? `; did you mean ${near}?` : ''}`);
+        throw new Error(
+          `no ${entry.kind === 'exit' ? 'VM exit' : 'exception'} is called '${entry.filter}'${near ? `; did you mean ${near}?` : ''}`,
+        );
       }
       case 'data':
         if (!target.capabilities.dataBreakpoints) throw new Error('this engine has no data breakpoints');
     }
   }
 
-  private async makeHit(entry: Entry, { evaluator, target }: BreakpointMachine): Promise<((context: HitContext) => boolean) | undefined> {
+  private async makeHit(
+    entry: Entry,
+    { evaluator, target }: BreakpointMachine,
+  ): Promise<((context: HitContext) => boolean) | undefined> {
     const { condition: text, hitCondition, logMessage } = entry;
-    if (!text && !hitCondition && !logMessage) return (context) => (context.replaying || entry.hits++ >= 0);
+    if (!text && !hitCondition && !logMessage) return (context) => context.replaying || entry.hits++ >= 0;
     const options = {
       address: entry.kind === 'data' ? undefined : entry.addresses[0],
       fields: FIELD_KINDS.has(entry.kind),
@@ -275,7 +291,9 @@ export class Breakpoints {
     const parts = logMessage
       ? await Promise.all(
           splitLogMessage(logMessage).map(async (part) =>
-            part.expression ? { ...part, compiled: await evaluator.compileCondition(part.text, options) } : { ...part, compiled: undefined },
+            part.expression
+              ? { ...part, compiled: await evaluator.compileCondition(part.text, options) }
+              : { ...part, compiled: undefined },
           ),
         )
       : undefined;
@@ -352,7 +370,8 @@ const MAX_WATCHED = 1 << 30;
 function parseDataId(text: string): { space: 'virtual' | 'physical'; address: bigint; length: number } {
   const slash = text.lastIndexOf('/');
   const length = slash < 0 ? 1 : Number(text.slice(slash + 1));
-  if (!Number.isInteger(length) || length < 1 || length > MAX_WATCHED) throw new Error(`'${text}': expected 1 to ${MAX_WATCHED} bytes after '/'`);
+  if (!Number.isInteger(length) || length < 1 || length > MAX_WATCHED)
+    throw new Error(`'${text}': expected 1 to ${MAX_WATCHED} bytes after '/'`);
   const { space, address } = parseMemoryReference(slash < 0 ? text : text.slice(0, slash));
   if (space === 'host') throw new Error("memory of the VMM itself can't be watched");
   return { space, address, length };

@@ -28,7 +28,12 @@ export interface ControllerOptions {
 const NEWEST_EXITS = 50;
 /** Milliseconds after which a run through history shows its progress. */
 const PROGRESS_DELAY = 500;
-const HISTORY_RUNS: ReadonlySet<RunRequest['kind']> = new Set(['reverseContinue', 'stepBackInstructions', 'stepBackRange', 'gotoIcount']);
+const HISTORY_RUNS: ReadonlySet<RunRequest['kind']> = new Set([
+  'reverseContinue',
+  'stepBackInstructions',
+  'stepBackRange',
+  'gotoIcount',
+]);
 
 /** DAP's `stopped` reason for what a Target reports, where no breakpoint decides. */
 const REASONS: Record<StopEvent['reason'], string> = {
@@ -69,6 +74,8 @@ export class Controller {
   private entryStop: StopEvent | undefined;
   private startWaits = false;
 
+  /** Set while restart() waits for a running machine to stop: that stop is nobody else's business. */
+  private stopWaiter: (() => void) | undefined;
   private progressTimer: ReturnType<typeof setTimeout> | undefined;
   private progressId = 0;
   private progressShown = false;
@@ -192,7 +199,11 @@ export class Controller {
   private startProgress(): void {
     this.progressTimer ??= setTimeout(() => {
       this.progressShown = true;
-      this.send('progressStart', { progressId: `history ${++this.progressId}`, title: 'Going through history', cancellable: false });
+      this.send('progressStart', {
+        progressId: `history ${++this.progressId}`,
+        title: 'Going through history',
+        cancellable: false,
+      });
     }, PROGRESS_DELAY);
   }
 
@@ -215,6 +226,14 @@ export class Controller {
     const { target, stack, variables, console: guestConsole } = this.machine;
     this.plan = undefined;
     this.stepping = false;
+    if (target.running()) {
+      await new Promise<void>((resolve) => {
+        this.stopWaiter = resolve;
+        target.pause();
+      });
+    }
+    this.endProgress();
+    this.breakpoints.mute(false);
     this.ended = false;
     this.lastSeq = -1;
     stack.clear();
@@ -252,6 +271,7 @@ export class Controller {
     const { target, stack, variables } = this.machine;
     stack.clear();
     variables.clear();
+    if (this.awaited()) return;
     if (this.plan && (event.reason === 'step' || event.reason === 'goto')) {
       const { plan } = this;
       let next: NextRun | undefined;
@@ -326,8 +346,17 @@ export class Controller {
     });
   }
 
+  /** Whether restart() was waiting for this stop or end. */
+  private awaited(): boolean {
+    const waiter = this.stopWaiter;
+    this.stopWaiter = undefined;
+    waiter?.();
+    return waiter !== undefined;
+  }
+
   private onEnded(reason: EndReason): void {
-    if (this.ended) return;
+    if (this.ended || this.awaited()) return;
+    this.endProgress();
     this.ended = true;
     this.plan = undefined;
     const { console: guestConsole, target } = this.machine;

@@ -32,7 +32,8 @@ export function exitItem({ symbols }: Debuggee, exit: ExitRecord): ExitItem {
 
 export const customRequests: Handlers = {
   'ringside/exits': (debuggee, { count, before }) => {
-    if (!Number.isInteger(count) || count < 0) throw new Error(`count: expected a number from 0, got ${JSON.stringify(count)}`);
+    if (!Number.isInteger(count) || count < 0)
+      throw new Error(`count: expected a number from 0, got ${JSON.stringify(count)}`);
     return { exits: debuggee.target.exits(Math.min(count, MAX_EXITS), before).map((exit) => exitItem(debuggee, exit)) };
   },
   'ringside/exit': ({ target }, { seq }) => {
@@ -41,12 +42,16 @@ export const customRequests: Handlers = {
     return { fields: target.describeExit(exit) };
   },
   'ringside/exitCounters': ({ target }) => ({ counters: target.exitCounters(), icount: target.icount() }),
-  'ringside/ept': (debuggee, args) => ({ entries: toWire(debuggee.target.ept(cpuOf(debuggee, args.cpu), table(args.table))) }),
-  'ringside/eptWalk': (debuggee, args) => toWire(debuggee.target.eptWalk(cpuOf(debuggee, args.cpu), fromHex(args.gpa, 'gpa'))),
+  'ringside/ept': (debuggee, args) => ({
+    entries: toWire(debuggee.target.ept(cpuOf(debuggee, args.cpu), table(args.table))),
+  }),
+  'ringside/eptWalk': (debuggee, args) =>
+    toWire(debuggee.target.eptWalk(cpuOf(debuggee, args.cpu), fromHex(args.gpa, 'gpa'))),
   'ringside/pageTables': (debuggee, args) => ({
     entries: toWire(debuggee.target.pageTables(cpuOf(debuggee, args.cpu), table(args.table))),
   }),
-  'ringside/pageWalk': (debuggee, args) => toWire(debuggee.target.pageWalk(cpuOf(debuggee, args.cpu), fromHex(args.gva, 'gva'))),
+  'ringside/pageWalk': (debuggee, args) =>
+    toWire(debuggee.target.pageWalk(cpuOf(debuggee, args.cpu), fromHex(args.gva, 'gva'))),
   'ringside/vmcs': (debuggee, args) => ({ fields: debuggee.target.vmcs(cpuOf(debuggee, args.cpu)) }),
   'ringside/devices': ({ target }) => ({ fields: target.devices() }),
   'ringside/consoleAttach': ({ console }) => ({ data: toBase64(console.attach()) }),

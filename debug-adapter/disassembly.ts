@@ -83,7 +83,11 @@ export class Listing {
       for (let i = 0; i < Math.max(1, ahead) && rows.length < count; i++, at += 1n) {
         rows.push(
           i < ahead
-            ? { ...this.invalid(at), bytes: bytes.slice(i, i + 1), text: `db 0x${bytes[i].toString(16).padStart(2, '0')}` }
+            ? {
+                ...this.invalid(at),
+                bytes: bytes.slice(i, i + 1),
+                text: `db 0x${bytes[i].toString(16).padStart(2, '0')}`,
+              }
             : this.invalid(at),
         );
       }
@@ -114,14 +118,21 @@ export class Listing {
     const starts: bigint[] = [];
     if (anchor !== undefined) starts.push(anchor);
     // The farthest start gives decoding the most room to fall into step; a symbol in between is a better start.
-    for (let start = anchor !== undefined && anchor > lowest ? anchor + 1n : lowest; start < end; start += 1n) starts.push(start);
+    for (let start = anchor !== undefined && anchor > lowest ? anchor + 1n : lowest; start < end; start += 1n)
+      starts.push(start);
     const from = starts.reduce((least, start) => (start < least ? start : least), end);
     const memory = await this.readBack(from, end);
     let best: DisassembledInstruction[] = [];
     for (const start of starts) {
       if (start < memory.start) continue;
       const offset = Number(start - memory.start);
-      const decoded = disassemble(memory.bytes.subarray(offset), start, this.bitness, Number.MAX_SAFE_INTEGER, this.resolve);
+      const decoded = disassemble(
+        memory.bytes.subarray(offset),
+        start,
+        this.bitness,
+        Number.MAX_SAFE_INTEGER,
+        this.resolve,
+      );
       const last = decoded[decoded.length - 1];
       if (!last || last.address + BigInt(last.length) !== end) continue;
       if (start === anchor) return decoded;
@@ -150,7 +161,11 @@ export class Listing {
   private anchorBefore(end: bigint): bigint | undefined {
     if (this.space !== 'virtual' || end === 0n) return undefined;
     const before = end - 1n;
-    const candidates = [this.symbols.lineAt(before)?.low, this.symbols.symbolAt(before)?.address, this.symbols.functionAt(before)?.low];
+    const candidates = [
+      this.symbols.lineAt(before)?.low,
+      this.symbols.symbolAt(before)?.address,
+      this.symbols.functionAt(before)?.low,
+    ];
     let best: bigint | undefined;
     for (const address of candidates) {
       if (address === undefined || address > before || end - address > MAX_ANCHOR_DISTANCE) continue;

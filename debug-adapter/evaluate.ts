@@ -3,7 +3,16 @@
  * itself is in expression/.
  */
 import { evaluateOver, type Access, type AsyncSource } from './expression/access';
-import { closest, compileNode, inMemory, isTypeName, namesIn, showAddress, type Compiled, type Names } from './expression/compile';
+import {
+  closest,
+  compileNode,
+  inMemory,
+  isTypeName,
+  namesIn,
+  showAddress,
+  type Compiled,
+  type Names,
+} from './expression/compile';
 import { parse } from './expression/parser';
 import { RegisterNames, type RegisterPart } from './expression/registers';
 import { ExpressionError } from './expression/tokens';
@@ -18,7 +27,22 @@ import type { AddressSpace, ExitRecord, Target } from './target';
 
 /** Names that conditions of exits and exceptions may use for the fields of what happened (HitContext.field). */
 export const FIELD_NAMES: readonly string[] = [
-  ...['port', 'size', 'write', 'read', 'string', 'rep', 'immediate', 'value', 'leaf', 'subleaf', 'msr', 'gpa', 'gla', 'fetch'],
+  ...[
+    'port',
+    'size',
+    'write',
+    'read',
+    'string',
+    'rep',
+    'immediate',
+    'value',
+    'leaf',
+    'subleaf',
+    'msr',
+    'gpa',
+    'gla',
+    'fetch',
+  ],
   ...['cr', 'dr', 'register', 'access', 'vector', 'error', 'address', 'rip', 'reason', 'qualification', 'length', 'nr'],
 ];
 const fieldNames = new Set(FIELD_NAMES);
@@ -36,7 +60,9 @@ export interface Evaluated {
   space: AddressSpace;
   /** Where it is, or what it points to: what a memory view shows. */
   memoryReference?: string;
-  place?: { kind: 'memory'; space: AddressSpace; address: bigint; bitOffset?: number; bitSize?: number } | { kind: 'register'; part: RegisterPart };
+  place?:
+    | { kind: 'memory'; space: AddressSpace; address: bigint; bitOffset?: number; bitSize?: number }
+    | { kind: 'register'; part: RegisterPart };
   integer?: bigint;
 }
 
@@ -59,7 +85,10 @@ export class Evaluator {
     const compiled = await this.compileIn(text, frame);
     const source = this.source(frame);
     if (compiled.assigns) {
-      const [value, place] = await evaluateOver(source, (access) => [compiled.value(access), this.locate(compiled, access)] as const);
+      const [value, place] = await evaluateOver(
+        source,
+        (access) => [compiled.value(access), this.locate(compiled, access)] as const,
+      );
       await this.store(place!, compiled, value, frame);
       const target = await this.compileIn(text.slice(0, assignmentAt(text)), frame);
       return this.present(target, this.source(frame), frame, options);
@@ -70,8 +99,9 @@ export class Evaluator {
   /** Evaluates to an integer: addresses of commands, values to store. */
   async integer(text: string, frame: Frame): Promise<{ value: bigint; space: AddressSpace; compiled: Compiled }> {
     const compiled = await this.compileIn(text, frame);
-    if (compiled.assigns) throw new ExpressionError("expected a value, not an assignment");
-    const array = strip(compiled.type).kind === 'array' && compiled.place?.kind === 'memory' ? compiled.place : undefined;
+    if (compiled.assigns) throw new ExpressionError('expected a value, not an assignment');
+    const array =
+      strip(compiled.type).kind === 'array' && compiled.place?.kind === 'memory' ? compiled.place : undefined;
     const value = await evaluateOver(this.source(frame), array ? array.address : compiled.value);
     return { value, space: array?.space ?? compiled.space, compiled };
   }
@@ -94,7 +124,8 @@ export class Evaluator {
     const address = value.address;
     const compiled = inMemory(value.type, space, () => address, bits);
     const place = { kind: 'memory' as const, space, address, ...bits };
-    if (shapeOf(value.type) === 'float') await this.storeBytes(place, encodeValue(value.type, Number(text)) ?? new Uint8Array(0), frame);
+    if (shapeOf(value.type) === 'float')
+      await this.storeBytes(place, encodeValue(value.type, Number(text)) ?? new Uint8Array(0), frame);
     else await this.store(place, compiled, (await this.integer(text, frame)).value, frame);
   }
 
@@ -102,16 +133,21 @@ export class Evaluator {
    * Compiles a condition or a part of a log message. Locals are found relative to registers, as they are at `address`.
    * @param fields the bare names of exit and exception fields have meaning
    */
-  async compileCondition(text: string, options: { address?: bigint; fields: boolean; pointerSize: number }): Promise<Compiled> {
+  async compileCondition(
+    text: string,
+    options: { address?: bigint; fields: boolean; pointerSize: number },
+  ): Promise<Compiled> {
     const names = this.staticNames(options.pointerSize);
     if (options.fields) {
       names.isField = (name) => fieldNames.has(name);
-      names.suggest = (name) => closest(name, FIELD_NAMES) ?? closest(name, this.symbols.completeNames(name.slice(0, 2), 200));
+      names.suggest = (name) =>
+        closest(name, FIELD_NAMES) ?? closest(name, this.symbols.completeNames(name.slice(0, 2), 200));
     }
     const node = parse(text, isTypeName(names));
     const variables = new Map<string, Compiled>();
     for (const name of namesIn(node)) {
-      const variable = options.fields && fieldNames.has(name) ? undefined : this.variableNamed(name, options.address, 0);
+      const variable =
+        options.fields && fieldNames.has(name) ? undefined : this.variableNamed(name, options.address, 0);
       if (variable) variables.set(name, await this.symbolic(variable, options.address ?? 0n));
     }
     names.variable = (name) => variables.get(name);
@@ -136,7 +172,9 @@ export class Evaluator {
 
   /** A value with its bytes as text, with what pointers point to. */
   describe(value: Value, space: AddressSpace, cpu: number, hex: boolean): Promise<string> {
-    return this.symbols.describeValue(value, hex, { read: (address, length) => this.target.readMemory(space, cpu, address, length) });
+    return this.symbols.describeValue(value, hex, {
+      read: (address, length) => this.target.readMemory(space, cpu, address, length),
+    });
   }
 
   private source(frame: Frame): AsyncSource {
@@ -145,7 +183,8 @@ export class Evaluator {
       register: async (name) => {
         if (level === 0) return this.target.readRegister(cpu, name);
         const value = await frame.activation.register(name);
-        if (value === undefined) throw new ExpressionError(`$${name} of this frame is not known: its callees did not keep it`);
+        if (value === undefined)
+          throw new ExpressionError(`$${name} of this frame is not known: its callees did not keep it`);
         return value;
       },
       read: (space, address, length) => this.target.readMemory(space, cpu, address, length),
@@ -179,7 +218,8 @@ export class Evaluator {
       if (variable) variables.set(name, await this.locateVariable(variable, frame));
     }
     names.variable = (name) => variables.get(name);
-    names.suggest = (name) => closest(name, [...inScope.map((each) => each.name), ...this.symbols.completeNames(name.slice(0, 2), 200)]);
+    names.suggest = (name) =>
+      closest(name, [...inScope.map((each) => each.name), ...this.symbols.completeNames(name.slice(0, 2), 200)]);
     return compileNode(node, names);
   }
 
@@ -203,7 +243,12 @@ export class Evaluator {
     return this.atLocation(variable, location, context, bitness);
   }
 
-  private async atLocation(variable: VariableInfo, location: Location, context: FrameContext, bitness: 16 | 32 | 64): Promise<Compiled> {
+  private async atLocation(
+    variable: VariableInfo,
+    location: Location,
+    context: FrameContext,
+    bitness: 16 | 32 | 64,
+  ): Promise<Compiled> {
     const { type, name } = variable;
     if (location.kind === 'memory') return inMemory(type, 'virtual', () => location.address);
     if (location.kind === 'optimized out') {
@@ -241,7 +286,11 @@ export class Evaluator {
    */
   private async symbolic(variable: VariableInfo, pc: bigint): Promise<Compiled> {
     const probe = (register: (number: number) => bigint): Promise<Location> =>
-      this.symbols.evaluateLocation(variable, { pc, register: async (number) => register(number), read: async () => new Uint8Array(0) });
+      this.symbols.evaluateLocation(variable, {
+        pc,
+        register: async (number) => register(number),
+        read: async () => new Uint8Array(0),
+      });
     const UNIT = 40n;
     const zero = await probe(() => 0n);
     const model = variable.file.model;
@@ -262,7 +311,9 @@ export class Evaluator {
         return inMemory(variable.type, 'virtual', (access) => BigInt.asUintN(64, access.register(register) + offset));
       }
     }
-    throw new ExpressionError(`'${variable.name}' has no fixed place in this function and can't be used in a condition`);
+    throw new ExpressionError(
+      `'${variable.name}' has no fixed place in this function and can't be used in a condition`,
+    );
   }
 
   private locate(compiled: Compiled, access: Access): Evaluated['place'] {
@@ -272,11 +323,21 @@ export class Evaluator {
     return { ...place, address: BigInt.asUintN(64, place.address(access)) };
   }
 
-  private async present(compiled: Compiled, source: AsyncSource, frame: Frame, options: FormatOptions): Promise<Evaluated> {
+  private async present(
+    compiled: Compiled,
+    source: AsyncSource,
+    frame: Frame,
+    options: FormatOptions,
+  ): Promise<Evaluated> {
     const { type, space } = compiled;
     const shape = shapeOf(type);
     const place = await evaluateOver(source, (access) => this.locate(compiled, access));
-    const result: Evaluated = { text: '', type: type.name, space: place?.kind === 'memory' ? place.space : space, place };
+    const result: Evaluated = {
+      text: '',
+      type: type.name,
+      space: place?.kind === 'memory' ? place.space : space,
+      place,
+    };
     if (place?.kind === 'memory') result.memoryReference = showAddress(place.space, place.address);
 
     const { cpu } = frame.activation;
@@ -290,9 +351,15 @@ export class Evaluator {
         return result;
       }
       const size = strip(type).size ?? 8;
-      const bits = place?.kind === 'memory' && place.bitSize !== undefined ? { bitOffset: 0, bitSize: place.bitSize } : {};
+      const bits =
+        place?.kind === 'memory' && place.bitSize !== undefined ? { bitOffset: 0, bitSize: place.bitSize } : {};
       const address = place?.kind === 'memory' ? place.address : undefined;
-      result.value = { type, bytes: toBytes(BigInt.asUintN(size * 8, value), size), ...(address === undefined ? {} : { address }), ...bits };
+      result.value = {
+        type,
+        bytes: toBytes(BigInt.asUintN(size * 8, value), size),
+        ...(address === undefined ? {} : { address }),
+        ...bits,
+      };
       if (shape === 'integer' && compiled.hex) {
         const symbol = space === 'virtual' && size === 8 ? this.symbolOf(value) : undefined;
         result.text = `0x${BigInt.asUintN(size * 8, value).toString(16)}${symbol ? ` <${symbol}>` : ''}`;
@@ -319,7 +386,9 @@ export class Evaluator {
     } else {
       await evaluateOver(source, compiled.value); // says why there is no value
     }
-    result.text ||= result.value ? await this.describe(result.value, result.space, cpu, options.hex ?? false) : '<not available>';
+    result.text ||= result.value
+      ? await this.describe(result.value, result.space, cpu, options.hex ?? false)
+      : '<not available>';
     return result;
   }
 
@@ -340,7 +409,12 @@ export class Evaluator {
     return this.symbols.describeAddress(address);
   }
 
-  private async store(place: NonNullable<Evaluated['place']>, compiled: Compiled, value: bigint, frame: Frame): Promise<void> {
+  private async store(
+    place: NonNullable<Evaluated['place']>,
+    compiled: Compiled,
+    value: bigint,
+    frame: Frame,
+  ): Promise<void> {
     const size = strip(compiled.type).size ?? 8;
     const bits = place.kind === 'register' ? place.part.width : (place.bitSize ?? size * 8);
     const fits = value < 1n << BigInt(bits) && value >= -(1n << BigInt(bits - 1));
@@ -351,7 +425,8 @@ export class Evaluator {
       const bitOffset = place.bitOffset ?? 0;
       const length = Math.ceil((bitOffset + place.bitSize) / 8);
       const old = await this.target.readMemory(place.space, frame.activation.cpu, place.address, length);
-      if (old.length < length) throw new ExpressionError(`can't read ${length} bytes at ${showAddress(place.space, place.address)}`);
+      if (old.length < length)
+        throw new ExpressionError(`can't read ${length} bytes at ${showAddress(place.space, place.address)}`);
       const mask = ((1n << BigInt(place.bitSize)) - 1n) << BigInt(bitOffset);
       const merged = (toNumber(old) & ~mask) | (BigInt.asUintN(place.bitSize, value) << BigInt(bitOffset));
       await this.storeBytes(place, toBytes(merged, length), frame);
@@ -365,13 +440,16 @@ export class Evaluator {
     if (place.kind === 'register') return this.writeRegister(place.part, toNumber(bytes), frame);
     const written = await this.target.writeMemory(place.space, frame.activation.cpu, place.address, bytes);
     if (written < bytes.length) {
-      throw new ExpressionError(`can't write ${bytes.length} bytes at ${showAddress(place.space, place.address)}: not mapped`);
+      throw new ExpressionError(
+        `can't write ${bytes.length} bytes at ${showAddress(place.space, place.address)}: not mapped`,
+      );
     }
   }
 
   private async writeRegister(part: RegisterPart, value: bigint, frame: Frame): Promise<void> {
     if (!part.info.writable) throw new ExpressionError(`$${part.info.name} is read-only`);
-    if (frame.activation.level > 0) throw new ExpressionError("registers of a caller's frame can't be written; select the innermost frame");
+    if (frame.activation.level > 0)
+      throw new ExpressionError("registers of a caller's frame can't be written; select the innermost frame");
     const { cpu } = frame.activation;
     let whole = value;
     if (part.width < part.info.width) {

@@ -7,7 +7,8 @@ import { ExpressionError } from './expression/tokens';
  */
 export function parseHitCondition(text: string): (hits: number) => boolean {
   const found = /^\s*(==|=|>=|<=|!=|>|<|%)?\s*(\d+)\s*$/.exec(text);
-  if (!found) throw new ExpressionError(`'${text}' is no hit count; expected a number, or one after >, >=, <, <=, ==, != or %`);
+  if (!found)
+    throw new ExpressionError(`'${text}' is no hit count; expected a number, or one after >, >=, <, <=, ==, != or %`);
   const count = Number(found[2]);
   switch (found[1]) {
     case '>':

@@ -30,7 +30,9 @@ const MAX_MEMORY = 3 * 2 ** 30;
 /** Parses '256M', '64K', '1G', '0x100000' or a number of bytes. Throws a LaunchError that names the attribute. */
 export function parseSize(value: unknown, attribute: string): number {
   const fail = (): never => {
-    throw new LaunchError(`${attribute}: expected a size such as 256M (bytes, or a number with K, M or G), got ${JSON.stringify(value)}`);
+    throw new LaunchError(
+      `${attribute}: expected a size such as 256M (bytes, or a number with K, M or G), got ${JSON.stringify(value)}`,
+    );
   };
   const text = typeof value === 'number' ? String(value) : typeof value === 'string' ? value.trim() : fail();
   const found = /^(0x[0-9a-f]+|[0-9]+)\s*([kmg]?)(?:i?b)?$/i.exec(text);
@@ -74,7 +76,8 @@ export async function planLaunch(
   if (memory < MIN_MEMORY || memory > MAX_MEMORY) {
     throw new LaunchError(`memory: expected 1M to 3G, got ${JSON.stringify(checked.memory)}`);
   }
-  if (memory % 4096 !== 0) throw new LaunchError(`memory: expected a multiple of 4K, got ${JSON.stringify(checked.memory)}`);
+  if (memory % 4096 !== 0)
+    throw new LaunchError(`memory: expected a multiple of 4K, got ${JSON.stringify(checked.memory)}`);
 
   const exits = (checked.exits ?? []) as string[];
   exits.forEach((name, i) => {
@@ -95,7 +98,9 @@ export async function planLaunch(
   }
 
   const disks: LaunchDisk[] = [];
-  for (const [i, disk] of ((checked.disks ?? []) as { file: string; bus?: LaunchDisk['bus']; access?: LaunchDisk['access'] }[]).entries()) {
+  for (const [i, disk] of (
+    (checked.disks ?? []) as { file: string; bus?: LaunchDisk['bus']; access?: LaunchDisk['access'] }[]
+  ).entries()) {
     const image = await read(disk.file, `disks[${i}].file`);
     const access = disk.access ?? 'snapshot';
     const store = (offset: number, data: Uint8Array): Promise<void> => host.writeAt(image.name, offset, data);
@@ -148,17 +153,32 @@ function signedBigInt(value: string | number): bigint {
 }
 
 /** Values of interface.md that this version does not do: one row each. */
-const SUPPORTED: { attribute: string; read: (c: Record<string, unknown>) => unknown; supported: unknown[]; text: string }[] = [
+const SUPPORTED: {
+  attribute: string;
+  read: (c: Record<string, unknown>) => unknown;
+  supported: unknown[];
+  text: string;
+}[] = [
   { attribute: 'engine', read: (c) => c.engine, supported: ['embedded'], text: '"embedded"' },
   { attribute: 'mode', read: (c) => c.mode, supported: ['bare'], text: '"bare"' },
-  { attribute: 'cpu.vendor', read: (c) => (c.cpu as { vendor?: string })?.vendor, supported: ['intel'], text: '"intel" (VMX and EPT)' },
+  {
+    attribute: 'cpu.vendor',
+    read: (c) => (c.cpu as { vendor?: string })?.vendor,
+    supported: ['intel'],
+    text: '"intel" (VMX and EPT)',
+  },
   {
     attribute: 'boot',
     read: (c) => c.boot,
     supported: ['auto', 'linux', 'pvh', 'multiboot', 'multiboot2', 'bios', 'raw'],
     text: 'auto, linux, pvh, multiboot, multiboot2, bios and raw',
   },
-  { attribute: 'domains', read: (c) => (c.domains as unknown[] | undefined)?.length, supported: [0], text: 'a single guest (no domains)' },
+  {
+    attribute: 'domains',
+    read: (c) => (c.domains as unknown[] | undefined)?.length,
+    supported: [0],
+    text: 'a single guest (no domains)',
+  },
   { attribute: 'gdbServer', read: (c) => c.gdbServer, supported: [0], text: '0 (off)' },
 ];
 

@@ -23,8 +23,27 @@ export interface Schema {
 
 /** Attributes that every launch configuration may have: VS Code's own, and Ringside's private ones, which begin with `__`. */
 const COMMON = new Set([
-  ...['type', 'request', 'name', 'noDebug', 'preLaunchTask', 'postDebugTask', 'internalConsoleOptions', 'debugServer', 'presentation'],
-  ...['serverReadyAction', 'linux', 'osx', 'windows', 'suppressMultipleSessionWarning', 'parentSession', 'env', 'restart'],
+  ...[
+    'type',
+    'request',
+    'name',
+    'noDebug',
+    'preLaunchTask',
+    'postDebugTask',
+    'internalConsoleOptions',
+    'debugServer',
+    'presentation',
+  ],
+  ...[
+    'serverReadyAction',
+    'linux',
+    'osx',
+    'windows',
+    'suppressMultipleSessionWarning',
+    'parentSession',
+    'env',
+    'restart',
+  ],
 ]);
 
 /** A launch configuration that cannot be used. The message names the attribute and what it takes. */
@@ -75,8 +94,12 @@ function expectation(schema: Schema): string {
   const variants = schema.anyOf ?? schema.oneOf;
   if (variants) return variants.map(expectation).join(', or ');
   if (schema.type === undefined) return 'another value';
-  const text = [schema.type].flat().map((type) => ARTICLES[type] ?? type).join(' or ');
-  if (schema.type === 'object' && schema.properties) return `an object with ${Object.keys(schema.properties).join(', ')}`;
+  const text = [schema.type]
+    .flat()
+    .map((type) => ARTICLES[type] ?? type)
+    .join(' or ');
+  if (schema.type === 'object' && schema.properties)
+    return `an object with ${Object.keys(schema.properties).join(', ')}`;
   return text;
 }
 
@@ -84,7 +107,9 @@ function expectation(schema: Schema): string {
 function check(value: unknown, schema: Schema, path: string): void {
   const variants = schema.anyOf ?? schema.oneOf;
   if (variants) {
-    const fitting = variants.filter((variant) => variant.type === undefined || [variant.type].flat().some((type) => matchesType(value, type)));
+    const fitting = variants.filter(
+      (variant) => variant.type === undefined || [variant.type].flat().some((type) => matchesType(value, type)),
+    );
     let first: unknown;
     for (const variant of fitting) {
       try {
@@ -98,30 +123,49 @@ function check(value: unknown, schema: Schema, path: string): void {
     if (fitting.length === 1) throw first;
     throw new LaunchError(`${path}: expected ${expectation(schema)}, got ${show(value)}`);
   }
-  if (schema.const !== undefined && value !== schema.const) throw new LaunchError(`${path}: expected ${show(schema.const)}, got ${show(value)}`);
+  if (schema.const !== undefined && value !== schema.const)
+    throw new LaunchError(`${path}: expected ${show(schema.const)}, got ${show(value)}`);
   if (schema.enum && !schema.enum.includes(value)) {
-    const near = typeof value === 'string' ? closest(value, schema.enum.filter((each) => typeof each === 'string')) : undefined;
-    throw new LaunchError(`${path}: expected ${expectation(schema)}, got ${show(value)}${near ? `; did you mean "${near}"?` : ''}`);
+    const near =
+      typeof value === 'string'
+        ? closest(
+            value,
+            schema.enum.filter((each) => typeof each === 'string'),
+          )
+        : undefined;
+    throw new LaunchError(
+      `${path}: expected ${expectation(schema)}, got ${show(value)}${near ? `; did you mean "${near}"?` : ''}`,
+    );
   }
   if (schema.type !== undefined && ![schema.type].flat().some((type) => matchesType(value, type))) {
     throw new LaunchError(`${path}: expected ${expectation(schema)}, got ${show(value)}`);
   }
   if (typeof value === 'string') {
-    if (schema.minLength !== undefined && value.length < schema.minLength) throw new LaunchError(`${path}: must not be empty`);
+    if (schema.minLength !== undefined && value.length < schema.minLength)
+      throw new LaunchError(`${path}: must not be empty`);
     if (schema.pattern !== undefined && !new RegExp(schema.pattern).test(value)) {
-      throw new LaunchError(`${path}: ${show(value)} does not fit. ${schema.patternErrorMessage ?? `Expected the pattern ${schema.pattern}`}`);
+      throw new LaunchError(
+        `${path}: ${show(value)} does not fit. ${schema.patternErrorMessage ?? `Expected the pattern ${schema.pattern}`}`,
+      );
     }
   }
   if (typeof value === 'number') {
     const { minimum, maximum } = schema;
     if ((minimum !== undefined && value < minimum) || (maximum !== undefined && value > maximum)) {
-      const range = maximum === undefined ? `at least ${minimum}` : minimum === undefined ? `at most ${maximum}` : `${minimum} to ${maximum}`;
+      const range =
+        maximum === undefined
+          ? `at least ${minimum}`
+          : minimum === undefined
+            ? `at most ${maximum}`
+            : `${minimum} to ${maximum}`;
       throw new LaunchError(`${path}: expected ${range}, got ${value}`);
     }
   }
   if (Array.isArray(value)) {
-    if (schema.maxItems !== undefined && value.length > schema.maxItems) throw new LaunchError(`${path}: at most ${schema.maxItems} entries`);
-    if (schema.minItems !== undefined && value.length < schema.minItems) throw new LaunchError(`${path}: at least ${schema.minItems} entries`);
+    if (schema.maxItems !== undefined && value.length > schema.maxItems)
+      throw new LaunchError(`${path}: at most ${schema.maxItems} entries`);
+    if (schema.minItems !== undefined && value.length < schema.minItems)
+      throw new LaunchError(`${path}: at least ${schema.minItems} entries`);
     value.forEach((item, i) => schema.items && check(item, schema.items, `${path}[${i}]`));
   } else if (typeOf(value) === 'object') checkObject(value as Record<string, unknown>, schema, path);
 }
@@ -141,7 +185,8 @@ function checkObject(value: Record<string, unknown>, schema: Schema, path: strin
     }
   }
   for (const key of schema.required ?? []) {
-    if (value[key] === undefined) throw new LaunchError(`${path ? `${path}.` : ''}${key}: is missing; expected ${expectation(known[key] ?? {})}`);
+    if (value[key] === undefined)
+      throw new LaunchError(`${path ? `${path}.` : ''}${key}: is missing; expected ${expectation(known[key] ?? {})}`);
   }
 }
 
@@ -150,7 +195,9 @@ function checkObject(value: Record<string, unknown>, schema: Schema, path: strin
  * @param schema configurationAttributes.launch of package.json
  */
 export function checkConfiguration(configuration: Record<string, unknown>, schema: Schema): Record<string, unknown> {
-  const own = Object.fromEntries(Object.entries(configuration).filter(([key]) => !COMMON.has(key) && !key.startsWith('__')));
+  const own = Object.fromEntries(
+    Object.entries(configuration).filter(([key]) => !COMMON.has(key) && !key.startsWith('__')),
+  );
   checkObject(own, { additionalProperties: false, ...schema }, '');
   const filled: Record<string, unknown> = {};
   for (const [key, property] of Object.entries(schema.properties ?? {})) {

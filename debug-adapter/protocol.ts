@@ -39,7 +39,10 @@ export interface RingsideRequests {
   'ringside/exitCounters': { arguments: Record<string, never>; body: { counters: ExitCounter[]; icount: number } };
   'ringside/ept': { arguments: { cpu?: number; table?: TableReference }; body: { entries: Wire<PagingEntry>[] } };
   'ringside/eptWalk': { arguments: { cpu?: number; gpa: Hex }; body: Wire<PagingWalk> };
-  'ringside/pageTables': { arguments: { cpu?: number; table?: TableReference }; body: { entries: Wire<PagingEntry>[] } };
+  'ringside/pageTables': {
+    arguments: { cpu?: number; table?: TableReference };
+    body: { entries: Wire<PagingEntry>[] };
+  };
   'ringside/pageWalk': { arguments: { cpu?: number; gva: Hex }; body: Wire<PagingWalk> };
   'ringside/vmcs': { arguments: { cpu?: number }; body: { fields: DecodedField[] } };
   'ringside/devices': { arguments: Record<string, never>; body: { fields: DecodedField[] } };

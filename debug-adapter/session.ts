@@ -67,12 +67,28 @@ interface Requests {
 type Handlers = { [K in keyof Requests]: (args: Requests[K][0]) => Requests[K][1] | Promise<Requests[K][1]> };
 
 const RUN_REQUESTS: ReadonlySet<string> = new Set([
-  ...['continue', 'next', 'stepIn', 'stepOut', 'stepBack', 'reverseContinue', 'goto', 'pause', 'restart', 'evaluate', 'terminate'],
+  ...[
+    'continue',
+    'next',
+    'stepIn',
+    'stepOut',
+    'stepBack',
+    'reverseContinue',
+    'goto',
+    'pause',
+    'restart',
+    'evaluate',
+    'terminate',
+  ],
 ]);
 const MAX_MEMORY_READ = 1 << 24;
 const MAX_INSTRUCTIONS = 20_000;
 const MAX_COMPLETIONS = 100;
-const STATES: Partial<Record<VcpuState, string>> = { halted: ' (halted)', 'wait-for-sipi': ' (waits for SIPI)', shutdown: ' (shut down)' };
+const STATES: Partial<Record<VcpuState, string>> = {
+  halted: ' (halted)',
+  'wait-for-sipi': ' (waits for SIPI)',
+  shutdown: ' (shut down)',
+};
 
 export class Session extends ProtocolServer {
   private readonly controller: Controller;
@@ -138,7 +154,8 @@ export class Session extends ProtocolServer {
   }
 
   private handle(command: string, args: unknown): unknown {
-    if (Object.hasOwn(this.requests, command)) return (this.requests[command as keyof Requests] as (a: unknown) => unknown)(args);
+    if (Object.hasOwn(this.requests, command))
+      return (this.requests[command as keyof Requests] as (a: unknown) => unknown)(args);
     if (Object.hasOwn(customRequests, command)) {
       const handler = customRequests[command as RingsideRequest] as (debuggee: unknown, args: unknown) => unknown;
       return handler(this.controller.machine, args);
@@ -157,7 +174,9 @@ export class Session extends ProtocolServer {
     },
     launch: (args) => this.controller.launch(args as Record<string, unknown>),
     attach: () => {
-      throw new LaunchError('request: "attach" is not available in this version, which supports "launch" with the engine "embedded"');
+      throw new LaunchError(
+        'request: "attach" is not available in this version, which supports "launch" with the engine "embedded"',
+      );
     },
     // The machine starts once the response is on its way: see answer().
     configurationDone: () => undefined,
@@ -170,7 +189,9 @@ export class Session extends ProtocolServer {
 
     threads: () => {
       const vcpus = this.controller.debuggee?.target.vcpus() ?? [];
-      return { threads: vcpus.map(({ index, name, state }) => ({ id: index + 1, name: `${name}${STATES[state] ?? ''}` })) };
+      return {
+        threads: vcpus.map(({ index, name, state }) => ({ id: index + 1, name: `${name}${STATES[state] ?? ''}` })),
+      };
     },
     continue: ({ threadId, singleThread }) => {
       this.controller.start({ request: { kind: 'continue', cpu: threadId - 1, singleThread } });
@@ -196,7 +217,12 @@ export class Session extends ProtocolServer {
       const targets = places.map((place) => {
         this.gotoPlaces.push(place.address);
         const reference = formatMemoryReference({ space: 'virtual', address: place.address });
-        return { id: this.gotoPlaces.length, label: `set rip to ${reference}`, line: this.toLine(place.line), instructionPointerReference: reference };
+        return {
+          id: this.gotoPlaces.length,
+          label: `set rip to ${reference}`,
+          line: this.toLine(place.line),
+          instructionPointerReference: reference,
+        };
       });
       return { targets };
     },
@@ -214,17 +240,32 @@ export class Session extends ProtocolServer {
       const { stack } = this.controller.stopped;
       this.checkThread(threadId);
       const { frames, total, complete } = await stack.frames(threadId - 1, startFrame, levels);
-      return { stackFrames: frames.map((frame) => this.stackFrame(frame, format)), totalFrames: complete ? total : total + 1 };
+      return {
+        stackFrames: frames.map((frame) => this.stackFrame(frame, format)),
+        totalFrames: complete ? total : total + 1,
+      };
     },
     scopes: ({ frameId }) => ({ scopes: this.controller.stopped.variables.scopes(this.frame(frameId)) }),
     variables: async ({ variablesReference, start, count, filter, format }) => ({
-      variables: await this.controller.stopped.variables.children(variablesReference, { start, count, filter, hex: format?.hex }),
+      variables: await this.controller.stopped.variables.children(variablesReference, {
+        start,
+        count,
+        filter,
+        hex: format?.hex,
+      }),
     }),
     setVariable: async ({ variablesReference, name, value, format }) => {
       const { variables } = this.controller.stopped;
       const changed = await variables.set(variablesReference, name, value, format?.hex ?? false);
       this.valuesChanged(changed.memoryReference);
-      const { value: text, type, variablesReference: reference, namedVariables, indexedVariables, memoryReference } = changed;
+      const {
+        value: text,
+        type,
+        variablesReference: reference,
+        namedVariables,
+        indexedVariables,
+        memoryReference,
+      } = changed;
       return { value: text, type, variablesReference: reference, namedVariables, indexedVariables, memoryReference };
     },
     setExpression: async ({ expression, value, frameId, format }) => {
@@ -232,8 +273,9 @@ export class Session extends ProtocolServer {
       const frame = await this.frameOrTop(frameId);
       const evaluated = await evaluator.assign(expression, value, frame, { hex: format?.hex });
       this.valuesChanged(evaluated.memoryReference);
-      const { name: _, value: text, ...rest } = variables.variable(expression, evaluated, frame);
-      return { value: text, ...rest };
+      const shown = variables.variable(expression, evaluated, frame);
+      const { value: text, type, variablesReference, namedVariables, indexedVariables, memoryReference } = shown;
+      return { value: text, type, variablesReference, namedVariables, indexedVariables, memoryReference };
     },
     evaluate: (args) => this.evaluate(args),
     completions: (args) => this.complete(args),
@@ -243,8 +285,12 @@ export class Session extends ProtocolServer {
       const set = await this.controller.breakpoints.setSource(source.path ?? source.name ?? '', wanted);
       return { breakpoints: set.map((each) => ({ ...each, line: each.line && this.toLine(each.line) })) };
     },
-    setFunctionBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setFunctions(breakpoints) }),
-    setInstructionBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setInstructions(breakpoints) }),
+    setFunctionBreakpoints: async ({ breakpoints }) => ({
+      breakpoints: await this.controller.breakpoints.setFunctions(breakpoints),
+    }),
+    setInstructionBreakpoints: async ({ breakpoints }) => ({
+      breakpoints: await this.controller.breakpoints.setInstructions(breakpoints),
+    }),
     setExceptionBreakpoints: async ({ filters, filterOptions = [], exceptionOptions = [] }) => {
       const wanted: { name: string; condition?: string }[] = filters.map((name) => ({ name }));
       for (const { filterId, condition } of filterOptions) wanted.push({ name: filterId, condition });
@@ -255,7 +301,9 @@ export class Session extends ProtocolServer {
       return { breakpoints: await this.controller.breakpoints.setFilters(wanted) };
     },
     dataBreakpointInfo: (args) => this.dataBreakpointInfo(args),
-    setDataBreakpoints: async ({ breakpoints }) => ({ breakpoints: await this.controller.breakpoints.setData(breakpoints) }),
+    setDataBreakpoints: async ({ breakpoints }) => ({
+      breakpoints: await this.controller.breakpoints.setData(breakpoints),
+    }),
     breakpointLocations: ({ source, line, endLine }) => {
       const { symbols } = this.controller.machine;
       const last = Math.min(endLine ?? line, line + 10_000);
@@ -268,9 +316,14 @@ export class Session extends ProtocolServer {
       const { target } = this.controller.machine;
       const place = parseMemoryReference(memoryReference, offset);
       const wanted = Math.max(0, Math.min(count, MAX_MEMORY_READ));
-      const bytes = wanted > 0 ? await target.readMemory(place.space, this.cpu(), place.address, wanted) : new Uint8Array(0);
+      const bytes =
+        wanted > 0 ? await target.readMemory(place.space, this.cpu(), place.address, wanted) : new Uint8Array(0);
       const missing = count - bytes.length;
-      return { address: formatMemoryReference(place), data: toBase64(bytes), ...(missing > 0 ? { unreadableBytes: missing } : {}) };
+      return {
+        address: formatMemoryReference(place),
+        data: toBase64(bytes),
+        ...(missing > 0 ? { unreadableBytes: missing } : {}),
+      };
     },
     writeMemory: async ({ memoryReference, offset = 0, data, allowPartial }) => {
       const { target } = this.controller.machine;
@@ -292,7 +345,11 @@ export class Session extends ProtocolServer {
       const { space, address } = parseMemoryReference(memoryReference, offset);
       if (instructionCount > MAX_INSTRUCTIONS) throw new Error(`instructionCount: at most ${MAX_INSTRUCTIONS}`);
       const cpu = this.cpu();
-      const rows = await new Listing(target, symbols, cpu, space, target.bitness(cpu)).rows(address, instructionOffset, instructionCount);
+      const rows = await new Listing(target, symbols, cpu, space, target.bitness(cpu)).rows(
+        address,
+        instructionOffset,
+        instructionCount,
+      );
       let previous = '';
       return {
         instructions: rows.map((row) => {
@@ -316,8 +373,16 @@ export class Session extends ProtocolServer {
 
     modules: ({ startModule = 0, moduleCount }) => {
       const files = this.controller.machine.symbols.files;
-      const all = files.map((file, id) => ({ id, name: baseName(file.name), path: file.name, symbolStatus: 'Symbols loaded' }));
-      return { modules: all.slice(startModule, moduleCount ? startModule + moduleCount : undefined), totalModules: all.length };
+      const all = files.map((file, id) => ({
+        id,
+        name: baseName(file.name),
+        path: file.name,
+        symbolStatus: 'Symbols loaded',
+      }));
+      return {
+        modules: all.slice(startModule, moduleCount ? startModule + moduleCount : undefined),
+        totalModules: all.length,
+      };
     },
     loadedSources: () => ({
       sources: this.controller.machine.symbols.sourceFiles().map((path) => ({ name: baseName(path), path })),
@@ -342,10 +407,19 @@ export class Session extends ProtocolServer {
     return debuggee;
   }
 
-  private async step(name: string, { threadId, granularity, singleThread }: DAP.NextArguments, over: boolean): Promise<void> {
+  private async step(
+    name: string,
+    { threadId, granularity, singleThread }: DAP.NextArguments,
+    over: boolean,
+  ): Promise<void> {
     const { stepper } = this.controller.stopped;
     this.checkThread(threadId);
-    const step = await stepper.forward(threadId - 1, (granularity ?? 'statement') as Granularity, over, singleThread ?? false);
+    const step = await stepper.forward(
+      threadId - 1,
+      (granularity ?? 'statement') as Granularity,
+      over,
+      singleThread ?? false,
+    );
     this.controller.start(step, name);
   }
 
@@ -399,7 +473,12 @@ export class Session extends ProtocolServer {
     }
   }
 
-  private async evaluate({ expression, frameId, context, format }: DAP.EvaluateArguments): Promise<DAP.EvaluateResponse['body']> {
+  private async evaluate({
+    expression,
+    frameId,
+    context,
+    format,
+  }: DAP.EvaluateArguments): Promise<DAP.EvaluateResponse['body']> {
     const { machine } = this.controller;
     const text = expression.trim();
     if (text === '') return { result: '', variablesReference: 0 };
@@ -411,19 +490,19 @@ export class Session extends ProtocolServer {
     try {
       const evaluated = await machine.evaluator.evaluate(text, frame, { hex: format?.hex });
       if (context === 'repl' && /(?<![=<>!])=(?!=)/.test(text)) this.valuesChanged(evaluated.memoryReference);
-      const { value, type, variablesReference, namedVariables, indexedVariables, memoryReference } = machine.variables.variable(
-        text,
-        evaluated,
-        frame,
-        text,
-      );
+      const { value, type, variablesReference, namedVariables, indexedVariables, memoryReference } =
+        machine.variables.variable(text, evaluated, frame, text);
       return { result: value, type, variablesReference, namedVariables, indexedVariables, memoryReference };
     } catch (error) {
       throw context === 'repl' ? new Error(messageOf(error) + commandHint(text)) : error;
     }
   }
 
-  private async complete({ text, column, frameId }: DAP.CompletionsArguments): Promise<DAP.CompletionsResponse['body']> {
+  private async complete({
+    text,
+    column,
+    frameId,
+  }: DAP.CompletionsArguments): Promise<DAP.CompletionsResponse['body']> {
     const { machine } = this.controller;
     const before = text.slice(0, this.columnsStartAt1 ? column - 1 : column);
     const command = completeCommand(before);
@@ -442,13 +521,19 @@ export class Session extends ProtocolServer {
     } else if (name) {
       const frame = await this.frameOrTop(frameId);
       const locals = machine.evaluator.scopeOf(frame).map((variable) => variable.name);
-      const names = [...locals.filter((each) => each.startsWith(name[0])), ...machine.symbols.completeNames(name[0], MAX_COMPLETIONS)];
-      for (const label of new Set(names)) targets.push({ label, type: 'variable', start: name.index, length: name[0].length });
+      const names = [
+        ...locals.filter((each) => each.startsWith(name[0])),
+        ...machine.symbols.completeNames(name[0], MAX_COMPLETIONS),
+      ];
+      for (const label of new Set(names))
+        targets.push({ label, type: 'variable', start: name.index, length: name[0].length });
     }
     return { targets: targets.slice(0, MAX_COMPLETIONS) };
   }
 
-  private async dataBreakpointInfo(args: DAP.DataBreakpointInfoArguments): Promise<DAP.DataBreakpointInfoResponse['body']> {
+  private async dataBreakpointInfo(
+    args: DAP.DataBreakpointInfoArguments,
+  ): Promise<DAP.DataBreakpointInfoResponse['body']> {
     const { machine } = this.controller;
     const none = (description: string): DAP.DataBreakpointInfoResponse['body'] => ({ dataId: null, description });
     if (!machine.target.capabilities.dataBreakpoints) return none('this engine has no data breakpoints');
@@ -468,8 +553,14 @@ export class Session extends ProtocolServer {
     const length = bytes ?? place.length;
     const id = dataId(place.space, place.address, length);
     const where = formatMemoryReference(place);
-    const description = asAddress || name === where ? `${where} (${length} bytes)` : `${name} at ${where} (${length} bytes)`;
-    return { dataId: id, description, accessTypes: ['read', 'write', 'readWrite'], canPersist: place.space === 'physical' };
+    const description =
+      asAddress || name === where ? `${where} (${length} bytes)` : `${name} at ${where} (${length} bytes)`;
+    return {
+      dataId: id,
+      description,
+      accessTypes: ['read', 'write', 'readWrite'],
+      canPersist: place.space === 'physical',
+    };
   }
 
   private exceptionInfo(): DAP.ExceptionInfoResponse['body'] {
@@ -496,7 +587,12 @@ export class Session extends ProtocolServer {
       if (address !== undefined) parts.push(`linear address 0x${address.toString(16)}`);
       const place = symbols.describeAddress(rip);
       parts.push(`at 0x${rip.toString(16)}${place ? ` <${place}>` : ''}`);
-      return { exceptionId: name, description: parts.join(', '), breakMode: 'always', details: { typeName: name, message: parts.join(', ') } };
+      return {
+        exceptionId: name,
+        description: parts.join(', '),
+        breakMode: 'always',
+        details: { typeName: name, message: parts.join(', ') },
+      };
     }
     throw new Error('the machine did not stop at a VM exit or an exception');
   }
@@ -504,14 +600,16 @@ export class Session extends ProtocolServer {
 
 /** What the adapter can do. Exits and exceptions are listed as the filters of the Breakpoints view. */
 function capabilities(engine: Engine): DAP.Capabilities {
-  const filter = (kind: string) => ({ name, description }: { name: string; description: string }): DAP.ExceptionBreakpointsFilter => ({
-    filter: name,
-    label: name,
-    description: `${kind}: ${description}`,
-    default: false,
-    supportsCondition: true,
-    conditionDescription: "expression over the exit's fields and $registers, such as port == 0x3f8 && write",
-  });
+  const filter =
+    (kind: string) =>
+    ({ name, description }: { name: string; description: string }): DAP.ExceptionBreakpointsFilter => ({
+      filter: name,
+      label: name,
+      description: `${kind}: ${description}`,
+      default: false,
+      supportsCondition: true,
+      conditionDescription: "expression over the exit's fields and $registers, such as port == 0x3f8 && write",
+    });
   return {
     supportsConfigurationDoneRequest: true,
     supportsFunctionBreakpoints: true,

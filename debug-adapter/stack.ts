@@ -84,7 +84,11 @@ export class StackWalker {
   }
 
   /** Frames [start, start + levels) of a vCPU; `more`: there are frames after them. */
-  async frames(cpu: number, start: number, levels: number): Promise<{ frames: Frame[]; total: number; complete: boolean }> {
+  async frames(
+    cpu: number,
+    start: number,
+    levels: number,
+  ): Promise<{ frames: Frame[]; total: number; complete: boolean }> {
     let stack = this.stacks.get(cpu);
     if (!stack) {
       stack = { activations: [], frames: [], complete: false };
@@ -199,7 +203,13 @@ export class StackWalker {
     return this.callerWith(frame, values, returnAddress, signalFrame ? returnAddress : returnAddress - 1n, cfa);
   }
 
-  private callerWith(frame: Activation, values: Map<string, bigint>, pc: bigint, lookup: bigint, sp: bigint): Activation {
+  private callerWith(
+    frame: Activation,
+    values: Map<string, bigint>,
+    pc: bigint,
+    lookup: bigint,
+    sp: bigint,
+  ): Activation {
     const read = async (name: string): Promise<bigint | undefined> =>
       FRAME_REGISTERS.test(name) ? values.get(name) : this.target.readRegister(frame.cpu, name);
     return this.activation(frame.cpu, frame.level + 1, frame.bitness, pc, lookup, sp, read);
@@ -247,7 +257,8 @@ export class StackWalker {
     const start = this.symbols.functionAt(frame.pc)?.low ?? this.symbols.symbolAt(frame.pc)?.address;
     if (start === undefined || frame.pc < start) return undefined;
     const code = await this.target.readMemory('virtual', frame.cpu, start, 5);
-    const endbr = code.length >= 4 && code[0] === 0xf3 && code[1] === 0x0f && code[2] === 0x1e && (code[3] & 0xfe) === 0xfa;
+    const endbr =
+      code.length >= 4 && code[0] === 0xf3 && code[1] === 0x0f && code[2] === 0x1e && (code[3] & 0xfe) === 0xfa;
     const push = endbr ? 4 : 0;
     const done = frame.pc - start;
     if (code[push] === 0x55) return done <= BigInt(push) ? 0 : done === BigInt(push + 1) ? 1 : undefined;
@@ -260,6 +271,8 @@ export class StackWalker {
     const call = await this.target.readMemory('virtual', frame.cpu, returnAddress - BigInt(length), length);
     if (call.length < length || call[0] !== 0xe8) return undefined;
     const displacement = BigInt.asIntN((length - 1) * 8, littleEndian(call.subarray(1)));
-    return BigInt.asUintN(frame.bitness, returnAddress + displacement) === BigInt.asUintN(frame.bitness, start) ? 0 : undefined;
+    return BigInt.asUintN(frame.bitness, returnAddress + displacement) === BigInt.asUintN(frame.bitness, start)
+      ? 0
+      : undefined;
   }
 }

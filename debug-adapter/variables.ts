@@ -57,7 +57,11 @@ export class Variables {
       const count = infos.filter((info) => info.group === group).length;
       if (count === 0 || (level > 0 && group !== 'Registers')) continue;
       const expensive = group !== 'Registers' || inScope.locals.length + inScope.arguments.length > 0;
-      add(group, { kind: 'registers', group, frame }, { presentationHint: 'registers', expensive, namedVariables: count });
+      add(
+        group,
+        { kind: 'registers', group, frame },
+        { presentationHint: 'registers', expensive, namedVariables: count },
+      );
     }
     if (this.target.capabilities.exits && level === 0) {
       add('Last VM exit', { kind: 'fields', fields: () => this.lastExit(cpu) }, { expensive: true });
@@ -86,7 +90,11 @@ export class Variables {
         for (const variable of container.kind === 'locals' ? scopes.locals : scopes.arguments) {
           const evaluated = await this.evaluator
             .variable(variable, frame, { hex })
-            .catch((error): Evaluated => ({ text: `<${messageOf(error)}>`, type: variable.type.name, space: 'virtual' }));
+            .catch((error): Evaluated => ({
+              text: `<${messageOf(error)}>`,
+              type: variable.type.name,
+              space: 'virtual',
+            }));
           const shown = shadowed.has(variable.name) ? undefined : variable.name;
           shadowed.add(variable.name);
           result.push(this.variable(variable.name, evaluated, frame, shown));
@@ -129,7 +137,10 @@ export class Variables {
   }
 
   /** Where a child of a reference lives, for data breakpoints; undefined when it is not in memory. */
-  async placeOf(reference: number, name: string): Promise<{ space: AddressSpace; address: bigint; length: number; frame: Frame } | undefined> {
+  async placeOf(
+    reference: number,
+    name: string,
+  ): Promise<{ space: AddressSpace; address: bigint; length: number; frame: Frame } | undefined> {
     const container = this.container(reference);
     if (container.kind === 'value') {
       const child = await this.childNamed(container, name);
@@ -142,7 +153,10 @@ export class Variables {
     return this.placeOfExpression(name, frame);
   }
 
-  async placeOfExpression(text: string, frame: Frame): Promise<{ space: AddressSpace; address: bigint; length: number; frame: Frame } | undefined> {
+  async placeOfExpression(
+    text: string,
+    frame: Frame,
+  ): Promise<{ space: AddressSpace; address: bigint; length: number; frame: Frame } | undefined> {
     const { place, value } = await this.evaluator.evaluate(text, frame);
     if (place?.kind !== 'memory') return undefined;
     return { space: place.space, address: place.address, length: (value && strip(value.type).size) || 1, frame };
@@ -167,15 +181,22 @@ export class Variables {
   }
 
   private async register(info: RegisterInfo, frame: Frame): Promise<DebugProtocol.Variable> {
-    const result: DebugProtocol.Variable = { name: info.name, value: '', variablesReference: 0, evaluateName: `$${info.name}` };
+    const result: DebugProtocol.Variable = {
+      name: info.name,
+      value: '',
+      variablesReference: 0,
+      evaluateName: `$${info.name}`,
+    };
     if (!info.writable) result.presentationHint = { attributes: ['readOnly'] };
     try {
       const { cpu, level } = frame.activation;
-      const value = level === 0 ? await this.target.readRegister(cpu, info.name) : await frame.activation.register(info.name);
+      const value =
+        level === 0 ? await this.target.readRegister(cpu, info.name) : await frame.activation.register(info.name);
       if (value === undefined) return { ...result, value: '<not known in this frame>' };
       result.value = this.evaluator.registerText({ name: info.name, shift: 0, width: info.width, info }, value);
       result.type = `${info.width} bits`;
-      if (info.group === 'Registers' && info.width === 64 && info.name !== 'rflags') result.memoryReference = showAddress('virtual', value);
+      if (info.group === 'Registers' && info.width === 64 && info.name !== 'rflags')
+        result.memoryReference = showAddress('virtual', value);
     } catch (error) {
       result.value = `<${messageOf(error)}>`;
     }
@@ -185,7 +206,12 @@ export class Variables {
   private field(field: DecodedField): DebugProtocol.Variable {
     const { name, value, text, children } = field;
     const shown = [value, text].filter(Boolean).join(' ');
-    const result: DebugProtocol.Variable = { name, value: shown, variablesReference: 0, presentationHint: { attributes: ['readOnly'] } };
+    const result: DebugProtocol.Variable = {
+      name,
+      value: shown,
+      variablesReference: 0,
+      presentationHint: { attributes: ['readOnly'] },
+    };
     if (children && children.length > 0) {
       result.variablesReference = this.reference({ kind: 'fields', fields: () => children });
       result.namedVariables = children.length;
@@ -193,34 +219,62 @@ export class Variables {
     return result;
   }
 
-  private async valueChildren(container: Extract<Container, { kind: 'value' }>, request: VariablesRequest): Promise<DebugProtocol.Variable[]> {
+  private async valueChildren(
+    container: Extract<Container, { kind: 'value' }>,
+    request: VariablesRequest,
+  ): Promise<DebugProtocol.Variable[]> {
     const start = Math.max(0, request.start ?? 0);
     const count = Math.min(request.count || MAX_PAGE, MAX_PAGE);
     const children = await this.symbols.readChildren(container.value, this.reader(container), start, count);
     return Promise.all(children.map(({ name, value }) => this.child(container, name, value, request.hex ?? false)));
   }
 
-  private reader(container: Extract<Container, { kind: 'value' }>): { read: (address: bigint, length: number) => Promise<Uint8Array> } {
+  private reader(container: Extract<Container, { kind: 'value' }>): {
+    read: (address: bigint, length: number) => Promise<Uint8Array>;
+  } {
     const { space, frame } = container;
     const { cpu } = frame.activation;
-    return { read: (address, length) => this.target.readMemory(space, cpu, address, Math.min(length, MAX_CHILD_BYTES)) };
+    return {
+      read: (address, length) => this.target.readMemory(space, cpu, address, Math.min(length, MAX_CHILD_BYTES)),
+    };
   }
 
-  private async child(parent: Extract<Container, { kind: 'value' }>, name: string, value: Value, hex: boolean): Promise<DebugProtocol.Variable> {
+  private async child(
+    parent: Extract<Container, { kind: 'value' }>,
+    name: string,
+    value: Value,
+    hex: boolean,
+  ): Promise<DebugProtocol.Variable> {
     const { space, frame } = parent;
     const text = await this.evaluator.describe(value, space, frame.activation.cpu, hex);
     const evaluateName = childExpression(parent, name);
     const memoryReference = value.address === undefined ? undefined : showAddress(space, value.address);
-    const result: DebugProtocol.Variable = { name, value: text, type: value.type.name, variablesReference: 0, evaluateName, memoryReference };
+    const result: DebugProtocol.Variable = {
+      name,
+      value: text,
+      type: value.type.name,
+      variablesReference: 0,
+      evaluateName,
+      memoryReference,
+    };
     this.addChildren(result, { kind: 'value', value, space, frame, evaluateName });
     return result;
   }
 
-  private async childNamed(container: Extract<Container, { kind: 'value' }>, name: string, fresh = false): Promise<Value> {
+  private async childNamed(
+    container: Extract<Container, { kind: 'value' }>,
+    name: string,
+    fresh = false,
+  ): Promise<Value> {
     const parent = fresh ? { ...container.value, bytes: undefined } : container.value;
     if (fresh && strip(parent.type).kind === 'pointer') parent.bytes = container.value.bytes;
     const index = /^\[(\d+)\]$/.exec(name);
-    const page = await this.symbols.readChildren(parent, this.reader(container), index ? Number(index[1]) : 0, index ? 1 : MAX_PAGE);
+    const page = await this.symbols.readChildren(
+      parent,
+      this.reader(container),
+      index ? Number(index[1]) : 0,
+      index ? 1 : MAX_PAGE,
+    );
     const found = page.find((child) => child.name === name);
     if (!found) throw new ExpressionError(`no '${name}' here`);
     return found.value;

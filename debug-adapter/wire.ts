@@ -17,7 +17,8 @@ export function toWire<T>(value: T): Wire<T> {
 
 /** Parses a hex string (or decimal) of a request. Throws an Error that names the argument. */
 export function fromHex(value: unknown, name: string): bigint {
-  if (typeof value === 'string' && /^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})$/.test(value)) return BigInt.asUintN(64, BigInt(value));
+  if (typeof value === 'string' && /^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})$/.test(value))
+    return BigInt.asUintN(64, BigInt(value));
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value);
   throw new Error(`${name}: expected a 0x-prefixed number, got ${JSON.stringify(value)}`);
 }

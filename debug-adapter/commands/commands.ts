@@ -45,11 +45,16 @@ function fieldLines(fields: DecodedField[], indent = ''): string[] {
 
 function walkLines(walk: PagingWalk, what: string): string {
   const lines = walk.entries.map((entry) => {
-    const used = [entry.accessed ? 'A' : '', entry.dirty ? 'D' : '', entry.memoryType ?? '', ...entry.flags].filter(Boolean).join(' ');
-    const goes = entry.present ? `-> ${showAddress('physical', entry.target)} ${entry.permissions} ${used}` : 'not present';
+    const used = [entry.accessed ? 'A' : '', entry.dirty ? 'D' : '', entry.memoryType ?? '', ...entry.flags]
+      .filter(Boolean)
+      .join(' ');
+    const goes = entry.present
+      ? `-> ${showAddress('physical', entry.target)} ${entry.permissions} ${used}`
+      : 'not present';
     return `${entry.level} [${entry.index}] at ${showAddress('physical', entry.entryAddress)}: 0x${entry.raw.toString(16).padStart(16, '0')} ${goes}`;
   });
-  const end = walk.result === undefined ? (walk.fault ?? 'no translation') : `= ${showAddress('physical', walk.result)}`;
+  const end =
+    walk.result === undefined ? (walk.fault ?? 'no translation') : `= ${showAddress('physical', walk.result)}`;
   return [`${what} 0x${walk.input.toString(16)}`, ...lines, end].join('\n');
 }
 
@@ -60,14 +65,21 @@ async function registerLines({ debuggee, frame }: CommandContext, groups: string
     if (filter ? info.name.toLowerCase() !== filter.toLowerCase() : !groups.includes(info.group)) continue;
     const { cpu, level } = frame.activation;
     const value = level === 0 ? await target.readRegister(cpu, info.name) : await frame.activation.register(info.name);
-    const text = value === undefined ? '<not known in this frame>' : evaluator.registerText({ name: info.name, shift: 0, width: info.width, info }, value);
+    const text =
+      value === undefined
+        ? '<not known in this frame>'
+        : evaluator.registerText({ name: info.name, shift: 0, width: info.width, info }, value);
     lines.push(`${info.name.padEnd(10)} ${text}`);
   }
   if (lines.length === 0) throw new Error(`no register '${filter}'`);
   return lines.join('\n');
 }
 
-async function addressOf({ debuggee, frame }: CommandContext, text: string, usage: string): Promise<{ address: bigint; space: 'virtual' | 'physical' | 'host' }> {
+async function addressOf(
+  { debuggee, frame }: CommandContext,
+  text: string,
+  usage: string,
+): Promise<{ address: bigint; space: 'virtual' | 'physical' | 'host' }> {
   if (!text.trim()) throw new Error(`expected an address: ${usage}`);
   const { value, space } = await debuggee.evaluator.integer(text, frame);
   return { address: BigInt.asUintN(64, value), space };
@@ -78,24 +90,34 @@ function exitLines({ debuggee }: CommandContext, argument: string): string {
   const wanted = argument.trim();
   if (wanted && !/^\d+$/.test(wanted)) throw new Error(`'${wanted}': expected how many exits to list`);
   const counters = target.exitCounters().filter(({ count }) => count > 0);
-  const lines = counters.sort((a, b) => b.count - a.count).map(({ name, count }) => `${String(count).padStart(10)}  ${name}`);
+  const lines = counters
+    .sort((a, b) => b.count - a.count)
+    .map(({ name, count }) => `${String(count).padStart(10)}  ${name}`);
   const exits = target.exits(wanted ? Math.min(Number(wanted), 1000) : LISTED_EXITS).reverse();
   for (const exit of exits) {
     const place = symbols.describeAddress(exit.rip);
-    lines.push(`#${exit.seq} icount ${exit.icount} ${exit.name} at 0x${exit.rip.toString(16)}${place ? ` <${place}>` : ''}: ${exit.summary}`);
+    lines.push(
+      `#${exit.seq} icount ${exit.icount} ${exit.name} at 0x${exit.rip.toString(16)}${place ? ` <${place}>` : ''}: ${exit.summary}`,
+    );
   }
   return lines.join('\n') || 'no VM exits so far';
 }
 
 const TOPICS: readonly Topic[] = [
-  { name: 'registers', arguments: '[NAME]', help: 'general registers, or one of any group', run: (c, name) => registerLines(c, ['Registers'], name) },
+  {
+    name: 'registers',
+    arguments: '[NAME]',
+    help: 'general registers, or one of any group',
+    run: (c, name) => registerLines(c, ['Registers'], name),
+  },
   { name: 'segments', help: 'segment registers and descriptor tables', run: (c) => registerLines(c, ['Segments'], '') },
   { name: 'control', help: 'control and debug registers', run: (c) => registerLines(c, ['Control'], '') },
   { name: 'msrs', help: 'model-specific registers', run: (c) => registerLines(c, ['MSRs'], '') },
   {
     name: 'vmcs',
     help: 'all fields of the VMCS',
-    run: ({ debuggee, frame }) => fieldLines(debuggee.target.vmcs(frame.activation.cpu)).join('\n') || 'this engine shows no VMCS',
+    run: ({ debuggee, frame }) =>
+      fieldLines(debuggee.target.vmcs(frame.activation.cpu)).join('\n') || 'this engine shows no VMCS',
   },
   { name: 'exits', arguments: '[COUNT]', help: 'VM exits by reason, and the newest ones', run: exitLines },
   {
@@ -103,7 +125,9 @@ const TOPICS: readonly Topic[] = [
     help: 'the last VM exit, all fields',
     run: ({ debuggee: { target }, frame }) => {
       const exit = target.lastExit(frame.activation.cpu);
-      return exit ? [`${exit.name}: ${exit.summary}`, ...fieldLines(target.describeExit(exit))].join('\n') : 'no VM exits so far';
+      return exit
+        ? [`${exit.name}: ${exit.summary}`, ...fieldLines(target.describeExit(exit))].join('\n')
+        : 'no VM exits so far';
     },
   },
   {
@@ -124,7 +148,11 @@ const TOPICS: readonly Topic[] = [
       return walkLines(c.debuggee.target.pageWalk(c.frame.activation.cpu, address), 'virtual');
     },
   },
-  { name: 'devices', help: 'the devices and what they are doing', run: (c) => fieldLines(c.debuggee.target.devices()).join('\n') || 'no devices' },
+  {
+    name: 'devices',
+    help: 'the devices and what they are doing',
+    run: (c) => fieldLines(c.debuggee.target.devices()).join('\n') || 'no devices',
+  },
   {
     name: 'symbol',
     arguments: 'ADDR',
@@ -133,14 +161,18 @@ const TOPICS: readonly Topic[] = [
       const { address } = await addressOf(c, text, 'info symbol $rip');
       const { symbols } = c.debuggee;
       const line = symbols.lineAt(address);
-      const parts = [symbols.describeAddress(address) ?? 'no symbol', line ? `${line.file}:${line.line}` : 'no source line'];
+      const parts = [
+        symbols.describeAddress(address) ?? 'no symbol',
+        line ? `${line.file}:${line.line}` : 'no source line',
+      ];
       return `0x${address.toString(16)}: ${parts.join(', ')}`;
     },
   },
   {
     name: 'files',
     help: 'files with symbols, and what could not be understood in them',
-    run: ({ debuggee: { symbols } }) => [...symbols.files.map((file) => file.name), ...symbols.warnings].join('\n') || 'no symbols loaded',
+    run: ({ debuggee: { symbols } }) =>
+      [...symbols.files.map((file) => file.name), ...symbols.warnings].join('\n') || 'no symbols loaded',
   },
   {
     name: 'filters',
@@ -158,7 +190,10 @@ const topicNames = (): string => TOPICS.map((topic) => topic.name).join(', ');
 async function info(context: CommandContext, argument: string): Promise<string> {
   const [, name, rest] = /^(\S*)\s*(.*)$/s.exec(argument.trim())!;
   const topic = TOPICS.find((each) => each.name === name) ?? uniquePrefix(name);
-  if (!topic) throw new Error(`${name ? `there is no 'info ${name}' in this version` : 'info takes a topic'}; available: ${topicNames()}`);
+  if (!topic)
+    throw new Error(
+      `${name ? `there is no 'info ${name}' in this version` : 'info takes a topic'}; available: ${topicNames()}`,
+    );
   return topic.run(context, rest.trim());
 }
 
@@ -189,11 +224,17 @@ async function examine(context: CommandContext, addressText: string, format: str
     }
     lines.push(`${showAddress(space, at)}${symbol ? ` <${symbol}>` : ''}: ${row.join(' ')}`);
   }
-  if (units < request.count) lines.push(`${showAddress(space, address + BigInt(units * request.size))}: can't be read (not mapped)`);
+  if (units < request.count)
+    lines.push(`${showAddress(space, address + BigInt(units * request.size))}: can't be read (not mapped)`);
   return lines.join('\n');
 }
 
-async function strings({ debuggee, frame }: CommandContext, start: bigint, space: 'virtual' | 'physical' | 'host', count: number): Promise<string> {
+async function strings(
+  { debuggee, frame }: CommandContext,
+  start: bigint,
+  space: 'virtual' | 'physical' | 'host',
+  count: number,
+): Promise<string> {
   const lines: string[] = [];
   let at = start;
   for (let i = 0; i < count; i++) {
@@ -210,7 +251,12 @@ async function strings({ debuggee, frame }: CommandContext, start: bigint, space
   return lines.join('\n');
 }
 
-async function listing(context: CommandContext, address: bigint, space: 'virtual' | 'physical' | 'host', count: number): Promise<string> {
+async function listing(
+  context: CommandContext,
+  address: bigint,
+  space: 'virtual' | 'physical' | 'host',
+  count: number,
+): Promise<string> {
   const { target, symbols } = context.debuggee;
   const { cpu, bitness, pc } = context.frame.activation;
   const rows = await new Listing(target, symbols, cpu, space, bitness).rows(address, 0, count);
@@ -231,18 +277,28 @@ async function exitsCommand(context: CommandContext, argument: string): Promise<
   if (!found) {
     if (/^(\d*)$/.test(argument.trim())) return exitLines(context, argument);
     const names = [...target.exitNames(), ...target.exceptionNames()].map((each) => each.name);
-    throw new Error(`expected 'exits', 'exits COUNT', 'exits arm NAME [if CONDITION]' or 'exits disarm NAME'; names: ${names.join(', ')}`);
+    throw new Error(
+      `expected 'exits', 'exits COUNT', 'exits arm NAME [if CONDITION]' or 'exits disarm NAME'; names: ${names.join(', ')}`,
+    );
   }
   const [, verb, name, condition] = found;
   if (verb === 'arm') {
     await breakpoints.arm(name, condition);
     return `stops at ${name}${condition ? ` if ${condition}` : ''}`;
   }
-  return breakpoints.disarm(name) ? `no longer stops at ${name}` : `${name} was not armed here (filters of the Breakpoints view stay)`;
+  return breakpoints.disarm(name)
+    ? `no longer stops at ${name}`
+    : `${name} was not armed here (filters of the Breakpoints view stay)`;
 }
 
 export const COMMANDS: readonly Command[] = [
-  { name: 'help', arguments: '[COMMAND]', help: 'this list, or one command', pattern: /^help\b(.*)$/s, run: (_, name) => help(name.trim()) },
+  {
+    name: 'help',
+    arguments: '[COMMAND]',
+    help: 'this list, or one command',
+    pattern: /^help\b(.*)$/s,
+    run: (_, name) => help(name.trim()),
+  },
   { name: 'info', arguments: 'TOPIC', help: `about the machine: ${topicNames()}`, pattern: /^info\b(.*)$/s, run: info },
   {
     name: 'x',
@@ -270,9 +326,11 @@ export const COMMANDS: readonly Command[] = [
     run: async ({ debuggee, frame }, text) => {
       const found = /^\s*icount\s+(.+)$/s.exec(text);
       if (!found) throw new Error("expected 'goto icount N'");
-      if (!debuggee.target.capabilities.timeTravel) throw new Error('going back needs "record": true in launch.json and an engine that can');
+      if (!debuggee.target.capabilities.timeTravel)
+        throw new Error('going back needs "record": true in launch.json and an engine that can');
       const { value } = await debuggee.evaluator.integer(found[1], frame);
-      if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw new Error(`icount ${value}: expected a number from 0`);
+      if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER))
+        throw new Error(`icount ${value}: expected a number from 0`);
       debuggee.run({ kind: 'gotoIcount', icount: Number(value) });
       return `to icount ${value} ...`;
     },
@@ -295,14 +353,23 @@ export const COMMANDS: readonly Command[] = [
 
 function help(name: string): string {
   const command = COMMANDS.find((each) => each.name === name);
-  if (name && !command) throw new Error(`there is no command '${name}' in this version; available: ${COMMANDS.map((each) => each.name).join(', ')}`);
-  const usage = ({ name: word, arguments: args }: Command): string => `${word}${args.startsWith('/') ? '' : ' '}${args}`;
+  if (name && !command)
+    throw new Error(
+      `there is no command '${name}' in this version; available: ${COMMANDS.map((each) => each.name).join(', ')}`,
+    );
+  const usage = ({ name: word, arguments: args }: Command): string =>
+    `${word}${args.startsWith('/') ? '' : ' '}${args}`;
   if (command?.name === 'info') {
-    return TOPICS.map((topic) => `info ${`${topic.name} ${topic.arguments ?? ''}`.padEnd(18)} ${topic.help}`).join('\n');
+    return TOPICS.map((topic) => `info ${`${topic.name} ${topic.arguments ?? ''}`.padEnd(18)} ${topic.help}`).join(
+      '\n',
+    );
   }
   if (command) return `${usage(command)}\n  ${command.help}`;
   const lines = COMMANDS.map((each) => `${usage(each)}\n    ${each.help}`);
-  return [...lines, 'Everything else is a C expression: $rax + 8, *(uint32_t *)0xfee00030, phys:0x1000, variable->member'].join('\n');
+  return [
+    ...lines,
+    'Everything else is a C expression: $rax + 8, *(uint32_t *)0xfee00030, phys:0x1000, variable->member',
+  ].join('\n');
 }
 
 /** Runs a command; undefined when the input is no command. Throws an Error with a message for the user. */
@@ -319,13 +386,21 @@ export async function runCommand(context: CommandContext, input: string): Promis
 
 /** What to add to the error of an expression that looks like a command: the commands there are. */
 export function commandHint(input: string): string {
-  return /^[a-z]+(\s+[\w./-]+)?$/i.test(input.trim()) ? `; commands are ${COMMANDS.map((each) => each.name).join(', ')}` : '';
+  return /^[a-z]+(\s+[\w./-]+)?$/i.test(input.trim())
+    ? `; commands are ${COMMANDS.map((each) => each.name).join(', ')}`
+    : '';
 }
 
 /** Words that could continue the input's last word, and where that begins. */
 export function completeCommand(input: string): { words: string[]; start: number } | undefined {
   const topic = /^(info\s+)(\w*)$/.exec(input);
-  if (topic) return { words: TOPICS.map((each) => each.name).filter((name) => name.startsWith(topic[2])), start: topic[1].length };
+  if (topic)
+    return {
+      words: TOPICS.map((each) => each.name).filter((name) => name.startsWith(topic[2])),
+      start: topic[1].length,
+    };
   const word = /^\w*$/.exec(input);
-  return word ? { words: COMMANDS.map((each) => each.name).filter((name) => name.startsWith(input)), start: 0 } : undefined;
+  return word
+    ? { words: COMMANDS.map((each) => each.name).filter((name) => name.startsWith(input)), start: 0 }
+    : undefined;
 }

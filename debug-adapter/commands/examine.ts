@@ -16,7 +16,9 @@ const MAX_COUNT = 4096;
 export function parseExamine(text: string, pointerSize: number): ExamineRequest {
   const found = /^(\d*)([xduotacsi]?)([bhwg]?)([xduotacsi]?)$/.exec(text);
   if (!found || (found[2] && found[4])) {
-    throw new Error(`'/${text}': expected a count, one of x d u o t a c s i, and one of b h w g (1, 2, 4, 8 bytes), such as /8xg`);
+    throw new Error(
+      `'/${text}': expected a count, one of x d u o t a c s i, and one of b h w g (1, 2, 4, 8 bytes), such as /8xg`,
+    );
   }
   const format = (found[2] || found[4] || 'x') as ExamineFormat;
   const fallback = format === 'a' ? pointerSize : format === 'c' ? 1 : 4;
@@ -26,7 +28,11 @@ export function parseExamine(text: string, pointerSize: number): ExamineRequest 
 }
 
 /** One unit as text. `describe` names addresses for format 'a'. */
-export function showUnit(value: bigint, { format, size }: ExamineRequest, describe: (address: bigint) => string | undefined): string {
+export function showUnit(
+  value: bigint,
+  { format, size }: ExamineRequest,
+  describe: (address: bigint) => string | undefined,
+): string {
   const bits = size * 8;
   switch (format) {
     case 'd':
@@ -39,7 +45,8 @@ export function showUnit(value: bigint, { format, size }: ExamineRequest, descri
       return value.toString(2).padStart(bits, '0');
     case 'c': {
       const code = Number(value & 0xffn);
-      const printable = code >= 32 && code < 127 ? String.fromCharCode(code) : `\\x${code.toString(16).padStart(2, '0')}`;
+      const printable =
+        code >= 32 && code < 127 ? String.fromCharCode(code) : `\\x${code.toString(16).padStart(2, '0')}`;
       return `${code} '${printable}'`;
     }
     case 'a': {

@@ -58,7 +58,12 @@ const wrap = (value: bigint, type: Type): bigint => {
   return isSigned(type) ? BigInt.asIntN(size * 8, value) : BigInt.asUintN(size * 8, value);
 };
 
-function computed(type: Type, hex: boolean, value: (access: Access) => bigint, space: AddressSpace = 'virtual'): Compiled {
+function computed(
+  type: Type,
+  hex: boolean,
+  value: (access: Access) => bigint,
+  space: AddressSpace = 'virtual',
+): Compiled {
   return { type, value, hex, space };
 }
 
@@ -78,13 +83,22 @@ export function inMemory(
   const base = { type, place, space: 'virtual' as const, hex: shape === 'pointer' };
   const size = strip(type).size ?? 0;
   if (shape === 'aggregate' || shape === 'none') {
-    return { ...base, value: () => { throw new ExpressionError(`a value of type '${type.name}' is no number`); } };
+    return {
+      ...base,
+      value: () => {
+        throw new ExpressionError(`a value of type '${type.name}' is no number`);
+      },
+    };
   }
   return {
     ...base,
     value: (access) => {
       const at = address(access);
-      const raw = access.memory(space, at, bits ? Math.min(8, 2 ** Math.ceil(Math.log2(Math.ceil((bits.bitOffset + bits.bitSize) / 8)))) : size);
+      const raw = access.memory(
+        space,
+        at,
+        bits ? Math.min(8, 2 ** Math.ceil(Math.log2(Math.ceil((bits.bitOffset + bits.bitSize) / 8)))) : size,
+      );
       if (raw === undefined) throw new ExpressionError(`can't read ${size} bytes at ${showAddress(space, at)}`);
       if (!bits) return wrap(raw, type);
       const field = BigInt.asUintN(bits.bitSize, raw >> BigInt(bits.bitOffset));
@@ -105,7 +119,11 @@ class Compiler {
   compile(node: Node): Compiled {
     switch (node.kind) {
       case 'number':
-        return constantOf(node.unsigned || node.value >> 63n ? ULONG : node.value >> 31n ? LONG : INT, node.value, node.hex);
+        return constantOf(
+          node.unsigned || node.value >> 63n ? ULONG : node.value >> 31n ? LONG : INT,
+          node.value,
+          node.hex,
+        );
       case 'register':
         return this.register(node.name, node.column);
       case 'name':
@@ -132,7 +150,10 @@ class Compiler {
         const type = this.typeNamed(node.type, node.column);
         const operand = this.decay(this.compile(node.operand));
         if (shapeOf(type) === 'aggregate' || shapeOf(type) === 'none') {
-          throw new ExpressionError(`can't cast to '${type.name}'; cast to a pointer to it and dereference`, node.column);
+          throw new ExpressionError(
+            `can't cast to '${type.name}'; cast to a pointer to it and dereference`,
+            node.column,
+          );
         }
         this.requireScalar(operand, node.operand.column);
         const hex = shapeOf(type) === 'pointer' || (operand.hex && !isSigned(type)) || /^u(int)?\d+/.test(type.name);
@@ -154,12 +175,17 @@ class Compiler {
         if (bare.kind === 'array' && operand.place?.kind === 'memory') {
           return this.element(operand.place.space, operand.place.address, bare.element(), index, node.column);
         }
-        if (bare.kind === 'pointer') return this.element(operand.space, operand.value, bare.target(), index, node.column);
+        if (bare.kind === 'pointer')
+          return this.element(operand.space, operand.value, bare.target(), index, node.column);
         throw new ExpressionError(`'[' needs an array or a pointer, not '${operand.type.name}'`, node.column);
       }
       case 'assign': {
         const target = this.compile(node.target);
-        if (!target.place) throw new ExpressionError("the left side of '=' must be a register, a variable or memory", node.target.column);
+        if (!target.place)
+          throw new ExpressionError(
+            "the left side of '=' must be a register, a variable or memory",
+            node.target.column,
+          );
         this.requireScalar(target, node.target.column);
         const value = this.scalar(node.value);
         return { ...target, value: value.value, assigns: true };
@@ -172,7 +198,13 @@ class Compiler {
     const part = this.names.registers.find(name);
     if (!part) {
       const dot = name.indexOf('.');
-      const near = dot < 0 ? closest(name, this.names.registers.all.map((info) => info.name)) : undefined;
+      const near =
+        dot < 0
+          ? closest(
+              name,
+              this.names.registers.all.map((info) => info.name),
+            )
+          : undefined;
       throw new ExpressionError(`no register '$${name}'${near ? `; did you mean $${near}?` : ''}`, column);
     }
     const { shift, width } = part;
@@ -180,7 +212,13 @@ class Compiler {
     const place: Place = { kind: 'register', part };
     if (width > 64) {
       const value = (access: Access): bigint => access.register(id);
-      return { type: { kind: 'base', name: `uint${width}_t`, size: width / 8, encoding: 7 }, value, place, space: 'virtual', hex: true };
+      return {
+        type: { kind: 'base', name: `uint${width}_t`, size: width / 8, encoding: 7 },
+        value,
+        place,
+        space: 'virtual',
+        hex: true,
+      };
     }
     const whole = shift === 0 && width === part.info.width;
     const type = unsignedOfBits(width);
@@ -225,7 +263,8 @@ class Compiler {
       const operand = this.decay(this.compile(operandNode));
       const bare = strip(operand.type);
       if (bare.kind === 'pointer') {
-        if (shapeOf(bare.target()) === 'none') throw new ExpressionError(`can't dereference '${operand.type.name}'; cast it first: *(uint32_t*)...`, column);
+        if (shapeOf(bare.target()) === 'none')
+          throw new ExpressionError(`can't dereference '${operand.type.name}'; cast it first: *(uint32_t*)...`, column);
         const target = inMemory(bare.target(), operand.space, this.asAddress(operand));
         // *(uint32_t *)0xfee00030: written with this language's own type, so it is about bits rather than quantities.
         const raw = bare.target() === builtinType(bare.target().name) && !isSigned(bare.target());
@@ -233,7 +272,10 @@ class Compiler {
       }
       this.requireScalar(operand, operandNode.column);
       // An untyped address (a register, a symbol, a number): a machine word there.
-      return { ...inMemory(unsignedOfBits(this.names.pointerSize * 8), operand.space, this.asAddress(operand)), hex: true };
+      return {
+        ...inMemory(unsignedOfBits(this.names.pointerSize * 8), operand.space, this.asAddress(operand)),
+        hex: true,
+      };
     }
     const operand = this.scalar(operandNode);
     const { value } = operand;
@@ -242,7 +284,9 @@ class Compiler {
     if (operator === '+') return computed(type, operand.hex, value);
     const operation = operator === '-' ? (v: bigint): bigint => -v : (v: bigint): bigint => ~v;
     const result = computed(type, operand.hex && type === ULONG, (access) => wrap(operation(value(access)), type));
-    return operand.constant === undefined ? result : constantOf(type, wrap(operation(operand.constant), type), operand.hex);
+    return operand.constant === undefined
+      ? result
+      : constantOf(type, wrap(operation(operand.constant), type), operand.hex);
   }
 
   private binary(operator: string, leftNode: Node, rightNode: Node, column: number): Compiled {
@@ -302,7 +346,8 @@ class Compiler {
     if (operator === '-' && a.kind === 'pointer' && b.kind === 'pointer') {
       return computed(LONG, false, (access) => BigInt.asIntN(64, p(access) - o(access)) / (size || 1n));
     }
-    if (operator === '-' && b.kind === 'pointer') throw new ExpressionError("can't subtract a pointer from a number", column);
+    if (operator === '-' && b.kind === 'pointer')
+      throw new ExpressionError("can't subtract a pointer from a number", column);
     const sign = operator === '-' ? -1n : 1n;
     const { type } = pointer;
     return computed(type, true, (access) => wrap(p(access) + sign * size * o(access), type), pointer.space);
@@ -319,7 +364,8 @@ class Compiler {
       space = operand.space;
       bare = strip(bare.target());
     } else if (operand.place?.kind === 'memory') {
-      if (arrow && bare.kind === 'struct') throw new ExpressionError(`'->' needs a pointer; '${operand.type.name}' is none: use '.'`, column);
+      if (arrow && bare.kind === 'struct')
+        throw new ExpressionError(`'->' needs a pointer; '${operand.type.name}' is none: use '.'`, column);
       ({ address, space } = operand.place);
     }
     if (bare.kind !== 'struct' || !address) {
@@ -327,8 +373,14 @@ class Compiler {
     }
     const found = findMember(bare, name);
     if (!found) {
-      const near = closest(name, bare.members().map((each) => each.name));
-      throw new ExpressionError(`'${bare.name}' has no member '${name}'${near ? `; did you mean ${near}?` : ''}`, column);
+      const near = closest(
+        name,
+        bare.members().map((each) => each.name),
+      );
+      throw new ExpressionError(
+        `'${bare.name}' has no member '${name}'${near ? `; did you mean ${near}?` : ''}`,
+        column,
+      );
     }
     const base = address;
     const offset = BigInt(found.offset);
@@ -336,7 +388,13 @@ class Compiler {
     return inMemory(found.type, space, (access) => BigInt.asUintN(64, base(access) + offset), bits);
   }
 
-  private element(space: AddressSpace, base: (access: Access) => bigint, type: Type, index: Compiled, column: number): Compiled {
+  private element(
+    space: AddressSpace,
+    base: (access: Access) => bigint,
+    type: Type,
+    index: Compiled,
+    column: number,
+  ): Compiled {
     const { size } = strip(type);
     if (!size) throw new ExpressionError(`elements of '${type.name}' have no known size`, column);
     const scale = BigInt(size);

@@ -44,7 +44,24 @@ export const PRECEDENCE: Readonly<Record<string, number>> = {
   '%': 10,
 };
 
-const TYPE_WORDS = new Set(['unsigned', 'signed', 'char', 'short', 'int', 'long', 'struct', 'union', 'enum', 'const', 'volatile', 'void', '_Bool', 'bool', 'float', 'double']);
+const TYPE_WORDS = new Set([
+  'unsigned',
+  'signed',
+  'char',
+  'short',
+  'int',
+  'long',
+  'struct',
+  'union',
+  'enum',
+  'const',
+  'volatile',
+  'void',
+  '_Bool',
+  'bool',
+  'float',
+  'double',
+]);
 /** Deeper nesting is an error, so that no input can exhaust the stack. */
 const MAX_DEPTH = 200;
 
@@ -64,7 +81,8 @@ class Parser {
     if (this.peek().kind === 'end') throw new ExpressionError('expected an expression', 1);
     const node = this.assignment();
     const rest = this.peek();
-    if (rest.kind !== 'end') throw new ExpressionError(`expected an operator or the end, got ${show(rest)}`, rest.column);
+    if (rest.kind !== 'end')
+      throw new ExpressionError(`expected an operator or the end, got ${show(rest)}`, rest.column);
     return node;
   }
 
@@ -172,7 +190,9 @@ class Parser {
     if (token.kind !== 'name') return false;
     if (TYPE_WORDS.has(token.text)) return true;
     // (name) is a type when it is one, or when only a cast to a pointer can look like it: (name *)
-    return this.isTypeName(token.text) || (this.is('*', ahead + 1) && (this.is(')', ahead + 2) || this.is('*', ahead + 2)));
+    return (
+      this.isTypeName(token.text) || (this.is('*', ahead + 1) && (this.is(')', ahead + 2) || this.is('*', ahead + 2)))
+    );
   }
 
   private typeName(): TypeName {

@@ -32,7 +32,8 @@ const ESCAPES: Record<string, string> = { n: '\n', r: '\r', t: '\t', '0': '\0', 
 
 /** Splits an expression. Throws ExpressionError with the column of what cannot begin a token. */
 export function tokenize(text: string): Token[] {
-  if (text.length > MAX_LENGTH) throw new ExpressionError(`expression is longer than ${MAX_LENGTH} characters`, MAX_LENGTH + 1);
+  if (text.length > MAX_LENGTH)
+    throw new ExpressionError(`expression is longer than ${MAX_LENGTH} characters`, MAX_LENGTH + 1);
   const tokens: Token[] = [];
   let at = 0;
   const match = (pattern: RegExp): RegExpExecArray | null => {
@@ -49,7 +50,10 @@ export function tokenize(text: string): Token[] {
     if ((found = match(NUMBER))) {
       const end = at + found[0].length;
       if (/[A-Za-z0-9_]/.test(text[end] ?? '')) {
-        throw new ExpressionError(`'${/^\w+/.exec(text.slice(at))![0]}' is no number; expected decimal, 0x, 0b or 0o`, column);
+        throw new ExpressionError(
+          `'${/^\w+/.exec(text.slice(at))![0]}' is no number; expected decimal, 0x, 0b or 0o`,
+          column,
+        );
       }
       const body = found[0].slice(0, found[0].length - found[1].length).replace(/_/g, '');
       const suffixHex = /[hH]$/.test(body) && !/^0[xX]/.test(body);
@@ -64,7 +68,14 @@ export function tokenize(text: string): Token[] {
       const body = found[1];
       const character = body.length > 1 ? (ESCAPES[body[1]] ?? body[1]) : body;
       at += found[0].length;
-      tokens.push({ kind: 'number', value: BigInt(character.codePointAt(0)!), hex: false, unsigned: false, column, end: at });
+      tokens.push({
+        kind: 'number',
+        value: BigInt(character.codePointAt(0)!),
+        hex: false,
+        unsigned: false,
+        column,
+        end: at,
+      });
     } else if ((found = match(REGISTER))) {
       at += found[0].length;
       tokens.push({ kind: 'register', text: found[0].slice(1), column, end: at });

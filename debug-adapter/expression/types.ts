@@ -65,7 +65,11 @@ export function shapeOf(type: Type): Shape {
   const bare = strip(type);
   switch (bare.kind) {
     case 'base':
-      return bare.encoding === Encoding.float || bare.encoding === Encoding.complexFloat ? 'float' : bare.size <= 8 ? 'integer' : 'aggregate';
+      return bare.encoding === Encoding.float || bare.encoding === Encoding.complexFloat
+        ? 'float'
+        : bare.size <= 8
+          ? 'integer'
+          : 'aggregate';
     case 'enum':
       return 'integer';
     case 'pointer':

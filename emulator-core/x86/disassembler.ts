@@ -1,7 +1,16 @@
 /**
  * Bytes to assembly text, over iced-x86. Portable: knows nothing of symbols' origin, memory or the debugger.
  */
-import { Code, Decoder, DecoderOptions, FlowControl, Formatter, FormatterSyntax, type Instruction } from 'iced-x86';
+import {
+  Code,
+  Decoder,
+  DecoderError,
+  DecoderOptions,
+  FlowControl,
+  Formatter,
+  FormatterSyntax,
+  type Instruction,
+} from 'iced-x86';
 
 export interface DisassembledInstruction {
   address: bigint;
@@ -75,11 +84,18 @@ export function disassemble(
     decoder.ip = at;
     const instruction = decoder.decode();
     const invalid = instruction.code === Code.INVALID;
-    const cutOff = invalid && window.length < 15 && decoder.lastError === 2; /* DecoderError.NoMoreBytes */
+    const cutOff = invalid && window.length < 15 && decoder.lastError === DecoderError.NoMoreBytes;
     if (!cutOff) {
       if (invalid) {
         const byte = window[0].toString(16).padStart(2, '0');
-        out.push({ address: at, length: 1, bytes: window.slice(0, 1), text: `db 0x${byte}`, valid: false, isCall: false });
+        out.push({
+          address: at,
+          length: 1,
+          bytes: window.slice(0, 1),
+          text: `db 0x${byte}`,
+          valid: false,
+          isCall: false,
+        });
         offset += 1;
       } else {
         const length = instruction.length;

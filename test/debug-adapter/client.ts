@@ -27,10 +27,21 @@ export async function connect(options: FakeOptions = {}): Promise<Fixture> {
   await client.start((server.address() as { port: number }).port);
   client.defaultTimeout = 5000;
   const events: DebugProtocol.Event[] = [];
-  for (const event of ['stopped', 'output', 'terminated', 'exited', 'breakpoint', 'continued', 'initialized', 'invalidated', 'memory']) {
+  for (const event of [
+    'stopped',
+    'output',
+    'terminated',
+    'exited',
+    'breakpoint',
+    'continued',
+    'initialized',
+    'invalidated',
+    'memory',
+  ]) {
     client.on(event, (each: DebugProtocol.Event) => events.push(each));
   }
-  for (const event of ['ringside/console', 'ringside/exitsChanged', 'ringside/note']) client.on(event, (each) => events.push(each));
+  for (const event of ['ringside/console', 'ringside/exitsChanged', 'ringside/note'])
+    client.on(event, (each) => events.push(each));
   return {
     client,
     engine,

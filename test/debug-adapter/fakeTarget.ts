@@ -25,7 +25,17 @@ import type {
   VcpuInfo,
 } from '../../debug-adapter/target';
 
-const GENERAL = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', ...[8, 9, 10, 11, 12, 13, 14, 15].map((i) => `r${i}`)];
+const GENERAL = [
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rsp',
+  ...[8, 9, 10, 11, 12, 13, 14, 15].map((i) => `r${i}`),
+];
 const LOW = 0xff000n;
 const HIGH = 0x110000n;
 const STACK = 0x10f000n;
@@ -186,7 +196,9 @@ export class FakeTarget implements Target {
         });
       }
       case 'runTo':
-        return forward(() => rip() === request.address && (request.stackPointer === undefined || rsp() > request.stackPointer));
+        return forward(
+          () => rip() === request.address && (request.stackPointer === undefined || rsp() > request.stackPointer),
+        );
       case 'reverseContinue':
         return () => (!this.back() ? done('history start') : this.executionHit(true));
       case 'stepBackInstructions': {
@@ -229,7 +241,9 @@ export class FakeTarget implements Target {
 
   private executionHit(replaying = false): StopEvent | undefined {
     const rip = this.registers.get('rip')!;
-    const hits = this.set.execution.filter((each) => each.address === rip && (each.hit?.(this.context({}, replaying)) ?? true));
+    const hits = this.set.execution.filter(
+      (each) => each.address === rip && (each.hit?.(this.context({}, replaying)) ?? true),
+    );
     return hits.length > 0 ? { reason: 'breakpoint', cpu: 0, breakpoints: hits.map((each) => each.id) } : undefined;
   }
 
@@ -250,13 +264,21 @@ export class FakeTarget implements Target {
     if (replaying) return undefined;
     if (exit) {
       this.events?.exitsChanged();
-      const hits = this.set.exits.filter((each) => each.exit === exit.record.name && (each.hit?.(this.context(exit.fields)) ?? true));
-      if (hits.length > 0) return { reason: 'exit', cpu: 0, exit: exit.record, breakpoints: hits.map((each) => each.id) };
+      const hits = this.set.exits.filter(
+        (each) => each.exit === exit.record.name && (each.hit?.(this.context(exit.fields)) ?? true),
+      );
+      if (hits.length > 0)
+        return { reason: 'exit', cpu: 0, exit: exit.record, breakpoints: hits.map((each) => each.id) };
     }
     for (const access of this.touched) {
       const hits = this.set.data.filter((each) => {
-        const overlaps = access.address < each.address + BigInt(each.length) && each.address < access.address + BigInt(access.length);
-        return overlaps && (each.access === 'readWrite' || each.access === access.kind) && (each.hit?.(this.context()) ?? true);
+        const overlaps =
+          access.address < each.address + BigInt(each.length) && each.address < access.address + BigInt(access.length);
+        return (
+          overlaps &&
+          (each.access === 'readWrite' || each.access === access.kind) &&
+          (each.hit?.(this.context()) ?? true)
+        );
       });
       if (hits.length > 0) {
         const seen = { ...access, space: 'virtual' as const };
@@ -316,7 +338,13 @@ export class FakeTarget implements Target {
 
   private size(instruction: Instruction, operand: number): number {
     if (instruction.opKind(operand) === OpKind.Register) return FakeTarget.part(instruction.opRegister(operand))[1];
-    const sizes: Partial<Record<MemorySize, number>> = { [MemorySize.UInt8]: 1, [MemorySize.UInt16]: 2, [MemorySize.UInt32]: 4, [MemorySize.Int32]: 4, [MemorySize.UInt64]: 8 };
+    const sizes: Partial<Record<MemorySize, number>> = {
+      [MemorySize.UInt8]: 1,
+      [MemorySize.UInt16]: 2,
+      [MemorySize.UInt32]: 4,
+      [MemorySize.Int32]: 4,
+      [MemorySize.UInt64]: 8,
+    };
     return sizes[instruction.memorySize] ?? 8;
   }
 
@@ -403,7 +431,14 @@ export class FakeTarget implements Target {
         const port = this.read(instruction, 0);
         const value = this.read(instruction, 1);
         this.events?.console(new Uint8Array([Number(value & 0xffn)]));
-        return this.exit('IO_INSTRUCTION', 30, rip, instruction, `out 0x${port.toString(16)} <- 0x${value.toString(16)}`, { port, value, write: 1n, size: 1n });
+        return this.exit(
+          'IO_INSTRUCTION',
+          30,
+          rip,
+          instruction,
+          `out 0x${port.toString(16)} <- 0x${value.toString(16)}`,
+          { port, value, write: 1n, size: 1n },
+        );
       }
       case Mnemonic.Cpuid: {
         const leaf = this.registers.get('rax')!;
@@ -417,12 +452,24 @@ export class FakeTarget implements Target {
       default:
         this.ended = true;
         this.isRunning = false;
-        this.events?.ended({ kind: 'triple fault', cpu: 0, rip, text: 'an instruction that this machine does not have' });
+        this.events?.ended({
+          kind: 'triple fault',
+          cpu: 0,
+          rip,
+          text: 'an instruction that this machine does not have',
+        });
         return undefined;
     }
   }
 
-  private exit(name: string, reason: number, rip: bigint, instruction: Instruction, summary: string, fields: Record<string, bigint>): { record: ExitRecord; fields: Record<string, bigint> } {
+  private exit(
+    name: string,
+    reason: number,
+    rip: bigint,
+    instruction: Instruction,
+    summary: string,
+    fields: Record<string, bigint>,
+  ): { record: ExitRecord; fields: Record<string, bigint> } {
     const record: ExitRecord = {
       seq: this.log.length,
       icount: this.icount(),
@@ -445,7 +492,7 @@ export class FakeTarget implements Target {
   }
 
   async restart(): Promise<void> {
-    this.isRunning = false;
+    if (this.isRunning) throw new Error('pause the guest before restarting it');
     this.reset();
   }
 
@@ -505,7 +552,11 @@ export class FakeTarget implements Target {
   describeExit(exit: ExitRecord): DecodedField[] {
     return [
       { name: 'Exit reason', value: `0x${exit.reason.toString(16).padStart(8, '0')}`, text: exit.name },
-      { name: 'Exit qualification', value: `0x${exit.qualification.toString(16).padStart(16, '0')}`, children: [{ name: 'Port', value: `0x${exit.qualification.toString(16)}` }] },
+      {
+        name: 'Exit qualification',
+        value: `0x${exit.qualification.toString(16).padStart(16, '0')}`,
+        children: [{ name: 'Port', value: `0x${exit.qualification.toString(16)}` }],
+      },
     ];
   }
 
@@ -518,19 +569,43 @@ export class FakeTarget implements Target {
 
   exitCounters(): ExitCounter[] {
     const counts = new Map<string, ExitCounter>();
-    for (const { name, reason } of this.log) counts.set(name, { name, reason, count: (counts.get(name)?.count ?? 0) + 1 });
+    for (const { name, reason } of this.log)
+      counts.set(name, { name, reason, count: (counts.get(name)?.count ?? 0) + 1 });
     return [...counts.values()];
   }
 
   vmcs(): DecodedField[] {
-    return [{ name: 'Guest state', value: '', children: [{ name: 'Guest RIP', value: `0x${this.registers.get('rip')!.toString(16).padStart(16, '0')}` }] }];
+    return [
+      {
+        name: 'Guest state',
+        value: '',
+        children: [{ name: 'Guest RIP', value: `0x${this.registers.get('rip')!.toString(16).padStart(16, '0')}` }],
+      },
+    ];
   }
 
   private entry(address: bigint): PagingEntry {
     const raw = (address & ~0xfffn) | 0x37n;
     const span = 0x1000n;
-    const flags = { accessed: true, dirty: false, flags: [], permissions: 'rwx', memoryType: 'WB', present: true, leaf: true };
-    return { level: 'EPT PTE', index: Number((address >> 12n) & 511n), address: address & ~0xfffn, span, entryAddress: 0x2000n, raw, target: address & ~0xfffn, ...flags };
+    const flags = {
+      accessed: true,
+      dirty: false,
+      flags: [],
+      permissions: 'rwx',
+      memoryType: 'WB',
+      present: true,
+      leaf: true,
+    };
+    return {
+      level: 'EPT PTE',
+      index: Number((address >> 12n) & 511n),
+      address: address & ~0xfffn,
+      span,
+      entryAddress: 0x2000n,
+      raw,
+      target: address & ~0xfffn,
+      ...flags,
+    };
   }
 
   ept(): PagingEntry[] {
@@ -538,7 +613,9 @@ export class FakeTarget implements Target {
   }
 
   eptWalk(_cpu: number, gpa: bigint): PagingWalk {
-    return gpa < HIGH ? { input: gpa, entries: [this.entry(gpa)], result: gpa } : { input: gpa, entries: [], fault: 'EPT PML4E not present' };
+    return gpa < HIGH
+      ? { input: gpa, entries: [this.entry(gpa)], result: gpa }
+      : { input: gpa, entries: [], fault: 'EPT PML4E not present' };
   }
 
   pageTables(): PagingEntry[] {
@@ -550,7 +627,9 @@ export class FakeTarget implements Target {
   }
 
   devices(): DecodedField[] {
-    return [{ name: 'UART 16550', value: 'COM1', children: [{ name: 'Divisor', value: '0x0001', text: '115200 baud' }] }];
+    return [
+      { name: 'UART 16550', value: 'COM1', children: [{ name: 'Divisor', value: '0x0001', text: '115200 baud' }] },
+    ];
   }
 
   consoleInput(data: Uint8Array): boolean {

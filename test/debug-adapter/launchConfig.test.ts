@@ -21,7 +21,12 @@ const host: Host = {
   writeAt: async () => undefined,
 };
 const plan = (attributes: Record<string, unknown>): Promise<LaunchPlan> =>
-  planLaunch({ type: 'ringside', request: 'launch', name: 'n', ...attributes }, schema, ['CPUID', 'EPT_VIOLATION', '#PF'], host);
+  planLaunch(
+    { type: 'ringside', request: 'launch', name: 'n', ...attributes },
+    schema,
+    ['CPUID', 'EPT_VIOLATION', '#PF'],
+    host,
+  );
 
 const ERRORS: [Record<string, unknown>, RegExp][] = [
   [{}, /^kernel: is missing; expected a string/],
@@ -42,12 +47,18 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
   [{ kernel: 'flat.bin', cpus: 1.5 }, /^cpus: expected a whole number, got 1\.5/],
   [{ kernel: 'flat.bin', boot: 'multibot' }, /^boot: expected one of "auto".*did you mean "multiboot"\?/],
   [{ kernel: 'flat.bin', boot: 'xen-pv' }, /^boot: "xen-pv" is not available in this version/],
-  [{ kernel: 'flat.bin', exits: ['CPUDI'] }, /^exits\[0\]: no VM exit or exception is called "CPUDI"; did you mean "CPUID"\?/],
+  [
+    { kernel: 'flat.bin', exits: ['CPUDI'] },
+    /^exits\[0\]: no VM exit or exception is called "CPUDI"; did you mean "CPUID"\?/,
+  ],
   [{ kernel: 'flat.bin', exits: 'CPUID' }, /^exits: expected a list/],
   [{ kernel: 'flat.bin', mode: 'kvm' }, /^mode: "kvm" is not available in this version, which supports "bare"/],
   [{ kernel: 'flat.bin', engine: 'kvm' }, /^engine: "kvm" is not available/],
   [{ kernel: 'flat.bin', cpu: { vendor: 'amd' } }, /^cpu\.vendor: "amd" is not available/],
-  [{ kernel: 'flat.bin', cpu: { vender: 'amd' } }, /^cpu\.vender: there is no such attribute\. Did you mean "vendor"\?/],
+  [
+    { kernel: 'flat.bin', cpu: { vender: 'amd' } },
+    /^cpu\.vender: there is no such attribute\. Did you mean "vendor"\?/,
+  ],
   [{ kernel: 'flat.bin', gdbServer: 1234 }, /^gdbServer: 1234 is not available/],
   [{ kernel: 'flat.bin', modules: [{ cmdline: 'x' }] }, /^modules\[0\]\.file: is missing/],
   [{ kernel: 'flat.bin', modules: ['gone'] }, /^modules\[0\]: there is no file/],
@@ -58,15 +69,22 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
 
 describe('launch configurations', () => {
   for (const [attributes, expected] of ERRORS) {
-    it(`refuses ${JSON.stringify(attributes)}`, () => assert.rejects(plan(attributes), { name: 'LaunchError', message: expected }));
+    it(`refuses ${JSON.stringify(attributes)}`, () =>
+      assert.rejects(plan(attributes), { name: 'LaunchError', message: expected }));
   }
 
   it('fills in what is not said', async () => {
     const { engine, symbols, console, attachConsole } = await plan({ kernel: 'kernel.elf' });
     assert.equal(engine.kernel.name, '/ws/kernel.elf');
     assert.equal(engine.memory, 256 * 2 ** 20);
-    assert.deepEqual([engine.boot, engine.cpus, engine.record, engine.stopOnEntry, engine.debugExit], ['auto', 1, true, true, true]);
-    assert.deepEqual(symbols.map((file) => file.name), ['/ws/kernel.elf']);
+    assert.deepEqual(
+      [engine.boot, engine.cpus, engine.record, engine.stopOnEntry, engine.debugExit],
+      ['auto', 1, true, true, true],
+    );
+    assert.deepEqual(
+      symbols.map((file) => file.name),
+      ['/ws/kernel.elf'],
+    );
     assert.equal(console, 'terminal');
     assert.equal(attachConsole, false);
   });
@@ -82,14 +100,20 @@ describe('launch configurations', () => {
       __workspaceFolder: '/elsewhere',
       preLaunchTask: 'build',
     });
-    assert.deepEqual(symbols.map(({ name, offset }) => [name, offset]), [
-      ['/elsewhere/vmlinux', -0x1000n],
-      ['/ws/kernel.elf', 0n],
-    ]);
-    assert.deepEqual(engine.modules.map(({ name, cmdline }) => [name, cmdline]), [
-      ['/ws/flat.bin', ''],
-      ['/ws/kernel.elf', 'a b'],
-    ]);
+    assert.deepEqual(
+      symbols.map(({ name, offset }) => [name, offset]),
+      [
+        ['/elsewhere/vmlinux', -0x1000n],
+        ['/ws/kernel.elf', 0n],
+      ],
+    );
+    assert.deepEqual(
+      engine.modules.map(({ name, cmdline }) => [name, cmdline]),
+      [
+        ['/ws/flat.bin', ''],
+        ['/ws/kernel.elf', 'a b'],
+      ],
+    );
     assert.deepEqual(engine.exits, ['#PF', 'CPUID']);
     assert.deepEqual(sourceMap, [
       ['/build/linux', '/l'],
@@ -99,8 +123,16 @@ describe('launch configurations', () => {
   });
 
   it('parses sizes', () => {
-    const cases: [unknown, number][] = [['256M', 268435456], ['64k', 65536], ['1G', 1073741824], ['0x100000', 1048576], [4096, 4096], ['16 MiB', 16777216]];
+    const cases: [unknown, number][] = [
+      ['256M', 268435456],
+      ['64k', 65536],
+      ['1G', 1073741824],
+      ['0x100000', 1048576],
+      [4096, 4096],
+      ['16 MiB', 16777216],
+    ];
     for (const [text, size] of cases) assert.equal(parseSize(text, 'memory'), size);
-    for (const text of ['', 'M', '-1M', '1T', {}, null]) assert.throws(() => parseSize(text, 'memory'), /^LaunchError: memory: expected a size/);
+    for (const text of ['', 'M', '-1M', '1T', {}, null])
+      assert.throws(() => parseSize(text, 'memory'), /^LaunchError: memory: expected a size/);
   });
 });

@@ -18,8 +18,10 @@ describe('hit conditions', () => {
     ['!=3', [1, 2, 4, 5, 6]],
     ['%2', [2, 4, 6]],
   ];
-  for (const [text, expected] of cases) it(`${text} stops at ${expected.join()}`, () => assert.deepEqual(hits(text), expected));
-  for (const text of ['', 'x', '> ', '3.5', '%0', '-1']) it(`refuses '${text}'`, () => assert.throws(() => parseHitCondition(text)));
+  for (const [text, expected] of cases)
+    it(`${text} stops at ${expected.join()}`, () => assert.deepEqual(hits(text), expected));
+  for (const text of ['', 'x', '> ', '3.5', '%0', '-1'])
+    it(`refuses '${text}'`, () => assert.throws(() => parseHitCondition(text)));
 });
 
 describe('log messages', () => {
@@ -36,7 +38,8 @@ describe('log messages', () => {
 
 describe('memory references', () => {
   it('are read and written in all spaces', () => {
-    for (const text of ['0x1000', 'phys:0x1000', 'host:0xffffffffffffffff']) assert.equal(formatMemoryReference(parseMemoryReference(text)), text);
+    for (const text of ['0x1000', 'phys:0x1000', 'host:0xffffffffffffffff'])
+      assert.equal(formatMemoryReference(parseMemoryReference(text)), text);
     assert.deepEqual(parseMemoryReference('0x10', -0x20), { space: 'virtual', address: 0xffff_ffff_ffff_fff0n });
     assert.throws(() => parseMemoryReference('main'), /expected 0x1000, phys:0x1000 or host:0x1000/);
   });
@@ -60,29 +63,45 @@ describe('x/FMT', () => {
     for (const text of ['z', '8xx', 'xgx', '99999']) assert.throws(() => parseExamine(text, 8));
   });
   it('shows units', () => {
-    const show = (format: 'x' | 'd' | 'u' | 'o' | 't' | 'c' | 'a', size: number, value: bigint): string => showUnit(value, { count: 1, format, size }, none);
+    const show = (format: 'x' | 'd' | 'u' | 'o' | 't' | 'c' | 'a', size: number, value: bigint): string =>
+      showUnit(value, { count: 1, format, size }, none);
     assert.equal(show('x', 2, 0xabn), '0x00ab');
     assert.equal(show('d', 1, 0xffn), '-1');
     assert.equal(show('u', 1, 0xffn), '255');
     assert.equal(show('o', 1, 8n), '010');
     assert.equal(show('t', 1, 5n), '00000101');
     assert.equal(show('c', 1, 65n), "65 'A'");
-    assert.equal(showUnit(16n, { count: 1, format: 'a', size: 8 }, () => 'main+0x10'), '0x10 <main+0x10>');
+    assert.equal(
+      showUnit(16n, { count: 1, format: 'a', size: 8 }, () => 'main+0x10'),
+      '0x10 <main+0x10>',
+    );
   });
 });
 
 describe('the wire codec', () => {
   it('sends bigint as hex', () => {
-    assert.deepEqual(toWire({ a: 255n, b: [{ c: 0n }], d: 'x', e: undefined, f: 1.5 }), { a: '0xff', b: [{ c: '0x0' }], d: 'x', e: undefined, f: 1.5 });
+    assert.deepEqual(toWire({ a: 255n, b: [{ c: 0n }], d: 'x', e: undefined, f: 1.5 }), {
+      a: '0xff',
+      b: [{ c: '0x0' }],
+      d: 'x',
+      e: undefined,
+      f: 1.5,
+    });
     assert.equal(fromHex('0xff', 'gpa'), 255n);
     assert.throws(() => fromHex('ff', 'gpa'), /gpa: expected a 0x-prefixed number/);
   });
 });
 
 describe('the guest console', () => {
-  const make = (route: 'output' | 'attach' | 'file'): { console: GuestConsole; text: string[]; bytes: Uint8Array[]; file: Uint8Array[] } => {
+  const make = (
+    route: 'output' | 'attach' | 'file',
+  ): { console: GuestConsole; text: string[]; bytes: Uint8Array[]; file: Uint8Array[] } => {
     const sent = { text: [] as string[], bytes: [] as Uint8Array[], file: [] as Uint8Array[] };
-    const sink = { text: (t: string) => sent.text.push(t), bytes: (b: Uint8Array) => sent.bytes.push(b), file: (b: Uint8Array) => sent.file.push(b) };
+    const sink = {
+      text: (t: string) => sent.text.push(t),
+      bytes: (b: Uint8Array) => sent.bytes.push(b),
+      file: (b: Uint8Array) => sent.file.push(b),
+    };
     return { console: new GuestConsole(route, sink), ...sent };
   };
   it('joins output and never cuts a character', () => {

@@ -27,10 +27,14 @@ describe('the adapter over DAP, with a fake machine', () => {
     const [event] = await Promise.all([dc().waitForEvent('stopped'), request()]);
     return event.body;
   }
-  const frames = async (): Promise<DebugProtocol.StackFrame[]> => (await dc().stackTraceRequest({ threadId: 1 })).body.stackFrames;
+  const frames = async (): Promise<DebugProtocol.StackFrame[]> =>
+    (await dc().stackTraceRequest({ threadId: 1 })).body.stackFrames;
   const evaluate = async (expression: string, context = 'watch', frameId?: number): Promise<string> =>
     (await dc().evaluateRequest({ expression, context, frameId })).body.result;
-  const breakAt = (text: string, more: Partial<DebugProtocol.SourceBreakpoint> = {}): Promise<DebugProtocol.SetBreakpointsResponse> =>
+  const breakAt = (
+    text: string,
+    more: Partial<DebugProtocol.SourceBreakpoint> = {},
+  ): Promise<DebugProtocol.SetBreakpointsResponse> =>
     dc().setBreakpointsRequest({ source: { path: SOURCE }, breakpoints: [{ line: lineOf(text), ...more }] });
   const go = (): Promise<unknown> => dc().continueRequest({ threadId: 1 });
 
@@ -55,31 +59,48 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal(stop.reason, 'breakpoint');
     assert.equal(stop.hitBreakpointIds?.length, 1);
     const stack = await frames();
-    assert.deepEqual(stack.map((frame) => frame.name), ['add', 'walk', 'main', '_start']);
+    assert.deepEqual(
+      stack.map((frame) => frame.name),
+      ['add', 'walk', 'main', '_start'],
+    );
     assert.equal(stack[0].line, lineOf('int sum = a + b'));
     assert.equal(stack[1].line, lineOf('total = add'));
     assert.equal(stack[0].source?.path, SOURCE);
 
     const { scopes } = (await dc().scopesRequest({ frameId: stack[1].id })).body;
-    assert.deepEqual(scopes.map((scope) => scope.name), ['Locals', 'Arguments', 'Registers']);
+    assert.deepEqual(
+      scopes.map((scope) => scope.name),
+      ['Locals', 'Arguments', 'Registers'],
+    );
     const top = (await dc().scopesRequest({ frameId: stack[0].id })).body.scopes;
-    assert.deepEqual(top.map((scope) => scope.name), [
-      ...['Locals', 'Arguments', 'Registers', 'Segments', 'Control', 'MSRs', 'FPU & SIMD', 'Last VM exit', 'VMCS'],
-    ]);
-    const { variables: parameters } = (await dc().variablesRequest({ variablesReference: scopes[1].variablesReference })).body;
-    assert.deepEqual(parameters.map((each) => each.name), ['p', 'n']);
+    assert.deepEqual(
+      top.map((scope) => scope.name),
+      [...['Locals', 'Arguments', 'Registers', 'Segments', 'Control', 'MSRs', 'FPU & SIMD', 'Last VM exit', 'VMCS']],
+    );
+    const { variables: parameters } = (
+      await dc().variablesRequest({ variablesReference: scopes[1].variablesReference })
+    ).body;
+    assert.deepEqual(
+      parameters.map((each) => each.name),
+      ['p', 'n'],
+    );
     assert.equal(parameters[1].value, '3');
     assert.match(parameters[0].value, /^0x0000000000102000 <origin>/);
-    const { variables: members } = (await dc().variablesRequest({ variablesReference: parameters[0].variablesReference })).body;
+    const { variables: members } = (
+      await dc().variablesRequest({ variablesReference: parameters[0].variablesReference })
+    ).body;
     assert.equal(members[0].evaluateName, 'p->x');
     assert.equal(members[0].memoryReference, '0x102000');
-    assert.deepEqual(members.map((each) => [each.name, each.value]), [
-      ['x', '1'],
-      ['y', '2'],
-      ['next', '0x0000000000000000'],
-      ['flags', '5'],
-      ['rest', '9'],
-    ]);
+    assert.deepEqual(
+      members.map((each) => [each.name, each.value]),
+      [
+        ['x', '1'],
+        ['y', '2'],
+        ['next', '0x0000000000000000'],
+        ['flags', '5'],
+        ['rest', '9'],
+      ],
+    );
     // Callers' frames evaluate with their own registers.
     assert.equal(await evaluate('p->x + n', 'watch', stack[1].id), '4');
     assert.equal(await evaluate('result', 'watch', stack[2].id).catch(() => 'none'), '0');
@@ -117,7 +138,11 @@ describe('the adapter over DAP, with a fake machine', () => {
     const [top] = await frames();
     const { scopes } = (await dc().scopesRequest({ frameId: top.id })).body;
     const registers = scopes.find((scope) => scope.name === 'Registers')!;
-    const set = await dc().setVariableRequest({ variablesReference: registers.variablesReference, name: 'rbx', value: 'table[1] + 1' });
+    const set = await dc().setVariableRequest({
+      variablesReference: registers.variablesReference,
+      name: 'rbx',
+      value: 'table[1] + 1',
+    });
     assert.equal(set.body.value, '0x0000000000000015');
     assert.equal(await evaluate('$ebx'), '0x00000015');
     const control = scopes.find((scope) => scope.name === 'Control')!;
@@ -162,7 +187,10 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal((await frames())[0].instructionPointerReference, '0x1000bd');
     await stopAfter(() => dc().stepInRequest({ threadId: 1, granularity: 'instruction' }));
     const stack = await frames();
-    assert.deepEqual(stack.map((frame) => frame.name), ['main', '_start']);
+    assert.deepEqual(
+      stack.map((frame) => frame.name),
+      ['main', '_start'],
+    );
     await stopAfter(() => dc().stepBackRequest({ threadId: 1, granularity: 'instruction' }));
     assert.equal((await frames())[0].instructionPointerReference, '0x1000bd');
   });
@@ -221,7 +249,9 @@ describe('the adapter over DAP, with a fake machine', () => {
 
   it('stops at exits by filter and condition, and explains them', async () => {
     const initialize = await connect();
-    const filters = (await initialize.client.initializeRequest()).body!.exceptionBreakpointFilters!.map((each) => each.filter);
+    const filters = (await initialize.client.initializeRequest()).body!.exceptionBreakpointFilters!.map(
+      (each) => each.filter,
+    );
     await initialize.close();
     assert.deepEqual(filters, ['CPUID', 'IO_INSTRUCTION', 'HLT', 'TRIPLE_FAULT', '#PF', '#UD']);
 
@@ -236,11 +266,17 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal(stop.text, 'IO_INSTRUCTION');
     const about = (await dc().exceptionInfoRequest({ threadId: 1 })).body;
     assert.equal(about.exceptionId, 'IO_INSTRUCTION');
-    assert.match(about.details!.stackTrace!, /Exit reason: 0x0000001e IO_INSTRUCTION\nExit qualification: .*\n {2}Port: 0x3f8/);
+    assert.match(
+      about.details!.stackTrace!,
+      /Exit reason: 0x0000001e IO_INSTRUCTION\nExit qualification: .*\n {2}Port: 0x3f8/,
+    );
     assert.equal(fixture.output('stdout'), 'A');
     assert.equal((await stopAfter(go)).text, 'CPUID');
     const { exits } = (await dc().customRequest('ringside/exits', { count: 10 })).body;
-    assert.deepEqual(exits.map((exit: { name: string }) => exit.name), ['CPUID', 'IO_INSTRUCTION']);
+    assert.deepEqual(
+      exits.map((exit: { name: string }) => exit.name),
+      ['CPUID', 'IO_INSTRUCTION'],
+    );
     assert.equal(exits[0].symbol, 'ask_processor+0x5');
     assert.match(exits[0].rip, /^0x1000/);
     const bad = await dc().setExceptionBreakpointsRequest({
@@ -257,7 +293,9 @@ describe('the adapter over DAP, with a fake machine', () => {
     const info = (await dc().dataBreakpointInfoRequest({ name: 'counter' })).body;
     assert.equal(info.dataId, '0x102030/4');
     assert.deepEqual(info.accessTypes, ['read', 'write', 'readWrite']);
-    const byAddress = (await dc().dataBreakpointInfoRequest({ name: 'phys:0x102000', asAddress: true, bytes: 16 } as never)).body;
+    const byAddress = (
+      await dc().dataBreakpointInfoRequest({ name: 'phys:0x102000', asAddress: true, bytes: 16 } as never)
+    ).body;
     assert.equal(byAddress.dataId, 'phys:0x102000/16');
     const register = (await dc().dataBreakpointInfoRequest({ name: '$rax' })).body;
     assert.equal(register.dataId, null);
@@ -270,7 +308,9 @@ describe('the adapter over DAP, with a fake machine', () => {
 
   it('sets instruction breakpoints', async () => {
     await launch(fixture);
-    const set = await dc().customRequest('setInstructionBreakpoints', { breakpoints: [{ instructionReference: '0x1000bb', offset: 2 }] });
+    const set = await dc().customRequest('setInstructionBreakpoints', {
+      breakpoints: [{ instructionReference: '0x1000bb', offset: 2 }],
+    });
     assert.equal(set.body.breakpoints[0].verified, true);
     assert.equal((await stopAfter(go)).reason, 'instruction breakpoint');
     assert.equal((await frames())[0].instructionPointerReference, '0x1000bd');
@@ -278,28 +318,50 @@ describe('the adapter over DAP, with a fake machine', () => {
 
   it('disassembles with symbols and lines, stable before the start', async () => {
     await launch(fixture);
-    const around = (await dc().disassembleRequest({ memoryReference: '0x100014', instructionOffset: -6, instructionCount: 12 })).body!.instructions;
+    const around = (
+      await dc().disassembleRequest({ memoryReference: '0x100014', instructionOffset: -6, instructionCount: 12 })
+    ).body!.instructions;
     assert.equal(around.length, 12);
     assert.equal(around[6].address, '0x100014');
-    const all = (await dc().disassembleRequest({ memoryReference: '0x100000', instructionCount: 40 })).body!.instructions;
+    const all = (await dc().disassembleRequest({ memoryReference: '0x100000', instructionCount: 40 })).body!
+      .instructions;
     assert.equal(all[0].symbol, 'add');
     assert.equal(all[0].location?.path, SOURCE);
     const at = all.findIndex((each) => each.address === '0x100014');
-    assert.deepEqual(around.map((each) => each.instruction).slice(-6 - at), all.slice(0, 6 + at).map((each) => each.instruction).slice(-12));
-    const nowhere = (await dc().disassembleRequest({ memoryReference: '0xfeff0', instructionOffset: -3, instructionCount: 6 })).body!.instructions;
-    assert.deepEqual(nowhere.map((each) => each.presentationHint), Array(6).fill('invalid'));
-    assert.equal((await dc().disassembleRequest({ memoryReference: '0x0', instructionOffset: -50, instructionCount: 100 })).body!.instructions.length, 100);
+    assert.deepEqual(
+      around.map((each) => each.instruction).slice(-6 - at),
+      all
+        .slice(0, 6 + at)
+        .map((each) => each.instruction)
+        .slice(-12),
+    );
+    const nowhere = (
+      await dc().disassembleRequest({ memoryReference: '0xfeff0', instructionOffset: -3, instructionCount: 6 })
+    ).body!.instructions;
+    assert.deepEqual(
+      nowhere.map((each) => each.presentationHint),
+      Array(6).fill('invalid'),
+    );
+    assert.equal(
+      (await dc().disassembleRequest({ memoryReference: '0x0', instructionOffset: -50, instructionCount: 100 })).body!
+        .instructions.length,
+      100,
+    );
   });
 
   it('reads and writes memory in all address spaces', async () => {
     await launch(fixture);
-    const read = (await dc().customRequest('readMemory', { memoryReference: 'phys:0x102000', offset: 4, count: 4 })).body;
+    const read = (await dc().customRequest('readMemory', { memoryReference: 'phys:0x102000', offset: 4, count: 4 }))
+      .body;
     assert.deepEqual(read, { address: 'phys:0x102004', data: Buffer.from([2, 0, 0, 0]).toString('base64') });
     const end = (await dc().customRequest('readMemory', { memoryReference: '0x10fffe', count: 4 })).body;
     assert.equal(end.unreadableBytes, 2);
     await dc().customRequest('writeMemory', { memoryReference: '0x102004', data: Buffer.from([9]).toString('base64') });
     assert.equal(await evaluate('origin.y'), '9');
-    await assert.rejects(dc().customRequest('readMemory', { memoryReference: 'nowhere', count: 1 }), /expected 0x1000, phys:0x1000/);
+    await assert.rejects(
+      dc().customRequest('readMemory', { memoryReference: 'nowhere', count: 1 }),
+      /expected 0x1000, phys:0x1000/,
+    );
     await assert.rejects(dc().customRequest('writeMemory', { memoryReference: '0x5', data: 'AAAA' }), /not mapped/);
   });
 
@@ -319,7 +381,9 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal((await stopAfter(go)).text, 'CPUID');
     const { targets } = (await dc().completionsRequest({ text: 'info reg', column: 9 })).body;
     assert.deepEqual(targets.map((each) => each.label).slice(0, 1), ['registers']);
-    const registers = (await dc().completionsRequest({ text: '$ra', column: 4 })).body.targets.map((each) => each.label);
+    const registers = (await dc().completionsRequest({ text: '$ra', column: 4 })).body.targets.map(
+      (each) => each.label,
+    );
     assert.ok(registers.includes('$rax'));
     const names = (await dc().completionsRequest({ text: 'orig', column: 5 })).body.targets.map((each) => each.label);
     assert.deepEqual(names, ['origin']);
@@ -336,7 +400,9 @@ describe('the adapter over DAP, with a fake machine', () => {
   });
 
   it('sends the console only to an attached terminal when the client asks for that', async () => {
-    await launch(fixture, { __attachConsole: true }, () => dc().setFunctionBreakpointsRequest({ breakpoints: [{ name: 'ask_processor' }] }));
+    await launch(fixture, { __attachConsole: true }, () =>
+      dc().setFunctionBreakpointsRequest({ breakpoints: [{ name: 'ask_processor' }] }),
+    );
     await stopAfter(go);
     assert.equal(fixture.output('stdout'), '');
     const backlog = (await dc().customRequest('ringside/consoleAttach')).body.data;
@@ -352,9 +418,17 @@ describe('the adapter over DAP, with a fake machine', () => {
   it('tells of a triple fault with its symbol', async () => {
     await launch(fixture);
     const ended = dc().waitForEvent('terminated');
-    fixture.engine.machines[0].report('ended', { kind: 'triple fault', cpu: 0, rip: 0x100003n, text: '#DF handler not present' });
+    fixture.engine.machines[0].report('ended', {
+      kind: 'triple fault',
+      cpu: 0,
+      rip: 0x100003n,
+      text: '#DF handler not present',
+    });
     await ended;
-    assert.match(fixture.output('console'), /Triple fault on vCPU 0 at 0x100003 <add\+0x3> \(\/fixtures\/walk\.c:\d+\): #DF handler not present/);
+    assert.match(
+      fixture.output('console'),
+      /Triple fault on vCPU 0 at 0x100003 <add\+0x3> \(\/fixtures\/walk\.c:\d+\): #DF handler not present/,
+    );
   });
 
   it('restarts and terminates', async () => {
@@ -367,15 +441,21 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.equal(fixture.engine.machines[0].disposed, true);
   });
 
-  it('answers while the guest spins, and pauses it', async () => {
+  it('answers while the guest spins, pauses it, and restarts it', async () => {
     await launch(fixture);
     // jmp $ at the current instruction
-    await dc().customRequest('writeMemory', { memoryReference: '0x1000bb', data: Buffer.from([0xeb, 0xfe]).toString('base64') });
+    await dc().customRequest('writeMemory', {
+      memoryReference: '0x1000bb',
+      data: Buffer.from([0xeb, 0xfe]).toString('base64'),
+    });
     await go();
     assert.equal((await breakAt('counter = 7')).body.breakpoints[0].verified, true);
     await assert.rejects(dc().stackTraceRequest({ threadId: 1 }), /running; pause it first/);
     assert.equal((await dc().threadsRequest()).body.threads.length, 1);
     assert.equal((await stopAfter(() => dc().pauseRequest({ threadId: 1 }))).reason, 'pause');
+    await go();
+    assert.equal((await stopAfter(() => dc().restartRequest({}))).reason, 'entry');
+    assert.equal(await evaluate('$icount'), '0');
   });
 
   it('answers a launch that cannot be with what is wrong', async () => {
@@ -394,7 +474,10 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.match(await attempt({ memroy: '1M' }), /^memroy: there is no such attribute. Did you mean "memory"\?/);
     assert.match(await attempt({ memory: -5 }), /^memory: /);
     assert.match(await attempt({ exits: ['CPUIDD'] }), /^exits\[0\]: .*did you mean "CPUID"/);
-    assert.match(await attempt({ mode: 'xen' }), /^mode: "xen" is not available in this version, which supports "bare"/);
+    assert.match(
+      await attempt({ mode: 'xen' }),
+      /^mode: "xen" is not available in this version, which supports "bare"/,
+    );
     await assert.rejects(dc().attachRequest({} as never), /attach/);
   });
 
@@ -405,8 +488,13 @@ describe('the adapter over DAP, with a fake machine', () => {
     const { modules } = (await dc().modulesRequest({})).body;
     assert.equal(modules[0].path, FIXTURE);
     const from = lineOf('int add(int a');
-    const lines = (await dc().customRequest('breakpointLocations', { source: { path: SOURCE }, line: from, endLine: from + 3 })).body.breakpoints;
-    assert.deepEqual(lines.map((each: { line: number }) => each.line - from), [0, 1, 2, 3]);
+    const lines = (
+      await dc().customRequest('breakpointLocations', { source: { path: SOURCE }, line: from, endLine: from + 3 })
+    ).body.breakpoints;
+    assert.deepEqual(
+      lines.map((each: { line: number }) => each.line - from),
+      [0, 1, 2, 3],
+    );
     await assert.rejects(dc().customRequest('ringside/nothing'), /not known/);
     await assert.rejects(dc().customRequest('ringside/ept', { cpu: 4 }), /no vCPU 4/);
     assert.equal((await dc().customRequest('ringside/eptWalk', { gpa: '0x101000' })).body.result, '0x101000');

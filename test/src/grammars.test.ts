@@ -107,6 +107,7 @@ describe('grammars', () => {
       ['    mov %rax, %cr3', ['%rax', 'variable.language.register'], ['%cr3', 'variable.language.register']],
       ['    outb %al, $0xf4', ['outb', 'keyword.other.system']],
       ['    vmcall', ['vmcall', 'keyword.other.system']],
+      ['    .long MULTIBOOT_FLAGS', ['MULTIBOOT_FLAGS', 'source.asm.x86.gas']],
       ['    jmp 1b', ['jmp', 'keyword.control.flow'], ['1b', 'constant.other.label']],
       ['    .quad 0, 1 /* two', ['.quad', 'storage.type'], ['/*', 'comment.block']],
       ['  words */ .byte 1', ['words ', 'comment.block'], ['.byte', 'storage.type']],

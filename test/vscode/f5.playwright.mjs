@@ -76,6 +76,8 @@ describe('F5 in VS Code', function () {
   it('F5 starts the first configuration and stops at the first instruction', async () => {
     await workbench.pressF5();
     await workbench.waitForStop();
+    for (const title of ['Watch', 'Loaded Scripts', 'Breakpoints']) await workbench.collapsePane(title);
+    await workbench.growPane('Variables', 420);
     await workbench.expandScope('Registers');
     const rip = BigInt((await workbench.instructionPointer()).match(hex)[0]);
     const entry = await entryPoint(kernel);
@@ -86,7 +88,6 @@ describe('F5 in VS Code', function () {
   });
 
   it('stops on an EPT violation and shows the exit', async () => {
-    await workbench.collapsePane('Watch');
     await workbench.setExceptionFilter('EPT_VIOLATION', true);
     await workbench.pressAndStop('Continue');
     atExit = await workbench.instructionPointer();

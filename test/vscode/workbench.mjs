@@ -143,26 +143,54 @@ export class Workbench {
     await row.locator('.monaco-tl-twistie').click();
   }
 
+  /**
+   * Scrolls a list until a row is on the screen: lists hold only the rows that are seen.
+   * @param list locator of the list; @param row locator of the row
+   */
+  async reveal(list, row) {
+    if (await row.isVisible()) return row;
+    // By keyboard: the wheel would go to the hover that VS Code shows where the pointer rests.
+    await list.focus();
+    await this.page.keyboard.press('Home');
+    for (let page = 0; page < 60; page++) {
+      await this.page.waitForTimeout(100);
+      if (await row.isVisible()) return row;
+      await this.page.keyboard.press('PageDown');
+    }
+    throw new Error(`no such row in the whole list: ${row}`);
+  }
+
+  /** Drags the lower edge of an open view down (pixels), at the cost of the views below. */
+  async growPane(title, pixels) {
+    const box = await this.pane(title).boundingBox();
+    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height);
+    await this.page.mouse.down();
+    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height + pixels, { steps: 5 });
+    await this.page.mouse.up();
+    await this.page.mouse.move(800, 400);
+  }
+
+  variables() {
+    return this.page.locator('.monaco-list[aria-label="Debug Variables"]');
+  }
+
   /** The row of a variable or scope in the Variables view. */
   variable(name) {
-    return this.page
-      .locator(`.monaco-list[aria-label="Debug Variables"] .monaco-list-row[aria-label^=${quote(`${name}, value `)}]`)
+    return this.variables()
+      .locator(`.monaco-list-row[aria-label^=${quote(`${name}, value `)}]`)
       .first();
   }
 
   /** Opens a scope of the Variables view, such as 'Registers'. */
   async expandScope(name) {
-    const row = this.page
-      .locator('.monaco-list[aria-label="Debug Variables"] .monaco-list-row[aria-level="1"]', { hasText: name })
-      .first();
+    const row = this.variables().locator('.monaco-list-row[aria-level="1"]', { hasText: name }).first();
     await row.waitFor();
     if ((await row.getAttribute('aria-expanded')) !== 'true') await row.locator('.monaco-tl-twistie').click();
   }
 
   /** The value that the Variables view shows for a name. */
   async value(name) {
-    const row = this.variable(name);
-    await row.waitFor();
+    const row = await this.reveal(this.variables(), this.variable(name));
     return (await row.getAttribute('aria-label')).slice(`${name}, value `.length);
   }
 
@@ -174,8 +202,9 @@ export class Workbench {
   /** Ticks or clears an exception filter in the Breakpoints view. */
   async setExceptionFilter(name, checked) {
     await this.expandPane('Breakpoints');
-    const row = this.pane('Breakpoints').locator('.monaco-list-row', { hasText: name }).first();
-    await row.waitFor();
+    const list = this.pane('Breakpoints').locator('.monaco-list');
+    await list.waitFor();
+    const row = await this.reveal(list, list.locator('.monaco-list-row', { hasText: name }).first());
     await row.locator('input[type="checkbox"], .monaco-checkbox').first().setChecked(checked);
   }
 }

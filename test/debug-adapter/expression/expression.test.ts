@@ -18,7 +18,13 @@ const names: Names = {
   isField: (name) => name === 'port' || name === 'write' || name === 'msr',
   suggest: (name) => closest(name, ['main', 'port']),
 };
-const values: Record<string, bigint> = { rax: 0xffffffff_80001234n, rsp: 0x1000n, cs: 8n, 'cs.base': 0xf0000n, IA32_EFER: 0x500n };
+const values: Record<string, bigint> = {
+  rax: 0xffffffff_80001234n,
+  rsp: 0x1000n,
+  cs: 8n,
+  'cs.base': 0xf0000n,
+  IA32_EFER: 0x500n,
+};
 // Every byte of memory is the low byte of its address; physical memory has 0x80 added; nothing above 0xffff is mapped.
 const access: Access = {
   icount: 42,
@@ -26,7 +32,8 @@ const access: Access = {
   memory: (space, address, size) => {
     if (address > 0xffffn) return undefined;
     let value = 0n;
-    for (let i = size - 1; i >= 0; i--) value = (value << 8n) | ((address + BigInt(i) + (space === 'physical' ? 0x80n : 0n)) & 0xffn);
+    for (let i = size - 1; i >= 0; i--)
+      value = (value << 8n) | ((address + BigInt(i) + (space === 'physical' ? 0x80n : 0n)) & 0xffn);
     return value;
   },
   field: (name) => ({ port: 0x3f8n, write: 1n })[name],
@@ -118,7 +125,8 @@ const ERRORS: [string, RegExp][] = [
 describe('expressions', () => {
   for (const [text, expected] of CASES) it(`${text} is ${expected}`, () => assert.equal(evaluate(text), expected));
   for (const [text, expected] of ERRORS) {
-    it(`refuses ${JSON.stringify(text.slice(0, 30))}`, () => assert.throws(() => evaluate(text), { message: expected }));
+    it(`refuses ${JSON.stringify(text.slice(0, 30))}`, () =>
+      assert.throws(() => evaluate(text), { message: expected }));
   }
 
   it('evaluates the same over an asynchronous source, asking for each value once', async () => {

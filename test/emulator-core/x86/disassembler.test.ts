@@ -23,7 +23,8 @@ describe('the disassembler', () => {
   }
 
   it('names targets of branches and RIP-relative operands', () => {
-    const resolve = (address: bigint): string | undefined => (address === 0x1105n ? 'main' : address === 0x1017n ? 'data' : undefined);
+    const resolve = (address: bigint): string | undefined =>
+      address === 0x1105n ? 'main' : address === 0x1017n ? 'data' : undefined;
     const [call] = disassemble(Uint8Array.from([0xe8, 0x00, 0x01, 0x00, 0x00]), 0x1000n, 64, 1, resolve);
     assert.deepEqual([call.text, call.target, call.isCall], ['call 0x1105 <main>', 0x1105n, true]);
     const [load] = disassemble(Uint8Array.from([0x48, 0x8b, 0x05, 0x10, 0x00, 0x00, 0x00]), 0x1000n, 64, 1, resolve);
@@ -32,9 +33,12 @@ describe('the disassembler', () => {
 
   it('goes on behind bytes that are no instruction, and leaves out one that is cut off', () => {
     const rows = disassemble(Uint8Array.from([0x06, 0x90, 0xe8, 0x00]), 0n, 64);
-    assert.deepEqual(rows.map(({ text, valid }) => [text, valid]), [
-      ['db 0x06', false],
-      ['nop', true],
-    ]);
+    assert.deepEqual(
+      rows.map(({ text, valid }) => [text, valid]),
+      [
+        ['db 0x06', false],
+        ['nop', true],
+      ],
+    );
   });
 });
