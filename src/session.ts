@@ -42,6 +42,7 @@ export class GuestSession implements vscode.Disposable {
   state: SessionState = 'starting';
   /** Running number of the stop; views compare what they show with the stop before. */
   stop = 0;
+  private exitCode: number | undefined;
   private console: SerialConsole | undefined;
   /** Output that overtook the backlog on its way through the editor. */
   private early: Uint8Array[] | undefined = [];
@@ -66,8 +67,10 @@ export class GuestSession implements vscode.Disposable {
       case 'continued':
         this.enter('running');
         break;
-      case 'terminated':
       case 'exited':
+        this.exitCode = (message.body as { exitCode: number }).exitCode;
+        break;
+      case 'terminated':
         this.end();
         break;
       case 'invalidated':
@@ -98,7 +101,8 @@ export class GuestSession implements vscode.Disposable {
   /** The adapter is gone. */
   end(): void {
     if (this.state === 'ended') return;
-    this.console?.end(`[${this.session.name}: the guest has ended]`);
+    const status = this.exitCode ? ` with status ${this.exitCode}` : '';
+    this.console?.end(`[${this.session.name}: the guest has ended${status}]`);
     this.enter('ended');
   }
 
@@ -113,8 +117,8 @@ export class GuestSession implements vscode.Disposable {
     const configured = this.session.configuration.console ?? 'terminal';
     if (configured !== 'terminal') return;
     const console = this.openConsole();
-    const { data } = await this.request('ringside/consoleAttach', {});
-    console.output(fromBase64(data));
+    const backlog = await this.request('ringside/consoleAttach', {}).catch(() => undefined);
+    if (backlog) console.output(fromBase64(backlog.data));
     for (const bytes of this.early ?? []) console.output(bytes);
     this.early = undefined;
   }

@@ -62,7 +62,7 @@ export function rowDescription(row: PagingRow): string {
   const times = row.entries.length > 1 ? `${row.entries.length} × ` : '';
   const what = entry.leaf
     ? `${times}${byteSize(entry.span)} → ${hex(entry.target)}`
-    : `${entry.level} → ${hex(entry.target)}`;
+    : `${entry.level.replace(/^EPT /, '')} → ${hex(entry.target)}`;
   return `${parts.filter(Boolean).join(' ')} · ${what}${changeMark(row)}`;
 }
 

@@ -6,6 +6,7 @@ import type { ExitCounter, ExitRecord } from '../wire';
 import {
   counterDescription,
   decodedLines,
+  details,
   exitFields,
   mergeExits,
   noFilter,
@@ -205,7 +206,7 @@ function exitItem(node: ExitNode): vscode.TreeItem {
   const { exit, parent } = node;
   const item = new vscode.TreeItem(parent.kind === 'group' ? exit.name : `#${exit.seq}`);
   item.id = `${parent.kind} ${exit.seq}`;
-  item.description = `${exit.summary} · ${place(exit)}${parent.kind === 'group' ? ` · #${exit.seq}` : ''}`;
+  item.description = `${details(exit)} · ${place(exit)}${parent.kind === 'group' ? ` · #${exit.seq}` : ''}`;
   item.contextValue = 'exit';
   item.command = { command: 'ringside.exits.show', title: 'Show Exit in Disassembly', arguments: [node] };
   return item;

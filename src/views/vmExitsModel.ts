@@ -37,6 +37,11 @@ export function counterDescription(counter: ExitCounter, total: number): string 
   return `${count(counter.count)} · ${share(counter.count, total)}`;
 }
 
+/** The summary without the exit's name, which stands beside it. */
+export function details(exit: ExitRecord): string {
+  return exit.summary.startsWith(`${exit.name} `) ? exit.summary.slice(exit.name.length + 1) : exit.summary;
+}
+
 /** Where: 'timer_handler+0x12' when known, else the address. */
 export function place(exit: ExitRecord): string {
   return exit.symbol ?? hex(exit.rip);

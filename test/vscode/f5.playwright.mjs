@@ -71,6 +71,7 @@ describe('F5 in VS Code', function () {
   it('opens a source file of the sample', async () => {
     await workbench.openFile('hello-guest/main.c');
     await workbench.openDebugView();
+    await workbench.widenSideBar(160);
   });
 
   it('F5 starts the first configuration and stops at the first instruction', async () => {
@@ -91,6 +92,9 @@ describe('F5 in VS Code', function () {
     await workbench.setExceptionFilter('EPT_VIOLATION', true);
     await workbench.pressAndStop('Continue');
     atExit = await workbench.instructionPointer();
+    // touch_missing_device() in main.c: mmio_write32(NO_DEVICE, 0x12345678); arguments as in the System V ABI.
+    assert.equal(BigInt(await workbench.value('rdi')), 0xfeb00000n);
+    assert.equal(BigInt(await workbench.value('rsi')), 0x12345678n);
     const widget = workbench.page.locator('.exception-widget');
     await widget.waitFor();
     assert.match(await widget.innerText(), /EPT_VIOLATION/);
@@ -110,6 +114,7 @@ describe('F5 in VS Code', function () {
 
   it('shows the EPT as a tree', async () => {
     await workbench.collapsePane('VM Exits');
+    await workbench.collapsePane('Call Stack');
     await workbench.expandPane('EPT');
     const top = await workbench.rows('EPT');
     assert.ok(top.length > 0, 'the EPT has entries');
@@ -131,6 +136,7 @@ describe('F5 in VS Code', function () {
   });
 
   it('steps, and steps back to where it was', async () => {
+    await workbench.expandPane('Call Stack');
     await workbench.expandPane('Variables');
     await workbench.setExceptionFilter('EPT_VIOLATION', false);
     await workbench.collapsePane('Breakpoints');

@@ -88,6 +88,7 @@ export class Workbench {
   async pressAndStop(name) {
     const before = await this.instructionPointer();
     await this.button(name).click();
+    await this.restPointer();
     await this.until(
       async () => (await this.instructionPointer().catch(() => before)) !== before,
       `a stop after ${name}`,
@@ -160,14 +161,31 @@ export class Workbench {
     throw new Error(`no such row in the whole list: ${row}`);
   }
 
+  async #drag(from, to) {
+    await this.page.mouse.move(from.x, from.y);
+    await this.page.mouse.down();
+    await this.page.mouse.move(to.x, to.y, { steps: 5 });
+    await this.page.mouse.up();
+    await this.restPointer();
+  }
+
+  /** Puts the pointer where it causes no hover. */
+  restPointer() {
+    return this.page.mouse.move(900, 1000);
+  }
+
+  /** Makes the side bar wider by so many pixels. */
+  async widenSideBar(pixels) {
+    const box = await this.page.locator('.part.sidebar').boundingBox();
+    const from = { x: box.x + box.width, y: box.y + box.height / 2 };
+    await this.#drag(from, { x: from.x + pixels, y: from.y });
+  }
+
   /** Drags the lower edge of an open view down (pixels), at the cost of the views below. */
   async growPane(title, pixels) {
     const box = await this.pane(title).boundingBox();
-    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height);
-    await this.page.mouse.down();
-    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height + pixels, { steps: 5 });
-    await this.page.mouse.up();
-    await this.page.mouse.move(800, 400);
+    const from = { x: box.x + box.width / 2, y: box.y + box.height };
+    await this.#drag(from, { x: from.x, y: from.y + pixels });
   }
 
   variables() {

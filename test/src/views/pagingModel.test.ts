@@ -58,7 +58,7 @@ describe('paging rows', () => {
 
   it('describes tables and changed entries', () => {
     const table = pte(1, { level: 'EPT PDPTE', leaf: false, target: 0x2000n, accessed: true, span: 1n << 30n });
-    assert.equal(rowDescription(pagingRows([table], never)[0]), 'rwx A · EPT PDPTE → 0x2000');
+    assert.equal(rowDescription(pagingRows([table], never)[0]), 'rwx A · PDPTE → 0x2000');
     const page = pte(1, { memoryType: 'WB', accessed: true, dirty: true, flags: ['U', 'PWT'] });
     assert.equal(rowDescription(pagingRows([page], () => true)[0]), 'rwx WB U AD · 4K → 0x1000 · changed');
     assert.match(entryDetails(page), /Bits set\|U, PWT/);

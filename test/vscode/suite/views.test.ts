@@ -67,9 +67,9 @@ describe('views', () => {
       'HLT | 1 · 25%',
       'Last exits | newest first',
       '  HLT | hlt · probe+0x6 · #3',
-      '  CPUID | CPUID leaf 0x2 subleaf 0x0 · probe+0x4 · #2',
-      '  CPUID | CPUID leaf 0x1 subleaf 0x0 · probe+0x2 · #1',
-      '  CPUID | CPUID leaf 0x0 subleaf 0x0 · probe+0x0 · #0',
+      '  CPUID | leaf 0x2 subleaf 0x0 · probe+0x4 · #2',
+      '  CPUID | leaf 0x1 subleaf 0x0 · probe+0x2 · #1',
+      '  CPUID | leaf 0x0 subleaf 0x0 · probe+0x0 · #0',
     ]);
     await vscode.commands.executeCommand('ringside.exits.filter', 'hlt');
     assert.deepEqual(await lines(api.vmExits, () => false), ['HLT | 1 · 100%', 'Last exits | newest first']);
@@ -81,8 +81,8 @@ describe('views', () => {
     const open = (label: string) =>
       !label.includes('–ffffff') || label.endsWith('7fffffffff') || label.endsWith('3fffffff');
     assert.deepEqual(await lines(api.ept, open), [
-      '0x0000000000–7fffffffff | rwx A · EPT PML4E → 0x0',
-      '  0x00000000–3fffffff | rwx A · EPT PDPTE → 0x0',
+      '0x0000000000–7fffffffff | rwx A · PML4E → 0x0',
+      '  0x00000000–3fffffff | rwx A · PDPTE → 0x0',
       '    0x00000000–ffffff | rwx WB A- · 8 × 2M → 0x0',
     ]);
     await vscode.commands.executeCommand('ringside.ept.walk', '0x200000');
