@@ -66,6 +66,7 @@ export async function build({ only, minify = false, watch = false } = {}) {
   if (unknown) throw new UserError(`no bundle '${unknown}'; there are ${Object.keys(bundles).join(', ')}`);
   const esbuild = await import('esbuild');
   const { icedPlugin } = await import('./lib/icedPlugin.mjs');
+  const { handlersPlugin } = await import('./lib/handlersPlugin.mjs');
   const { noticesFor, packagesOf } = await import('./lib/notices.mjs');
   const inside = new Set();
   const outputs = [];
@@ -77,7 +78,8 @@ export async function build({ only, minify = false, watch = false } = {}) {
       sourcemap: !minify,
       metafile: true,
       write: watch,
-      plugins: [icedPlugin()],
+      // While watching, handlers are generated at run time: a change of an instruction shows at once.
+      plugins: watch ? [icedPlugin()] : [icedPlugin(), handlersPlugin(esbuild)],
     };
     if (watch) {
       const context = await esbuild.context({ ...options, logLevel: 'info' });

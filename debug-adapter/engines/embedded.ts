@@ -6,6 +6,7 @@ import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
 import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { parseFeatures } from '../../emulator-core/cpu/cpuid';
+import { MSRS } from '../../emulator-core/cpu/msrs';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
 import { Runner } from './embedded/runner';
@@ -274,6 +275,11 @@ class EmbeddedTarget implements Target {
   }
   exceptionNames(): NamedItem[] {
     return exceptionNames();
+  }
+
+  /** MSRs by the manual's name, for conditions such as msr == IA32_LSTAR. */
+  constants(): ReadonlyMap<string, bigint> {
+    return new Map(MSRS.map((row) => [row.name, BigInt(row.index)]));
   }
 
   // ---- registers and memory --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 import { Mmu, Access, Translation } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
 import { IMPORTS, Slow, SlowResult } from '../translate/interpreter';
-import { handlerModule } from '../translate/handlers';
+import { handlerModule } from '../translate/handlerModule';
 import { EptAccess } from '../virt/vmx/ept';
 import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';

@@ -40,7 +40,7 @@ const REPEAT = [undefined, 'rep', 'repe', 'repne'] as const;
 export function variant(inMemory: boolean, memory: number, stack: number, repeat: number): number {
   return (((inMemory ? 1 : 0) * 3 + memory) * 2 + stack) * 4 + repeat;
 }
-const VARIANTS = 2 * 3 * 2 * 4;
+export const VARIANTS = 2 * 3 * 2 * 4;
 
 export interface HandlerModule {
   bytes: Uint8Array<ArrayBuffer>;
@@ -165,10 +165,8 @@ class Generator {
   }
 }
 
-let cached: HandlerModule | undefined;
-
-export function handlerModule(): HandlerModule {
-  if (cached) return cached;
+/** Builds the module from the instruction table. */
+export function generateHandlers(): HandlerModule {
   const generator = new Generator();
   for (const info of CODES) if (info) generator.add(info);
   const helpers = [lookupHelper(), exitNextHelper(), runHelper()];
@@ -182,6 +180,5 @@ export function handlerModule(): HandlerModule {
     ],
     table: generator.functions.map((_, i) => first + i),
   });
-  cached = { bytes, handlers: generator.handlers, tableSize: generator.functions.length };
-  return cached;
+  return { bytes, handlers: generator.handlers, tableSize: generator.functions.length };
 }

@@ -105,6 +105,22 @@ export class Workbench {
     throw new Error(`waited 30 s for ${what}`);
   }
 
+  /** What the editor says below the line at which an exception, here a VM exit, stopped the session. */
+  async exceptionText() {
+    const widget = this.page.locator('.exception-widget');
+    for (let attempt = 0; attempt < 4; attempt++) {
+      const seen = await widget.waitFor({ timeout: 5000 }).then(
+        () => true,
+        () => false,
+      );
+      if (seen) return widget.innerText();
+      // When the stop opens its file for the first time, VS Code may ask before the editor is there; a click asks again.
+      await this.frames().nth(1).click();
+      await this.frames().first().click();
+    }
+    throw new Error('the editor shows no exception');
+  }
+
   /** Rows of the Call Stack view that are frames. */
   frames() {
     return this.page.locator('.monaco-list[aria-label="Debug Call Stack"] .monaco-list-row .stack-frame');

@@ -1,0 +1,27 @@
+/** The handler module of this process: prebuilt by the build, else generated on first use. */
+import { VARIANTS, generateHandlers, type HandlerModule } from './handlers';
+import { prebuilt, type PrebuiltHandlers } from './prebuilt';
+
+let cached: HandlerModule | undefined;
+
+export function handlerModule(): HandlerModule {
+  cached ??= prebuilt ? unpack(prebuilt) : generateHandlers();
+  return cached;
+}
+
+/** What a build stores; unpack() is its inverse. */
+export function pack(made: HandlerModule): PrebuiltHandlers {
+  const variants: number[] = [];
+  made.handlers.forEach((table, code) => {
+    if (table) variants.push(code, ...table);
+  });
+  return { module: made.bytes, variants: Int16Array.from(variants), tableSize: made.tableSize };
+}
+
+export function unpack({ module, variants, tableSize }: PrebuiltHandlers): HandlerModule {
+  const handlers: HandlerModule['handlers'] = [];
+  for (let at = 0; at < variants.length; at += VARIANTS + 1) {
+    handlers[variants[at]] = Int32Array.from(variants.subarray(at + 1, at + 1 + VARIANTS));
+  }
+  return { bytes: module, handlers, tableSize };
+}

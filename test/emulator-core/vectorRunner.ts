@@ -1,0 +1,68 @@
+/**
+ * Runs one instruction as test vectors do: code at CODE, 256 bytes of data at DATA, all general registers and the arithmetic
+ * flags given; runs until the INT3 behind the code (or an exception), and reads everything back.
+ */
+import { State } from '../../emulator-core/cpu/layout';
+import { INTERRUPT_STACK, TestMachine } from './testMachine';
+
+export const DATA = 0x200000;
+export const CODE = 0x300800;
+export const DATA_BYTES = 256;
+
+export interface VectorInput {
+  mode: 32 | 64;
+  code: Uint8Array;
+  gpr: bigint[];
+  flags: number;
+  memory: Uint8Array;
+}
+export interface VectorOutput {
+  gpr: bigint[];
+  flags: number;
+  /** Address of the next instruction (the INT3 it ran into), or of the faulting one. */
+  rip: number;
+  /** 3: done; else the exception. */
+  vector: number;
+  memory: Uint8Array;
+}
+
+const HAS_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
+
+export class VectorRunner {
+  private readonly machines = new Map<number, TestMachine>();
+  constructor(private readonly features: readonly string[] = []) {}
+
+  run(input: VectorInput): VectorOutput {
+    let t = this.machines.get(input.mode);
+    if (!t) {
+      t = new TestMachine({ features: this.features }).enter(input.mode === 64 ? '64' : 'compat');
+      t.write(CODE & ~0xfff, new Uint8Array(4096).fill(0xcc));
+      this.machines.set(input.mode, t);
+    }
+    const { cpu, machine } = t;
+    const wide = input.mode === 64;
+    // Back from the last case's handler, which is 64-bit code.
+    if (wide) t.segment('cs', 0x08, 0, 0xffffffff, 0xa09b);
+    else t.segment('cs', 0x18, 0, 0xffffffff, 0xc09b);
+    t.segment('ss', 0x10, 0, 0xffffffff, 0xc093);
+    t.write(DATA, input.memory);
+    const code = new Uint8Array(16).fill(0xcc);
+    code.set(input.code);
+    t.write(CODE, code);
+    input.gpr.forEach((value, i) => cpu.setGpr(i, value));
+    cpu.rflags = input.flags | 2;
+    cpu.rip = BigInt(CODE);
+    cpu.pending = undefined;
+    machine.run(600);
+    const vector = t.vector;
+    if (vector === undefined) throw new Error(`the code ran to 0x${cpu.rip.toString(16)}`);
+    const frame = INTERRUPT_STACK - 40;
+    const gpr = input.gpr.map((_, i) => cpu.gpr(i));
+    gpr[4] = t.read64(frame + 24);
+    const at = Number(t.read64(frame));
+    void HAS_ERROR;
+    const out = { gpr, flags: Number(t.read64(frame + 16)) & 0xcd5, rip: vector === 3 ? at - 1 : at, vector, memory: t.read(DATA, DATA_BYTES) };
+    cpu.set64(State.cr2, 0n);
+    return out;
+  }
+}
