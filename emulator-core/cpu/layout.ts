@@ -71,6 +71,26 @@ export const State = {
   bounce: 0x440,
   /** A Segment struct with base 0 and no limits: what ES, CS, SS and DS are in 64-bit mode. */
   flatSegment: 0x480,
+  /** x87 FPU: data registers R0..R7 (physical order), 10 of 16 bytes each. */
+  fpr: 0x500,
+  /** Control word, status word, and one bit per physical register that is not empty. i32 each */
+  fpuControl: 0x580,
+  fpuStatus: 0x584,
+  fpuValid: 0x588,
+  /** Last opcode (11 bits) and selectors of the last instruction and data pointers. i32 each */
+  fpuOpcode: 0x58c,
+  fpuCodeSelector: 0x590,
+  fpuDataSelector: 0x594,
+  fpuCodePointer: 0x598,
+  fpuDataPointer: 0x5a0,
+  fcw: 0x600,
+  fsw: 0x608,
+  ftw: 0x610,
+  fop: 0x618,
+  fip: 0x620,
+  fcs: 0x628,
+  fdp: 0x630,
+  fds: 0x638,
   /** A few micro-ops copied here when fewer than a whole block may run. */
   scratch: 0x800,
   size: 0x2000,

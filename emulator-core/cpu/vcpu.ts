@@ -334,6 +334,9 @@ export class Vcpu {
     this.set64(State.dr + 7 * 8, 0x400n);
     this.set64(State.pat, 0x0007040600070406n);
     this.set64(State.xcr0, 1n);
+    // x87 after reset (not FNINIT): SDM Vol. 3A, "Processor State After Reset".
+    this.set64(State.fcw, 0x40n);
+    this.set64(State.ftw, 0x5555n);
     this.rflags = 2;
     this.rip = 0xfff0n;
     for (const s of [0, 2, 3, 4, 5]) this.setSegment(s, 0, 0n, 0xffff, 0x93);

@@ -31,6 +31,10 @@ function parseOperand(token: string): CodeOperand | undefined {
   if (fixed) return { register: fixed };
   if (token === '1') return { immediate: 8 };
   if (token === 'm') return { memory: 64 };
+  if (token === 'st0' || token === 'sti') return { register: 64 };
+  // x87 memory operands: values, and images whose size is in bytes.
+  const x87 = /^m(\d+)(fp|int|bcd|byte)$/.exec(token);
+  if (x87) return { memory: Number(x87[1]) as Bits };
   // Far pointers: the offset's size counts.
   const far = /^(ptr|m)16(16|32|64)$/.exec(token);
   if (far) return far[1] === 'm' ? { memory: Number(far[2]) as Bits } : { immediate: Number(far[2]) as Bits };

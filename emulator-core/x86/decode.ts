@@ -36,6 +36,7 @@ const REGISTER_OFFSET: Int32Array = (() => {
   put('None', State.zero);
   put('RIP', State.ripBase);
   put('EIP', State.ripBase);
+  for (let i = 0; i < 8; i++) put('ST' + i, i);
   for (let i = 0; i < 16; i++) {
     put('CR' + i, i);
     put('DR' + i, i);

@@ -62,8 +62,7 @@ export function toBinary(env: Environment, x: Float80, format: MemoryFormat): bi
   if (r.infinite) return sign | top;
   // Rounding may carry into the exponent, from denormal to normal too: the encoding is made for that.
   const biased = r.unit + Number(fractionBits) + format.maximum;
-  const normal = r.significand >> fractionBits !== 0n;
-  return sign | ((BigInt(normal ? biased - 1 : 0) << fractionBits) + r.significand);
+  return sign | ((BigInt(biased - 1) << fractionBits) + r.significand);
 }
 
 export function fromInteger(value: bigint): Float80 {

@@ -6,6 +6,7 @@ import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
 import { string } from './string';
 import { system } from './system';
+import { x87 } from './x87';
 
-export const INSTRUCTIONS: readonly Instruction[] = [...data, ...arithmetic, ...logicFamily, ...control, ...string, ...system];
+export const INSTRUCTIONS: readonly Instruction[] = [...data, ...arithmetic, ...logicFamily, ...control, ...string, ...system, ...x87];
 export type { Instruction } from './instruction';

@@ -1,0 +1,131 @@
+/** The x87 register stack and its control state in a vCPU's memory. SDM Vol. 1, "x87 FPU Execution Environment". */
+import { State } from '../layout';
+import type { Vcpu } from '../vcpu';
+import { tagOf } from './arithmetic80';
+import { Exception, INDEFINITE, float80, type Environment, type Float80 } from './float80';
+
+const EMPTY = 3;
+const PRECISION = [24, 64, 53, 64];
+
+/** Condition codes of the status word. */
+export const Code = { C0: 1 << 8, C1: 1 << 9, C2: 1 << 10, C3: 1 << 14 } as const;
+const SUMMARY = 0x8080; // ES and B
+
+export class FpuState {
+  cpu!: Vcpu;
+
+  get control(): number {
+    return this.cpu.get32(State.fcw) & 0xffff;
+  }
+  set control(value: number) {
+    // Bit 6 reads as 1; reserved bits as 0.
+    this.cpu.set64(State.fcw, BigInt((value & 0x1f3f) | 0x40));
+    this.summarize();
+  }
+  get status(): number {
+    return this.cpu.get32(State.fsw) & 0xffff;
+  }
+  set status(value: number) {
+    this.cpu.set64(State.fsw, BigInt(value & 0xffff));
+  }
+  get tags(): number {
+    return this.cpu.get32(State.ftw) & 0xffff;
+  }
+  set tags(value: number) {
+    this.cpu.set64(State.ftw, BigInt(value & 0xffff));
+  }
+  get top(): number {
+    return (this.status >> 11) & 7;
+  }
+  set top(value: number) {
+    this.status = (this.status & ~0x3800) | ((value & 7) << 11);
+  }
+
+  /** FNINIT. */
+  initialize(): void {
+    this.cpu.set64(State.fcw, 0x37fn);
+    this.status = 0;
+    this.tags = 0xffff;
+    for (const slot of [State.fop, State.fip, State.fcs, State.fdp, State.fds]) this.cpu.set64(slot, 0n);
+  }
+
+  environment(): Environment {
+    const control = this.control;
+    return {
+      rounding: (control >> 10) & 3,
+      precision: PRECISION[(control >> 8) & 3],
+      masks: control & 0x3f,
+      flags: 0,
+      roundedUp: false,
+      denormalSource: false,
+    };
+  }
+
+  private physical(i: number): number {
+    return (this.top + i) & 7;
+  }
+  empty(i: number): boolean {
+    return ((this.tags >> (this.physical(i) * 2)) & 3) === EMPTY;
+  }
+  /** Contents of ST(i) whatever its tag. */
+  raw(i: number): Float80 {
+    const at = State.fpr + this.physical(i) * 16;
+    return float80(this.cpu.get32(at + 8) & 0xffff, this.cpu.get64(at));
+  }
+  set(i: number, value: Float80): void {
+    const register = this.physical(i);
+    const at = State.fpr + register * 16;
+    this.cpu.set64(at, value.significand);
+    this.cpu.set64(at + 8, BigInt(value.signExponent));
+    this.tags = (this.tags & ~(3 << (register * 2))) | (tagOf(value) << (register * 2));
+  }
+  free(i: number): void {
+    this.tags |= EMPTY << (this.physical(i) * 2);
+  }
+  pop(): void {
+    this.free(0);
+    this.top = this.top + 1;
+  }
+
+  setCodes(mask: number, value: number): void {
+    this.status = (this.status & ~mask) | (value & mask);
+  }
+
+  /** Exceptions that the control word does not mask set ES and B. */
+  summarize(): void {
+    const pending = this.status & ~this.control & 0x3f;
+    this.status = pending ? this.status | SUMMARY : this.status & ~SUMMARY;
+  }
+
+  /** An unmasked exception waits for the next waiting instruction. */
+  get pending(): boolean {
+    return (this.status & 0x80) !== 0;
+  }
+
+  /** Takes over what an operation met. True when an unmasked one forbids storing its result. */
+  report(env: Environment): boolean {
+    this.setCodes(Code.C1, env.roundedUp ? Code.C1 : 0);
+    this.status |= env.flags;
+    this.summarize();
+    const before = Exception.IE | Exception.DE | Exception.ZE;
+    return (env.flags & before & ~env.masks) !== 0;
+  }
+
+  /** Stack overflow (C1 = 1) or underflow (C1 = 0). True when masked: the operation goes on with the indefinite value. */
+  stackFault(overflow: boolean): boolean {
+    this.status |= Exception.IE | Exception.SF;
+    this.setCodes(Code.C1, overflow ? Code.C1 : 0);
+    this.summarize();
+    return (this.control & Exception.IE) !== 0;
+  }
+
+  /** Pushes, or faults when the register is in use. */
+  push(value: Float80): void {
+    if (!this.empty(7)) {
+      if (!this.stackFault(true)) return;
+      value = INDEFINITE;
+    }
+    this.top = this.top - 1;
+    this.set(0, value);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * The x87 FPU. One assist carries out all of them (cpu/assists/fpu.ts looks the operation up by mnemonic); a row says which exist.
+ * The transcendental instructions (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1, FSINCOS) have no row: they are #UD with a note.
+ */
+import type { Family, Instruction } from './instruction';
+
+const x87Row = (mnemonic: string, manual: string): Instruction => ({ mnemonic, manual, assist: 'x87', feature: 'fpu' });
+const all = (manual: string, ...mnemonics: string[]): Instruction[] => mnemonics.map((m) => x87Row(m, manual));
+
+export const x87: Family = [
+  ...all('FLD—Load Floating-Point Value', 'Fld'),
+  ...all('FILD—Load Integer', 'Fild'),
+  ...all('FBLD—Load Binary Coded Decimal', 'Fbld'),
+  ...all('FST/FSTP—Store Floating-Point Value', 'Fst', 'Fstp'),
+  ...all('FIST/FISTP—Store Integer', 'Fist', 'Fistp'),
+  ...all('FISTTP—Store Integer With Truncation', 'Fisttp'),
+  ...all('FBSTP—Store BCD Integer and Pop', 'Fbstp'),
+  ...all('FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ—Load Constant', 'Fld1', 'Fldl2t', 'Fldl2e', 'Fldpi', 'Fldlg2', 'Fldln2', 'Fldz'),
+  ...all('FADD/FADDP/FIADD—Add', 'Fadd', 'Faddp', 'Fiadd'),
+  ...all('FSUB/FSUBP/FISUB—Subtract', 'Fsub', 'Fsubp', 'Fisub'),
+  ...all('FSUBR/FSUBRP/FISUBR—Reverse Subtract', 'Fsubr', 'Fsubrp', 'Fisubr'),
+  ...all('FMUL/FMULP/FIMUL—Multiply', 'Fmul', 'Fmulp', 'Fimul'),
+  ...all('FDIV/FDIVP/FIDIV—Divide', 'Fdiv', 'Fdivp', 'Fidiv'),
+  ...all('FDIVR/FDIVRP/FIDIVR—Reverse Divide', 'Fdivr', 'Fdivrp', 'Fidivr'),
+  ...all('FCOM/FCOMP/FCOMPP—Compare Floating-Point Values', 'Fcom', 'Fcomp', 'Fcompp'),
+  ...all('FUCOM/FUCOMP/FUCOMPP—Unordered Compare Floating-Point Values', 'Fucom', 'Fucomp', 'Fucompp'),
+  ...all('FICOM/FICOMP—Compare Integer', 'Ficom', 'Ficomp'),
+  ...all('FCOMI/FCOMIP/FUCOMI/FUCOMIP—Compare Floating-Point Values and Set EFLAGS', 'Fcomi', 'Fcomip', 'Fucomi', 'Fucomip'),
+  ...all('FTST—TEST', 'Ftst'),
+  ...all('FXAM—Examine Floating-Point', 'Fxam'),
+  ...all('FCMOVcc—Floating-Point Conditional Move', 'Fcmovb', 'Fcmove', 'Fcmovbe', 'Fcmovu', 'Fcmovnb', 'Fcmovne', 'Fcmovnbe', 'Fcmovnu'),
+  ...all('FXCH—Exchange Register Contents', 'Fxch'),
+  ...all('FCHS—Change Sign', 'Fchs'),
+  ...all('FABS—Absolute Value', 'Fabs'),
+  ...all('FSQRT—Square Root', 'Fsqrt'),
+  ...all('FRNDINT—Round to Integer', 'Frndint'),
+  ...all('FSCALE—Scale', 'Fscale'),
+  ...all('FXTRACT—Extract Exponent and Significand', 'Fxtract'),
+  ...all('FPREM—Partial Remainder', 'Fprem'),
+  ...all('FPREM1—Partial Remainder', 'Fprem1'),
+  ...all('FINIT/FNINIT—Initialize Floating-Point Unit', 'Fninit'),
+  ...all('FCLEX/FNCLEX—Clear Exceptions', 'Fnclex'),
+  ...all('FSTCW/FNSTCW—Store x87 FPU Control Word', 'Fnstcw'),
+  ...all('FLDCW—Load x87 FPU Control Word', 'Fldcw'),
+  ...all('FSTSW/FNSTSW—Store x87 FPU Status Word', 'Fnstsw'),
+  ...all('FSTENV/FNSTENV—Store x87 FPU Environment', 'Fnstenv'),
+  ...all('FLDENV—Load x87 FPU Environment', 'Fldenv'),
+  ...all('FSAVE/FNSAVE—Store x87 FPU State', 'Fnsave'),
+  ...all('FRSTOR—Restore x87 FPU State', 'Frstor'),
+  ...all('WAIT/FWAIT—Wait', 'Wait'),
+  ...all('FNOP—No Operation', 'Fnop'),
+  ...all('FFREE—Free Floating-Point Register', 'Ffree', 'Ffreep'),
+  ...all('FINCSTP—Increment Stack-Top Pointer', 'Fincstp'),
+  ...all('FDECSTP—Decrement Stack-Top Pointer', 'Fdecstp'),
+];
