@@ -65,6 +65,8 @@ const NS_PER_INSTRUCTION = 8;
 const TSC_HZ = 1e9;
 /** Instructions that a vCPU runs before the next one gets its turn. */
 const QUANTUM = 20_000;
+/** Keys that wait for INT 16h at most. */
+const BIOS_KEYS = 256;
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
@@ -106,6 +108,8 @@ export class Machine implements CoreHost {
   private inputs: InputEvent[] = [];
   private nextInput = 0;
   private keys: number[] = [];
+  /** What INT 16h reads: a machine booted through the BIOS has its console there as well as on COM1. */
+  private biosKeys: number[] = [];
   /** Instructions up to which console output has been shown already: replaying does not print it again. */
   private shownUntil = 0;
   private readonly noted = new Set<string>();
@@ -206,6 +210,7 @@ export class Machine implements CoreHost {
       firmwareCall: (c) => this.firmwareCall(c.cpu),
       apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
       setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
+      validPointers: (cr3) => this.mmu.validPointers(cr3),
       cr4Allowed: () => this.cr4Allowed(),
     });
     const table: Record<string, Assist> = { ...ASSISTS, ...vmmAssists };
@@ -265,6 +270,7 @@ export class Machine implements CoreHost {
     this.inputs = [];
     this.nextInput = 0;
     this.keys = [];
+    this.biosKeys = [];
     this.shownUntil = 0;
     this.end = undefined;
     this.stopRequested = false;
@@ -415,7 +421,10 @@ export class Machine implements CoreHost {
   input(data: Uint8Array): void {
     const bytes = data.slice();
     this.change(() => {
-      for (const byte of bytes) this.keys.push(byte);
+      for (const byte of bytes) {
+        this.keys.push(byte);
+        if (this.boot.protocol === 'bios' && this.biosKeys.length < BIOS_KEYS) this.biosKeys.push(byte);
+      }
       this.offerKeys();
     });
   }
@@ -544,7 +553,7 @@ export class Machine implements CoreHost {
 
   /** A device access may have asserted an interrupt, ended the machine, or made something due earlier than the slice's end. */
   private afterDeviceAccess(): void {
-    if (this.platform.events.nextDeadline() < this.sliceEnd) this.context.cpu && this.attendAll();
+    if (this.platform.events.nextDeadline() < this.sliceEnd) this.attendAll();
     if (this.keys.length) this.offerKeys();
   }
 
@@ -619,9 +628,9 @@ export class Machine implements CoreHost {
       writeMemory: (gpa, data) => this.writePhysical(gpa, data),
       disk: this.biosDisk,
       key: (take) => {
-        const ascii = this.keys[0];
+        const ascii = this.biosKeys[0];
         if (ascii === undefined) return undefined;
-        if (take) this.keys.shift();
+        if (take) this.biosKeys.shift();
         return { ascii, scanCode: 0 };
       },
       console: (byte) => this.print(byte),
@@ -662,6 +671,7 @@ export class Machine implements CoreHost {
       tscOffset: [...this.tscOffset],
       nextInput: this.nextInput,
       keys: [...this.keys],
+      biosKeys: [...this.biosKeys],
       vcpus: this.vcpus.map((cpu) => ({
         bytes: memory.u8.slice(cpu.base, cpu.base + State.scratch),
         activity: cpu.activity,
@@ -689,6 +699,7 @@ export class Machine implements CoreHost {
     this.tscOffset = s.tscOffset;
     this.nextInput = s.nextInput;
     this.keys = s.keys;
+    this.biosKeys = s.biosKeys;
     memory.u8.set(s.ept, memory.eptBase);
     for (const [i, cpu] of this.vcpus.entries()) {
       const v = s.vcpus[i];
@@ -721,6 +732,7 @@ interface SavedState {
   tscOffset: bigint[];
   nextInput: number;
   keys: number[];
+  biosKeys: number[];
   vcpus: {
     bytes: Uint8Array;
     activity: Vcpu['activity'];

@@ -31,12 +31,12 @@ async function check(title, bin, args) {
  * Mocha in a process of its own.
  * @param {string[]} [files] absent: those of .mocharc.json
  */
-async function mocha(title, files, timeout = 120_000) {
+async function mocha(title, files) {
   if (files?.length === 0) return [failed(title, 'no tests found')];
   const RINGSIDE_TEST_RESULT = resultFile();
   const bin = require.resolve('mocha/bin/mocha.js');
   const reporter = ['--reporter', path.join(root, 'scripts/lib/mochaReporter.cjs')];
-  const chosen = files ? ['--no-config', '--require', 'tsx/cjs', '--timeout', String(timeout), ...files] : [];
+  const chosen = files ? ['--no-config', '--require', 'tsx/cjs', '--timeout', '120000', ...files] : [];
   const env = { ...process.env, RINGSIDE_TEST_RESULT };
   const status = await run(process.execPath, [bin, ...reporter, ...chosen], { cwd: root, env });
   const tests = takeResults(RINGSIDE_TEST_RESULT);
@@ -70,7 +70,7 @@ const suites = {
   unit: { says: 'unit tests', run: () => mocha('unit tests') },
   dap: {
     says: 'the adapter over stdio, real guests',
-    run: () => mocha('adapter tests', filesIn(['dap', 'guests'], '.test.ts'), 300_000),
+    run: () => mocha('adapter tests', filesIn(['dap', 'guests'], '.test.ts')),
   },
   vscode: {
     says: 'a real VS Code: mocha in the extension host, F5 in the browser',

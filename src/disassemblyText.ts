@@ -28,8 +28,12 @@ export function disassemblyPage(
   const lines = [`; ${title}`, ...fields.map(([name, value]) => `;   ${name.padEnd(nameWidth)}  ${value}`), ''];
   const bytesWidth = Math.min(32, Math.max(0, ...instructions.map((one) => one.instructionBytes?.length ?? 0)));
   let line = 0;
+  let inFunction = '';
   for (const one of instructions) {
-    if (one.symbol) lines.push(`${one.symbol}:`);
+    // The adapter may name every address, as 'main+0x4': one line where a function begins, or the page does.
+    const name = (one.symbol ?? '').replace(/\+(0x)?[0-9a-f]+$/i, '');
+    if (one.symbol && name !== inFunction) lines.push(`${one.symbol}:`);
+    if (one.symbol) inFunction = name;
     const marked = isAddress(one.address) && BigInt(one.address) === mark;
     if (marked) line = lines.length;
     const bytes = (one.instructionBytes ?? '').trim().padEnd(bytesWidth);

@@ -77,11 +77,13 @@ export class GuestSession implements vscode.Disposable {
       case 'memory':
         if (this.state === 'stopped') this.stateEmitter.fire();
         break;
+      default:
+        if (message.event) this.custom(message.event, message.body);
     }
   }
 
-  /** A custom event. */
-  custom(event: string, body: unknown): void {
+  /** A custom event. They are taken here, too, so that all messages come in the order in which the adapter sent them. */
+  private custom(event: string, body: unknown): void {
     switch (event) {
       case 'ringside/exitsChanged': {
         const { counters, newest } = body as RingsideEvents['ringside/exitsChanged'];
@@ -220,9 +222,6 @@ export class GuestSessions implements vscode.Disposable {
           void this.track(session)
             .attachConsole()
             .catch(() => undefined);
-      }),
-      vscode.debug.onDidReceiveDebugSessionCustomEvent(({ session, event, body }) => {
-        if (session.type === debugType) this.track(session).custom(event, body);
       }),
       vscode.debug.onDidChangeActiveDebugSession((session) => {
         const guest = session && this.sessions.get(session.id);

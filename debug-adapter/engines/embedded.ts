@@ -116,7 +116,8 @@ class EmbeddedTarget implements Target {
 
   constructor(private readonly launch: EmbeddedLaunch) {
     parseFeatures(launch.cpu.features);
-    let hits: Hits | undefined;
+    // The hooks are there before the breakpoints that they ask: booting calls them.
+    const late: { hits?: Hits } = {};
     this.machine = new Machine(
       {
         memory: launch.memory,
@@ -135,10 +136,10 @@ class EmbeddedTarget implements Target {
         },
       },
       {
-        breakpoint: (cpu, linear) => hits?.breakpoint(cpu, linear) ?? false,
-        breakpointsOn: (page) => hits?.breakpointsOn(page),
-        exit: (cpu, exit) => hits?.exit(cpu, exit) ?? false,
-        watch: (cpu, linear, gpa, size, write) => hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
+        breakpoint: (cpu, linear) => late.hits?.breakpoint(cpu, linear) ?? false,
+        breakpointsOn: (page) => late.hits?.breakpointsOn(page),
+        exit: (cpu, exit) => late.hits?.exit(cpu, exit) ?? false,
+        watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),
       },
@@ -147,7 +148,7 @@ class EmbeddedTarget implements Target {
     const rows = registerTable(this.machine);
     this.rows = new Map(rows.map((row) => [row.name, row]));
     this.infos = rows.map(({ name, group, width, writable, describe }) => ({ name, group, width, writable, describe }));
-    hits = this.hits = new Hits(this.machine, rows);
+    late.hits = this.hits = new Hits(this.machine, rows);
     this.runner = new Runner(
       this.machine,
       this.hits,

@@ -11,8 +11,8 @@ export const PM_TIMER = 0x608;
 export const SCI_IRQ = 9;
 export const RESET_PORT = 0xcf9;
 export const RESET_VALUE = 6;
-/** SLP_TYP that DSDT's \_S5_ gives for soft off. */
-export const S5_SLEEP_TYPE = 5;
+/** SLP_TYP that DSDT's \_S5_ gives for soft off: 0, as on QEMU's boards, since small kernels write 2000h to port 604h without asking. */
+export const S5_SLEEP_TYPE = 0;
 
 export const LOCAL_APIC_BASE = 0xfee00000;
 export const IOAPIC_BASE = 0xfec00000;

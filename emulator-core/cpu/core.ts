@@ -64,6 +64,7 @@ export class Core {
   readonly pageState: Uint8Array;
   private readonly run_: (uop: number, cpu: number) => number;
   private readonly executions: Execution[];
+  /** Running now or last; undefined before the first run. */
   private cpu!: Vcpu;
   private execution!: Execution;
   /** Value of a device access (two 32-bit halves). */
@@ -277,8 +278,9 @@ export class Core {
       const trap = (cpu.systemFlags & Flag.TF) !== 0;
       const before = this.icount;
       const limit = trap || cpu.shadowUntil > before ? 1 : budget;
+      cpu.trapSuppressed = false;
       this.enter(cpu, uop, limit);
-      if (trap && this.icount > before && !cpu.pending) this.host.singleStepped(cpu);
+      if (trap && this.icount > before && !cpu.pending && !cpu.trapSuppressed) this.host.singleStepped(cpu);
       linkFrom = cpu.get32(State.linkFrom);
       if (linkFrom) cpu.set32(State.linkFrom, 0);
       if (cpu.shadowUntil >= 0 && cpu.shadowUntil <= this.icount) {
@@ -398,7 +400,13 @@ export class Core {
   private assist(uop: number): number {
     const cpu = this.cpu;
     this.current = uop;
-    if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.breakpoint) {
+    const code = this.memory.u16[(uop + Uop.code) >> 1];
+    if (code === SpecialCode.crossPage) {
+      // Reached from other code (jump cache, linked branch): the run loop fetches both pages.
+      this.abort(uop);
+      return 1;
+    }
+    if (code === SpecialCode.breakpoint) {
       const linear = this.linearOf(cpu, uop);
       if (!this.host.breakpointHit(cpu, linear)) return 0;
       this.abort(uop);
@@ -621,7 +629,7 @@ export class Core {
     }
     if (!(state & PageState.code)) return false;
     const hit = this.code.written(page, offset, size);
-    if (hit) this.cpu && (this.cpu.attention = true);
+    if (hit && this.cpu) this.cpu.attention = true;
     return hit;
   }
 

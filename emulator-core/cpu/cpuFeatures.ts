@@ -96,7 +96,7 @@ export const BASE_FEATURES: readonly string[] = (
 ).split(' ');
 
 /** Off unless launch.json asks. Features in neither list cannot be turned on: the core does not do them. */
-export const OPTIONAL_FEATURES: readonly string[] = ['x2apic', 'tsc_deadline'];
+export const OPTIONAL_FEATURES: readonly string[] = ['x2apic', 'tsc_deadline', 'movbe', 'abm'];
 
 /** Adds `name` and what it implies. */
 function turnOn(features: Set<string>, name: string): void {

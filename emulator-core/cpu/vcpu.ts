@@ -82,6 +82,8 @@ export class Vcpu {
   attention = false;
   /** Interrupts are held off until this many instructions have retired (STI and MOV SS shadow). */
   shadowUntil = -1;
+  /** The instruction just run delays or drops its single-step trap: MOV SS and POP SS, and INT n, which clears TF. */
+  trapSuppressed = false;
   /** MSRs that have no slot of their own. */
   readonly msrs = new Map<number, bigint>();
 

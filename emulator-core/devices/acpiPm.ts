@@ -1,7 +1,7 @@
 /**
  * ACPI fixed hardware: PM1a event block (600h), PM1a control block (604h) and the 24-bit power management timer (608h).
  * ACPI specification, "ACPI Hardware Features". The machine is always in ACPI mode: SCI_EN reads 1 and FADT.SMI_CMD is 0.
- * Soft-off is SLP_TYP 5; the reset register is CF9h (value 6), see systemControl.ts.
+ * Soft-off is SLP_TYP 0; the reset register is CF9h (value 6), see systemControl.ts.
  */
 import { hex, type Field } from '../fields';
 import type { EventQueue } from '../time/eventQueue';
@@ -12,7 +12,7 @@ export const ACPI_PM1A_EVENT = 0x600;
 export const ACPI_PM1A_CONTROL = 0x604;
 export const ACPI_PM_TIMER = 0x608;
 export const ACPI_SCI_IRQ = 9;
-export const ACPI_S5_SLP_TYP = 5;
+export const ACPI_S5_SLP_TYP = 0;
 
 const EVENT_BITS = { TMR: 0, GBL: 5, PWRBTN: 8, SLPBTN: 9, RTC: 10 } as const;
 const REGISTERS: readonly Register[] = [

@@ -129,7 +129,9 @@ export class Mmu {
       const hi = u32[(host >> 2) + 1];
       const pointer = !long && level === 3;
       if (!(lo & PRESENT)) return this.fault(0, access, user, cpu, nx);
-      const reserved = hi & RESERVED_HIGH || (!nx && hi & NX_HIGH) || (pointer && (lo & 0x1e6 || hi & 0xffffff00));
+      // PAE paging has no ignored bits at the top: 62..52 are reserved, too.
+      const reservedHigh = long ? RESERVED_HIGH : RESERVED_HIGH | 0x7ff00000;
+      const reserved = hi & reservedHigh || (!nx && hi & NX_HIGH) || (pointer && (lo & 0x1e6 || hi & 0xffffff00));
       if (reserved || (level >= 4 && lo & LARGE)) return this.fault(PageFault.reserved, access, user, cpu, nx);
       if (!pointer) combined &= lo;
       if (hi & NX_HIGH) noExecute = true;
@@ -144,6 +146,21 @@ export class Mmu {
       if (level > 1 && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved, access, user, cpu, nx);
       return this.finishLeaf(cpu, host, entryGpa, lo, target - (target % size), size, low, combined, noExecute, access, user, nx);
     }
+  }
+
+  /**
+   * The check of the four PAE page-directory-pointer entries that loading CR3 (or turning PAE paging on) makes: false is #GP(0).
+   * SDM Vol. 3A, "PDPTE Registers".
+   */
+  validPointers(cr3: number): boolean {
+    for (let i = 0; i < 4; i++) {
+      const host = this.host(((cr3 & ~0x1f) >>> 0) + i * 8, EptAccess.read | EptAccess.write, true);
+      if (host < 0) return true; // the walk that follows exits
+      const lo = this.memory.u32[host >> 2];
+      const hi = this.memory.u32[(host >> 2) + 1];
+      if (lo & PRESENT && (lo & 0x1e6 || hi & 0xffffff00)) return false;
+    }
+    return true;
   }
 
   private walk32(cpu: Vcpu, low: number, access: number, user: boolean): number {

@@ -203,7 +203,7 @@ export class InterpreterBuilder implements Builder {
   }
   readSigned(i: number): Expr {
     const { kind, bits } = this.form.operands[i];
-    return kind === 'i' ? i64.load(uop, Uop.immediate) : signExtend(this.read(i), bits);
+    return signExtend(kind === 'i' ? i64.load(uop, Uop.immediate) : this.read(i), bits);
   }
   modify(i: number): Expr {
     const { kind, bits } = this.form.operands[i];

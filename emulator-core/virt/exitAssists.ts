@@ -27,6 +27,8 @@ export interface ExitHandlers {
   firmwareCall(c: CpuContext): boolean;
   apicTaskPriority(cpu: Vcpu): number;
   setApicTaskPriority(cpu: Vcpu, value: number): void;
+  /** PAE page-directory-pointer entries at this CR3 are well formed. */
+  validPointers(cr3: number): boolean;
   /** Control-register bits that CPUID's features let the guest set. */
   cr4Allowed(cpu: Vcpu): number;
 }
@@ -221,6 +223,12 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     }
   }
 
+  /** #GP(0) when PAE paging would be in use with malformed pointers. */
+  function checkPointers(cpu: Vcpu, cr0: number, cr4: number, cr3: number): void {
+    const pae = (cr0 & Cr0.PG) !== 0 && (cr4 & Cr4.PAE) !== 0 && !(cpu.efer & Efer.LMA);
+    if (pae && !h.validPointers(cr3)) throw new GuestFault(Vector.GP, 0);
+  }
+
   function setCr0(c: CpuContext, value: bigint): void {
     const cpu = c.cpu;
     if (value >> 32n) throw new GuestFault(Vector.GP, 0);
@@ -237,6 +245,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
       if (cpu.bitness === 64) throw new GuestFault(Vector.GP, 0);
       cpu.set32(State.efer, cpu.efer & ~Efer.LMA);
     }
+    checkPointers(cpu, bits, cpu.cr4, cpu.get32(State.cr3));
     // Entering protected mode keeps CPL 0 whatever SS says; real mode selectors have DPL 0.
     cpu.set64(State.cr0, BigInt((bits & 0xe005003f) >>> 0));
     cpu.modeChanged();
@@ -246,6 +255,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   function setCr3(c: CpuContext, value: bigint): void {
     const cpu = c.cpu;
     if (cpu.longMode && value >> 40n) throw new GuestFault(Vector.GP, 0);
+    checkPointers(cpu, cpu.cr0, cpu.cr4, Number(value & 0xffffffffn));
     cpu.set64(State.cr3, value);
     c.flushTranslations();
   }
@@ -255,6 +265,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     if (value & ~BigInt(h.cr4Allowed(cpu) >>> 0)) throw new GuestFault(Vector.GP, 0);
     const bits = Number(value);
     if (cpu.longMode && !(bits & Cr4.PAE)) throw new GuestFault(Vector.GP, 0);
+    checkPointers(cpu, cpu.cr0, bits, cpu.get32(State.cr3));
     cpu.set64(State.cr4, value);
     cpu.modeChanged();
     c.flushTranslations();

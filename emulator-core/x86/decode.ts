@@ -86,18 +86,23 @@ export class InstructionDecoder {
   length = 0;
   code = 0;
   private status: DecodeStatus = 'ok';
+  private readonly options: number = DecoderOptions.None;
 
   constructor(
     private readonly memory: MachineMemory,
     private readonly handlers: HandlerModule['handlers'],
     private readonly features: ReadonlySet<string>,
-  ) {}
+  ) {
+    // Without the feature the F3 prefix means nothing there: TZCNT and LZCNT are BSF and BSR.
+    if (!features.has('bmi1')) this.options |= DecoderOptions.NoMPFX_0FBC;
+    if (!features.has('abm')) this.options |= DecoderOptions.NoMPFX_0FBD;
+  }
 
   /** Starts at `ip` (page offset, used as instruction pointer) with the bytes given. */
   begin(bitness: number, bytes: Uint8Array, ip: number): void {
     this.decoder?.free();
     this.bytes = bytes;
-    this.decoder = new Decoder(bitness, bytes, DecoderOptions.None);
+    this.decoder = new Decoder(bitness, bytes, this.options);
     this.decoder.ip = BigInt(ip);
   }
 

@@ -31,6 +31,11 @@ export interface ExitNode {
 }
 type Node = CounterNode | GroupNode | ExitNode;
 
+/** So many exits below a reason make it needless to read older ones. */
+const enoughPerReason = 20;
+/** How many exits are read then. */
+const olderExits = 10_000;
+
 export class VmExitsView implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<undefined>();
   readonly onDidChangeTreeData = this.changed.event;
@@ -41,6 +46,8 @@ export class VmExitsView implements vscode.TreeDataProvider<Node>, vscode.Dispos
   private filter: ExitFilter = noFilter;
   private guest: GuestSession | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Exits read for rare reasons, as they were at one stop. */
+  private older: { guest: GuestSession; stop: number; exits: Promise<ExitRecord[]> } | undefined;
   /** Number of the last request: an answer that comes late does not replace a later one. */
   private requests = 0;
 
@@ -68,17 +75,29 @@ export class VmExitsView implements vscode.TreeDataProvider<Node>, vscode.Dispos
     for (const subscription of this.subscriptions) subscription.dispose();
   }
 
-  getChildren(node?: Node): Node[] {
+  async getChildren(node?: Node): Promise<Node[]> {
     const exits = shownExits(this.exits, this.filter);
     if (node?.kind === 'exit') return [];
     if (node) {
-      const those = node.kind === 'group' ? exits : exits.filter((exit) => exit.name === node.counter.name);
+      const those = node.kind === 'group' ? exits : await this.exitsOf(node.counter);
       return those.map((exit) => ({ kind: 'exit', exit, parent: node }));
     }
     const counters = shownCounters(this.counters, this.filter);
     const total = counters.reduce((sum, counter) => sum + counter.count, 0);
     const nodes: Node[] = counters.map((counter) => ({ kind: 'counter', counter, total }));
     return exits.length ? [...nodes, { kind: 'group' }] : nodes;
+  }
+
+  /** The newest exits of one reason. A rare one may lie far back: the older exits are read when its row is opened. */
+  private async exitsOf({ name, count: wanted }: ExitCounter): Promise<ExitRecord[]> {
+    const ofName = (exits: ExitRecord[]) => shownExits(exits, this.filter).filter((exit) => exit.name === name);
+    const found = ofName(this.exits);
+    const guest = this.guest;
+    if (found.length >= Math.min(wanted, enoughPerReason) || guest?.state !== 'stopped') return found;
+    if (this.older?.stop !== guest.stop || this.older.guest !== guest) {
+      this.older = { guest, stop: guest.stop, exits: guest.exits(olderExits).catch(() => []) };
+    }
+    return ofName(await this.older.exits).slice(0, this.shown());
   }
 
   getParent(node: Node): Node | undefined {

@@ -115,7 +115,7 @@ export const benchmarks = [
         '--cmdline',
         cmdline,
         '--max-icount',
-        '2000000000',
+        '500M',
       ]);
       return { value: done.mips, note: `${done.instructions} instructions in ${done.seconds.toFixed(2)} s` };
     },

@@ -5,7 +5,7 @@ describe('disassemblyPage', () => {
   it('marks the instruction and puts labels before it', () => {
     const instructions = [
       { address: '0x100000', instructionBytes: '31 c0', instruction: 'xor eax,eax', symbol: 'probe' },
-      { address: '0x100002', instructionBytes: '0f a2', instruction: 'cpuid' },
+      { address: '0x100002', instructionBytes: '0f a2', instruction: 'cpuid', symbol: 'probe+0x2' },
     ];
     const page = disassemblyPage('VM exit #7', [['Exit', 'CPUID']], instructions, 0x100002n);
     assert.deepEqual(page.text.split('\n'), [

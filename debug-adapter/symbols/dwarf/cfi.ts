@@ -154,6 +154,9 @@ export class FrameTable {
         else if (letter === 'P') this.encoded(cursor, cursor.u8(), addressSize);
         else if (letter !== 'B') break;
       }
+    } else if (augmentation === 'S') {
+      // What assemblers write into .debug_frame for .cfi_signal_frame: a letter that has no data.
+      signalFrame = true;
     } else if (augmentation !== '' && augmentation !== 'eh') {
       cursor.fail(`a known augmentation, not "${augmentation.slice(0, 16)}",`);
     }

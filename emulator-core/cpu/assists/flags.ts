@@ -86,7 +86,13 @@ function popSegment(c: CpuContext): void {
   const segment = (c.registerOffset(0) - State.segments) / 64;
   loadSegment(c, segment, selector);
   drop(c, c.operandBytes);
-  if (segment === SS) c.cpu.shadowUntil = c.icount + 2;
+  if (segment === SS) shadowStack(c);
+}
+
+/** Interrupts and the single-step trap wait until the instruction after MOV SS or POP SS has run. */
+function shadowStack(c: CpuContext): void {
+  c.cpu.shadowUntil = c.icount + 2;
+  c.cpu.trapSuppressed = true;
 }
 
 function enter(c: CpuContext): void {
@@ -139,9 +145,8 @@ function translateByte(c: CpuContext): void {
   const cpu = c.cpu;
   const offset = BigInt.asUintN(c.addressBits, cpu.gpr(3) + (cpu.gpr(0) & 0xffn));
   const struct = c.segmentOfOperand();
-  let linear = offset;
-  if (struct !== State.flatSegment) linear = c.segmentLinear((struct - State.segments) / 64, offset, 1, false);
-  cpu.setGprSized(0, c.read(linear, 1), 1);
+  const segment = struct === State.flatSegment ? SegmentIndex.ds : (struct - State.segments) / 64;
+  cpu.setGprSized(0, c.read(c.segmentLinear(segment, offset, 1, false), 1), 1);
 }
 
 function loadFarPointer(c: CpuContext): void {
@@ -172,8 +177,7 @@ export const flagAssists: Record<string, Assist> = {
     const segment = (c.registerOffset(0) - State.segments) / 64;
     if (segment === SegmentIndex.cs) throw new GuestFault(Vector.UD);
     loadSegment(c, segment, Number(readOperand(c, 1, 2) & 0xffffn));
-    // Interrupts wait until the instruction after MOV SS has run.
-    if (segment === SS) c.cpu.shadowUntil = c.icount + 2;
+    if (segment === SS) shadowStack(c);
   },
   clearInterrupts: (c) => {
     mayChangeInterrupts(c);

@@ -1,8 +1,15 @@
 /** The assists that need nothing but the vCPU; those that may exit to the VMM are in virt/exitAssists.ts. */
+import { decimalAssists } from './decimal';
 import { flagAssists } from './flags';
 import { fpuAssists } from './fpu';
 import type { Assist } from './operands';
 import { tableAssists } from './tables';
 import { transferAssists } from './transfer';
 
-export const ASSISTS: Record<string, Assist> = { ...flagAssists, ...tableAssists, ...transferAssists, ...fpuAssists };
+export const ASSISTS: Record<string, Assist> = {
+  ...flagAssists,
+  ...decimalAssists,
+  ...tableAssists,
+  ...transferAssists,
+  ...fpuAssists,
+};

@@ -206,6 +206,7 @@ function interruptReturn(c: CpuContext): void {
     realTransfer(c, selector, offset);
     stack.commit();
     cpu.rflags = (cpu.rflags & ~mask) | (flags & mask);
+    dropResume(cpu);
     cpu.modeChanged();
     cpu.attention = true;
     return;
@@ -232,9 +233,15 @@ function interruptReturn(c: CpuContext): void {
     stack.commit();
   }
   cpu.rflags = (cpu.rflags & ~mask) | (flags & mask);
+  dropResume(cpu);
   cpu.modeChanged();
   cpu.attention = true;
   c.jump(offset);
+}
+
+/** RF holds for the next instruction only, and only instruction breakpoints of the debug registers look at it. */
+function dropResume(cpu: Vcpu): void {
+  cpu.setSystemFlag(Flag.RF, false);
 }
 
 function returnToV8086(c: CpuContext, stack: Popper, offset: bigint, selector: number, flags: number): void {
@@ -243,6 +250,7 @@ function returnToV8086(c: CpuContext, stack: Popper, offset: bigint, selector: n
   const order = [SS, SegmentIndex.es, SegmentIndex.ds, SegmentIndex.fs, SegmentIndex.gs];
   const selectors = order.map(() => Number(stack.pop() & 0xffffn));
   cpu.rflags = flags;
+  dropResume(cpu);
   order.forEach((s, i) => cpu.setSegment(s, selectors[i], BigInt(selectors[i] << 4), 0xffff, 0xf3));
   cpu.setSegment(CS, selector, BigInt(selector << 4), 0xffff, 0xf3);
   cpu.setGpr(RSP, pointer);
@@ -255,7 +263,10 @@ function interrupt(c: CpuContext, vector: number): void {
   const cpu = c.cpu;
   if (cpu.v8086 && cpu.iopl < 3 && vector !== 3) throw new GuestFault(Vector.GP, 0);
   const next = c.nextRip;
-  deliver(c, { vector, software: true, external: false }, next);
+  // INT1 (ICEBP) counts as a debug exception: the gate's DPL does not matter.
+  deliver(c, { vector, software: vector !== Vector.DB, external: false }, next);
+  // Delivery has cleared TF.
+  cpu.trapSuppressed = true;
   c.jump(cpu.rip);
 }
 

@@ -76,7 +76,8 @@ export function multiply(env: Environment, a: Float80, b: Float80): Float80 {
   const nan = special(env, a, kindA, b, kindB);
   if (nan) return nan;
   const sign = signOf(a) ^ signOf(b);
-  if ((kindA === Class.infinity && kindB === Class.zero) || (kindA === Class.zero && kindB === Class.infinity)) return invalid(env);
+  if ((kindA === Class.infinity && kindB === Class.zero) || (kindA === Class.zero && kindB === Class.infinity))
+    return invalid(env);
   if (denormalStops(env, kindA, kindB)) return a;
   if (kindA === Class.infinity || kindB === Class.infinity) return infinity(sign);
   if (kindA === Class.zero || kindB === Class.zero) return zero(sign);

@@ -70,7 +70,10 @@ export function fromInteger(value: bigint): Float80 {
 }
 
 /** A magnitude rounded to a whole number, undefined when the value is no number or is beyond 2^64. */
-function magnitude(env: Environment, x: Float80, rounding: number): { value: bigint; inexact: boolean; up: boolean } | undefined {
+function magnitude(
+  x: Float80,
+  rounding: number,
+): { value: bigint; inexact: boolean; up: boolean } | undefined {
   const kind = classify(x);
   if (kind === Class.infinity || isNan(kind) || kind === Class.unsupported) return undefined;
   const unit = unitExponent(x);
@@ -81,7 +84,7 @@ function magnitude(env: Environment, x: Float80, rounding: number): { value: big
 /** Rounded to a signed integer of `bits` as FIST does; the integer indefinite when it does not fit. */
 export function toInteger(env: Environment, x: Float80, bits: number, rounding = env.rounding): bigint {
   const limit = 1n << BigInt(bits - 1);
-  const r = magnitude(env, x, rounding);
+  const r = magnitude(x, rounding);
   const value = r && (signOf(x) ? -r.value : r.value);
   if (!r || value === undefined || value < -limit || value >= limit) {
     env.flags |= Exception.IE;
@@ -97,7 +100,7 @@ export const DECIMAL_INDEFINITE = 0xffffc000000000000000n;
 
 /** Rounded to 18 decimal digits and a sign as FBSTP does: 80 bits. */
 export function toDecimal(env: Environment, x: Float80): bigint {
-  const r = magnitude(env, x, env.rounding);
+  const r = magnitude(x, env.rounding);
   if (!r || r.value >= DECIMAL_LIMIT) {
     env.flags |= Exception.IE;
     return DECIMAL_INDEFINITE;

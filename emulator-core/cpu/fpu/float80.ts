@@ -37,7 +37,15 @@ export interface Environment {
   denormalSource: boolean;
 }
 
-export const Class = { zero: 0, normal: 1, denormal: 2, infinity: 3, quietNan: 4, signalingNan: 5, unsupported: 6 } as const;
+export const Class = {
+  zero: 0,
+  normal: 1,
+  denormal: 2,
+  infinity: 3,
+  quietNan: 4,
+  signalingNan: 5,
+  unsupported: 6,
+} as const;
 
 /** One of Class. Unsupported: what the 387 and later refuse (unnormals, pseudo-infinities, pseudo-NaNs). */
 export function classify(x: Float80): number {
@@ -122,7 +130,12 @@ export function bitLength(x: bigint): number {
 }
 
 /** x / 2^shift rounded to an integer; `inexact` and `up` tell how. Negative shifts are exact. */
-export function roundShift(x: bigint, shift: number, rounding: number, sign: number): { value: bigint; inexact: boolean; up: boolean } {
+export function roundShift(
+  x: bigint,
+  shift: number,
+  rounding: number,
+  sign: number,
+): { value: bigint; inexact: boolean; up: boolean } {
   if (shift <= 0) return { value: x << BigInt(-shift), inexact: false, up: false };
   const s = BigInt(shift);
   const value = x >> s;
@@ -205,7 +218,13 @@ export function pack(sign: number, unit: number, significand: bigint): Float80 {
 }
 
 /** Rounds to a register: to `precision` bits in the 15-bit exponent range. */
-export function roundExtended(env: Environment, sign: number, unit: number, significand: bigint, precision = 64): Float80 {
+export function roundExtended(
+  env: Environment,
+  sign: number,
+  unit: number,
+  significand: bigint,
+  precision = 64,
+): Float80 {
   const r = roundTo(env, EXTENDED[precision], sign, unit, significand);
   return r.infinite ? infinity(sign) : pack(sign, r.unit, r.significand);
 }

@@ -239,9 +239,18 @@ export const arithmetic: Family = [
       const accumulator = b.let(b.reg(rax, bits));
       const source = b.let(b.read(1));
       const equal = b.let(i64.eq(destination, accumulator));
-      // Written either way, as the manual says; rax changes only when they differ.
-      b.write(0, select(equal, source, destination));
-      b.when(i32.eqz(equal), () => b.setReg(rax, bits, destination));
+      if (b.kind(0) === 'm') {
+        // Memory is written either way, as the manual says; rax changes only when they differ.
+        b.write(0, select(equal, source, destination));
+        b.when(i32.eqz(equal), () => b.setReg(rax, bits, destination));
+      } else {
+        // A 32-bit register that is not written keeps its upper half.
+        b.when(
+          equal,
+          () => b.write(0, source),
+          () => b.setReg(rax, bits, destination),
+        );
+      }
       b.flagsSub(bits, accumulator, destination, b.let(i64.sub(accumulator, destination)));
     },
   },

@@ -2,11 +2,21 @@
 import { arithmetic } from './arithmetic';
 import { control } from './control';
 import { data } from './data';
+import { decimal } from './decimal';
 import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
 import { string } from './string';
 import { system } from './system';
 import { x87 } from './x87';
 
-export const INSTRUCTIONS: readonly Instruction[] = [...data, ...arithmetic, ...logicFamily, ...control, ...string, ...system, ...x87];
+export const INSTRUCTIONS: readonly Instruction[] = [
+  ...data,
+  ...arithmetic,
+  ...decimal,
+  ...logicFamily,
+  ...control,
+  ...string,
+  ...system,
+  ...x87,
+];
 export type { Instruction } from './instruction';

@@ -202,10 +202,11 @@ export const logicFamily: Family = [
     note: 'A zero source leaves the destination as it was (documented by AMD, so on Intel processors, too)',
   },
   { mnemonic: 'Bsr', manual: 'BSR—Bit Scan Reverse', semantics: (b) => bitScan(b, true), note: 'As BSF for a zero source' },
-  { mnemonic: 'Tzcnt', manual: 'TZCNT—Count the Number of Trailing Zero Bits', semantics: (b) => countZeros(b, false) },
-  { mnemonic: 'Lzcnt', manual: 'LZCNT—Count the Number of Leading Zero Bits', semantics: (b) => countZeros(b, true) },
+  { mnemonic: 'Tzcnt', feature: 'bmi1', manual: 'TZCNT—Count the Number of Trailing Zero Bits', semantics: (b) => countZeros(b, false) },
+  { mnemonic: 'Lzcnt', feature: 'abm', manual: 'LZCNT—Count the Number of Leading Zero Bits', semantics: (b) => countZeros(b, true) },
   {
     mnemonic: 'Popcnt',
+    feature: 'popcnt',
     manual: 'POPCNT—Return the Count of Number of Bits Set to 1',
     semantics: (b) => {
       const x = b.let(b.read(1));

@@ -50,14 +50,14 @@ describe('ACPI power management', () => {
     assert.equal(r.in(0x608, 4), 17897727 - 0x1000000);
   });
 
-  it('powers off on SLP_TYP 5 with SLP_EN', () => {
+  it('powers off on SLP_TYP 0 with SLP_EN', () => {
     const r = rig();
     assert.equal(r.in(0x604, 2), 1);
     r.out(0x604, 0x1401, 2);
     assert.deepEqual(r.log, []);
-    r.out(0x604, 0x2001, 2);
-    assert.deepEqual(r.log, []);
     r.out(0x604, 0x3401, 2);
+    assert.deepEqual(r.log, []);
+    r.out(0x604, 0x2001, 2);
     assert.deepEqual(r.log, ['powerOff']);
   });
 

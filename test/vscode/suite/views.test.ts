@@ -139,7 +139,7 @@ describe('views', () => {
     const guest = api.sessions.active!;
     await vscode.debug.stopDebugging(guest.session);
     await until(() => guest.state === 'ended', 'the end');
-    assert.match(api.consoles.all[0].text, /Made-up guest: the guest has ended/);
+    assert.match(api.consoles.all[0].text, /last words\r\n.*Made-up guest: the guest has ended.*\r\n$/);
     assert.ok(vscode.window.terminals.some((one) => one.name === 'Serial: Made-up guest'));
     assert.ok((await lines(api.vmExits)).length > 2);
     assert.equal(api.ept.context, 'ended');

@@ -1,0 +1,110 @@
+/** Every line of test/vectors/*.txt: one instruction on the machine against what hardware made of it. */
+import assert from 'node:assert';
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { GPR_NAMES, fromHex, toHex } from '../testMachine';
+import { CODE, DATA_BYTES, VectorRunner, type VectorInput, type VectorOutput } from '../vectorRunner';
+
+const FOLDER = path.join(__dirname, '../../vectors');
+const DEFAULT_RSP = 0x200080n;
+
+interface Expected {
+  gpr: bigint[];
+  memory: Uint8Array;
+  rip: number;
+  vector: number;
+  flags: number;
+  mask: number;
+}
+
+function fields(text: string): [string, string][] {
+  return text
+    .trim()
+    .split(/\s+/)
+    .filter((word) => word !== '')
+    .map((word) => {
+      const cut = word.indexOf('=');
+      return [word.slice(0, cut), word.slice(cut + 1)];
+    });
+}
+
+/** Applies `rax=1f` and `[1c]=0102`; anything else goes to `other`. */
+function apply(text: string, gpr: bigint[], memory: Uint8Array, other: (name: string, value: string) => void): void {
+  for (const [name, value] of fields(text)) {
+    const register = (GPR_NAMES as readonly string[]).indexOf(name);
+    if (register >= 0) gpr[register] = BigInt('0x' + value);
+    else if (name.startsWith('[')) memory.set(fromHex(value), parseInt(name.slice(1), 16));
+    else other(name, value);
+  }
+}
+
+export function parse(line: string): { input: VectorInput; expected: Expected } {
+  const [head, inputs, outputs] = line.split('|');
+  const [, mode, bytes] = head.trim().split(/\s+/);
+  const code = fromHex(bytes);
+  const gpr = GPR_NAMES.map((name) => (name === 'rsp' ? DEFAULT_RSP : 0n));
+  const memory = Uint8Array.from({ length: DATA_BYTES }, (_, i) => 37 * i + 11);
+  const input: VectorInput = { mode: mode === '32' ? 32 : 64, code, gpr, flags: 0, memory };
+  apply(inputs, gpr, memory, (name, value) => {
+    if (name === 'flags') input.flags = parseInt(value, 16);
+    else if (name === 'fill') memory.fill(parseInt(value, 16));
+    else throw new Error(`unknown input '${name}'`);
+  });
+  const expected: Expected = { gpr: [...gpr], memory: memory.slice(), rip: CODE + code.length, vector: 3, flags: 0, mask: 0 };
+  apply(outputs, expected.gpr, expected.memory, (name, value) => {
+    if (name === 'rip') expected.rip = CODE + parseInt(value, 16);
+    else if (name === 'fault') {
+      expected.vector = parseInt(value, 16);
+      expected.rip = CODE;
+    } else if (name === 'flags') [expected.flags, expected.mask] = value.split('/').map((v) => parseInt(v, 16));
+    else throw new Error(`unknown output '${name}'`);
+  });
+  return { input, expected };
+}
+
+function difference(got: VectorOutput, want: Expected, mode: 32 | 64): string {
+  const problems: string[] = [];
+  const check = (what: string, a: bigint | number, b: bigint | number): void => {
+    if (a !== b) problems.push(`${what} ${a.toString(16)}, not ${b.toString(16)}`);
+  };
+  check('vector', got.vector, want.vector);
+  check('rip', got.rip, want.rip);
+  check('flags', got.flags & want.mask, want.flags);
+  GPR_NAMES.forEach((name, i) => {
+    if (mode === 64 || i < 8) check(name, BigInt.asUintN(mode, got.gpr[i]), want.gpr[i]);
+  });
+  if (toHex(got.memory) !== toHex(want.memory)) problems.push('memory differs');
+  return problems.join('; ');
+}
+
+describe('instruction vectors', () => {
+  const runner = new VectorRunner(['+movbe', '+abm']);
+  for (const file of readdirSync(FOLDER).filter((name) => name.endsWith('.txt'))) {
+    it(`${file} agrees with hardware`, () => {
+      const problems: string[] = [];
+      for (const line of readFileSync(path.join(FOLDER, file), 'utf8').split('\n')) {
+        if (line === '' || line.startsWith('#')) continue;
+        const { input, expected } = parse(line);
+        const problem = difference(runner.run(input), expected, input.mode);
+        if (problem) problems.push(`${line}\n    ${problem}`);
+      }
+      assert.strictEqual(problems.length, 0, problems.slice(0, 10).join('\n'));
+    });
+  }
+
+  it('MOVBE and POPCNT are undefined without their features', () => {
+    const plain = new VectorRunner(['-popcnt']);
+    for (const bytes of ['0f38f003', 'f30fb8c3']) {
+      const { input } = parse(`x 64 ${bytes} | rbx=200010 flags=0 |`);
+      assert.strictEqual(plain.run(input).vector, 6, bytes);
+    }
+  });
+
+  it('F3 before BSF and BSR means nothing without BMI1 and ABM', () => {
+    const plain = new VectorRunner();
+    const scan = (bytes: string, rbx: string) => plain.run(parse(`x 64 ${bytes} | rbx=${rbx} rax=77 flags=0 |`).input);
+    assert.strictEqual(scan('f30fbcc3', '10').gpr[0], 4n);
+    assert.strictEqual(scan('f30fbdc3', '10').gpr[0], 4n);
+    assert.strictEqual(scan('f30fbcc3', '0').gpr[0], 0x77n);
+  });
+});
