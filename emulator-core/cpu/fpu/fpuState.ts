@@ -31,8 +31,11 @@ export class FpuState {
   get tags(): number {
     return this.cpu.get32(State.ftw) & 0xffff;
   }
+  /** Only empty or not is taken from the value: the rest of a tag says what the register holds. */
   set tags(value: number) {
-    this.cpu.set64(State.ftw, BigInt(value & 0xffff));
+    let tags = 0;
+    for (let r = 0; r < 8; r++) tags |= (((value >> (r * 2)) & 3) === EMPTY ? EMPTY : tagOf(this.register(r))) << (r * 2);
+    this.cpu.set64(State.ftw, BigInt(tags));
   }
   get top(): number {
     return (this.status >> 11) & 7;
@@ -69,7 +72,10 @@ export class FpuState {
   }
   /** Contents of ST(i) whatever its tag. */
   raw(i: number): Float80 {
-    const at = State.fpr + this.physical(i) * 16;
+    return this.register(this.physical(i));
+  }
+  private register(r: number): Float80 {
+    const at = State.fpr + r * 16;
     return float80(this.cpu.get32(at + 8) & 0xffff, this.cpu.get64(at));
   }
   set(i: number, value: Float80): void {

@@ -151,7 +151,7 @@ describe('breakpoints over stdio', () => {
       await a.watch({ dataId: `phys:${hex(page)}/1`, accessType: 'read' });
       const stop = await a.go();
       assert.equal(stop.reason, 'data breakpoint');
-      assert.equal((await a.frames())[0].name, 'print_padded');
+      assert.equal((await a.frames())[0].name, 'print');
     }));
 
   it('a data breakpoint with a condition over the value, and a hit count', () =>
