@@ -179,6 +179,12 @@ const SUPPORTED: {
     supported: [0],
     text: 'a single guest (no domains)',
   },
+  {
+    attribute: 'disks',
+    read: (c) => (c.disks as unknown[] | undefined)?.length,
+    supported: [0],
+    text: 'no separate disks: a disk image is booted as the kernel, with "boot": "bios"',
+  },
   { attribute: 'gdbServer', read: (c) => c.gdbServer, supported: [0], text: '0 (off)' },
 ];
 
@@ -186,7 +192,7 @@ function rejectUnsupported(configuration: Record<string, unknown>): void {
   for (const { attribute, read, supported, text } of SUPPORTED) {
     const value = read(configuration);
     if (value === undefined || supported.includes(value)) continue;
-    const shown = typeof value === 'number' && attribute === 'domains' ? `${value} domains` : JSON.stringify(value);
+    const shown = typeof value === 'number' ? `a list of ${value}` : JSON.stringify(value);
     throw new LaunchError(`${attribute}: ${shown} is not available in this version, which supports ${text}`);
   }
 }

@@ -88,13 +88,11 @@ export class Variables {
         const shadowed = new Set<string>();
         const result: DebugProtocol.Variable[] = [];
         for (const variable of container.kind === 'locals' ? scopes.locals : scopes.arguments) {
-          const evaluated = await this.evaluator
-            .variable(variable, frame, { hex })
-            .catch((error): Evaluated => ({
-              text: `<${messageOf(error)}>`,
-              type: variable.type.name,
-              space: 'virtual',
-            }));
+          const evaluated = await this.evaluator.variable(variable, frame, { hex }).catch((error): Evaluated => ({
+            text: `<${messageOf(error)}>`,
+            type: variable.type.name,
+            space: 'virtual',
+          }));
           const shown = shadowed.has(variable.name) ? undefined : variable.name;
           shadowed.add(variable.name);
           result.push(this.variable(variable.name, evaluated, frame, shown));

@@ -8,5 +8,10 @@ export interface Field {
 
 /** 0x-prefixed hex, zero-padded to `bits` wide. */
 export function hex(value: bigint | number, bits: number): string {
-  return '0x' + BigInt.asUintN(bits, BigInt(value)).toString(16).padStart(Math.ceil(bits / 4), '0');
+  return (
+    '0x' +
+    BigInt.asUintN(bits, BigInt(value))
+      .toString(16)
+      .padStart(Math.ceil(bits / 4), '0')
+  );
 }

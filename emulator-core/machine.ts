@@ -223,7 +223,14 @@ export class Machine implements CoreHost {
   }
 
   cpuidContext(cpu: Vcpu) {
-    return { apicId: cpu.index, cpus: this.vcpus.length, cr4: cpu.cr4, xcr0: cpu.get32(State.xcr0), tscHz: TSC_HZ, crystalHz: TSC_HZ };
+    return {
+      apicId: cpu.index,
+      cpus: this.vcpus.length,
+      cr4: cpu.cr4,
+      xcr0: cpu.get32(State.xcr0),
+      tscHz: TSC_HZ,
+      crystalHz: TSC_HZ,
+    };
   }
 
   private cr4Allowed(): number {
@@ -476,7 +483,8 @@ export class Machine implements CoreHost {
       core.abort(uop);
       return 1;
     }
-    if (context.target !== undefined || cpu.attention || CODES[code]!.row.endsBlock) return core.complete(uop, context.target);
+    if (context.target !== undefined || cpu.attention || CODES[code]!.row.endsBlock)
+      return core.complete(uop, context.target);
     return 0;
   }
 
@@ -513,7 +521,9 @@ export class Machine implements CoreHost {
     const access = write ? EptAccess.write : EptAccess.read;
     const misconfigured = this.mmu.eptMisconfiguration;
     const reason = misconfigured ? ExitReason.eptMisconfig : ExitReason.eptViolation;
-    const qualification = misconfigured ? 0 : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
+    const qualification = misconfigured
+      ? 0
+      : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
     const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
     if (this.vmm.tryExit(cpu, reason, this.exitRip(cpu), facts)) return false;
     const { core, platform } = this;
@@ -537,11 +547,19 @@ export class Machine implements CoreHost {
 
   eptWalkExit(cpu: Vcpu, linear: bigint, access: number): boolean {
     const { mmu } = this;
-    const qualification = encodeEptViolationQualification(mmu.eptAccess, this.ept.result.permissions, mmu.eptDuringWalk ? 'paging structure' : 'page');
+    const qualification = encodeEptViolationQualification(
+      mmu.eptAccess,
+      this.ept.result.permissions,
+      mmu.eptDuringWalk ? 'paging structure' : 'page',
+    );
     const reason = mmu.eptMisconfiguration ? ExitReason.eptMisconfig : ExitReason.eptViolation;
     const facts = { qualification, guestLinear: linear, guestPhysical: mmu.eptGpa };
     if (this.vmm.tryExit(cpu, reason, this.exitRip(cpu), facts)) return false;
-    const what = mmu.eptDuringWalk ? 'its page tables lie' : access === EptAccess.execute ? 'it executes' : 'it accesses';
+    const what = mmu.eptDuringWalk
+      ? 'its page tables lie'
+      : access === EptAccess.execute
+        ? 'it executes'
+        : 'it accesses';
     this.finish({
       kind: 'error',
       text:
@@ -643,7 +661,7 @@ export class Machine implements CoreHost {
   /** Writes guest RAM as a device or the debugger does: checkpoints and decoded code see it. Returns bytes written. */
   writePhysical(gpa: number, data: Uint8Array): number {
     const length = Math.max(0, Math.min(data.length, this.memory.ramSize - gpa));
-    for (let at = gpa; at < gpa + length; ) {
+    for (let at = gpa; at < gpa + length;) {
       const page = Math.floor(at / PAGE);
       const count = Math.min(gpa + length - at, PAGE - (at % PAGE));
       this.core.beforeWrite(page, at % PAGE, count);

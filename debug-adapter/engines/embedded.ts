@@ -60,7 +60,10 @@ export interface NamedItem {
 }
 
 export function exitNames(): NamedItem[] {
-  return EXIT_REASONS.filter((row) => OFFERED.includes(row.name)).map(({ name, description }) => ({ name, description }));
+  return EXIT_REASONS.filter((row) => OFFERED.includes(row.name)).map(({ name, description }) => ({
+    name,
+    description,
+  }));
 }
 
 const EXCEPTION_TITLES: Record<string, string> = {
@@ -193,7 +196,8 @@ class EmbeddedTarget implements Target {
 
   run(request: RunRequest): void {
     if (this.active) throw new Error('the guest is running already');
-    if (this.machine.end && !isBackward(request, this.icount())) throw new Error('the guest has ended; restart it, or go back');
+    if (this.machine.end && !isBackward(request, this.icount()))
+      throw new Error('the guest has ended; restart it, or go back');
     if (isBackward(request, this.icount()) && !this.launch.record) {
       throw new Error('no history is recorded: set "record": true in launch.json to go back in time');
     }
@@ -299,7 +303,8 @@ class EmbeddedTarget implements Target {
   async writeRegister(cpu: number, name: string, value: bigint): Promise<void> {
     const row = this.row(name);
     if (!row.writable || !row.write) throw new Error(`${name} cannot be written`);
-    if (value < 0n || value >> BigInt(row.width)) throw new Error(`${name} is ${row.width} bits wide: 0x${value.toString(16)} does not fit`);
+    if (value < 0n || value >> BigInt(row.width))
+      throw new Error(`${name} is ${row.width} bits wide: 0x${value.toString(16)} does not fit`);
     const target = this.cpu(cpu);
     this.machine.change(() => row.write!(target, value));
     this.machine.vmm.forgetPassing();
@@ -356,5 +361,7 @@ class EmbeddedTarget implements Target {
 
 function isBackward(request: RunRequest, icount: number): boolean {
   if (request.kind === 'gotoIcount') return request.icount < icount;
-  return request.kind === 'reverseContinue' || request.kind === 'stepBackInstructions' || request.kind === 'stepBackRange';
+  return (
+    request.kind === 'reverseContinue' || request.kind === 'stepBackInstructions' || request.kind === 'stepBackRange'
+  );
 }

@@ -323,7 +323,7 @@ export class Core {
     const words = Uop.bytes / 4;
     let to = cpu.base + State.scratch;
     let from = uop;
-    for (let left = count; left > 0; ) {
+    for (let left = count; left > 0;) {
       u32.copyWithin(to >> 2, from >> 2, (from >> 2) + words);
       i32[(to + Uop.left) >> 2] = left;
       if (u16[(from + Uop.code) >> 1] !== SpecialCode.breakpoint) left--;
@@ -353,7 +353,8 @@ export class Core {
     const low = this.fetchAddress(cpu, linear);
     if (low < 0) return;
     bytes.set(this.memory.u8.subarray(this.memory.ramBase + low, this.memory.ramBase + low + first));
-    const next = cpu.bitness === 64 ? BigInt.asUintN(64, linear + BigInt(first)) : (linear + BigInt(first)) & 0xffffffffn;
+    const next =
+      cpu.bitness === 64 ? BigInt.asUintN(64, linear + BigInt(first)) : (linear + BigInt(first)) & 0xffffffffn;
     const high = this.fetchAddress(cpu, next);
     if (high < 0) return;
     bytes.set(this.memory.u8.subarray(this.memory.ramBase + high, this.memory.ramBase + high + 15), first);
@@ -549,7 +550,9 @@ export class Core {
   private readHost(host: number, size: number): bigint {
     const { view } = this.memory;
     if (size === 8) return view.getBigUint64(host, true);
-    return BigInt(size === 4 ? view.getUint32(host, true) : size === 2 ? view.getUint16(host, true) : view.getUint8(host));
+    return BigInt(
+      size === 4 ? view.getUint32(host, true) : size === 2 ? view.getUint16(host, true) : view.getUint8(host),
+    );
   }
 
   private readDevice(cpu: Vcpu, gpa: number, linear: bigint, size: number): number {
@@ -668,7 +671,7 @@ export class Core {
         const write = i64[(e + Tlb.tagWrite) >> 3];
         if (read === -1n && write === -1n) continue;
         const low = Number((read === -1n ? write : read) & 0xffffffffn);
-        if (((low + i32[(e + Tlb.addend) >> 2]) >>> 0) === host) {
+        if ((low + i32[(e + Tlb.addend) >> 2]) >>> 0 === host) {
           i64[(e + Tlb.tagRead) >> 3] = -1n;
           i64[(e + Tlb.tagWrite) >> 3] = -1n;
         }

@@ -80,7 +80,10 @@ export class Delivery {
     const { vmm } = this.host;
     if (!(vmm.exceptionBitmap & (1 << exception.vector))) return false;
     const error = exception.error !== undefined;
-    const type = exception.vector === Vector.BP || exception.vector === Vector.OF ? InterruptionType.softwareException : InterruptionType.hardwareException;
+    const type =
+      exception.vector === Vector.BP || exception.vector === Vector.OF
+        ? InterruptionType.softwareException
+        : InterruptionType.hardwareException;
     const stop = vmm.tryExit(cpu, ExitReason.exceptionOrNmi, cpu.rip, {
       qualification: exception.vector === Vector.PF ? exception.address : 0n,
       interruptionInfo: encodeInterruptionInformation(exception.vector, type, error),
@@ -92,7 +95,11 @@ export class Delivery {
   private attempt(cpu: Vcpu, exception: PendingException): PendingException | 'abandoned' | undefined {
     const { vmm, context } = this.host;
     const error = hasErrorCode(exception.vector) ? (exception.error ?? 0) : undefined;
-    const info = encodeInterruptionInformation(exception.vector, InterruptionType.hardwareException, error !== undefined);
+    const info = encodeInterruptionInformation(
+      exception.vector,
+      InterruptionType.hardwareException,
+      error !== undefined,
+    );
     return this.event(cpu, info, error ?? 0, () => {
       // Real mode pushes no error codes.
       const pushed = cpu.protectedMode ? error : undefined;

@@ -66,7 +66,13 @@ export function setFromDescriptor(cpu: Vcpu, segment: number, selector: number, 
 /** An unusable data segment register (null selector). */
 export function setNull(cpu: Vcpu, segment: number, selector: number): void {
   // In 64-bit mode FS and GS keep their base on Intel only until the next load; a null selector clears it.
-  cpu.setSegment(segment, selector, 0n, 0, Rights.unusable | (segment === SegmentIndex.ss ? cpu.cpl << Rights.dplShift : 0));
+  cpu.setSegment(
+    segment,
+    selector,
+    0n,
+    0,
+    Rights.unusable | (segment === SegmentIndex.ss ? cpu.cpl << Rights.dplShift : 0),
+  );
 }
 
 /** MOV/POP to DS, ES, FS, GS, SS with all checks. SDM Vol. 2, "MOV—Move", Operation. modeChanged() is done here. */
@@ -114,7 +120,8 @@ export function checkCode(c: CpuContext, selector: number, kind: 'jump' | 'retur
   const conforming = isConforming(d);
   void gateDpl;
   if (kind === 'jump') {
-    if (conforming ? dpl(d) > cpu.cpl : rpl(selector) > cpu.cpl || dpl(d) !== cpu.cpl) throw new GuestFault(Vector.GP, error);
+    if (conforming ? dpl(d) > cpu.cpl : rpl(selector) > cpu.cpl || dpl(d) !== cpu.cpl)
+      throw new GuestFault(Vector.GP, error);
   } else if (kind === 'return') {
     if (rpl(selector) < cpu.cpl) throw new GuestFault(Vector.GP, error);
     if (conforming ? dpl(d) > rpl(selector) : dpl(d) !== rpl(selector)) throw new GuestFault(Vector.GP, error);

@@ -89,7 +89,14 @@ class Pusher {
   constructor(
     private readonly c: CpuContext,
     private readonly bytes: number,
-    private readonly stack?: { base: bigint; pointer: bigint; mask: bigint; limitLow: bigint; limitHigh: bigint; error: number },
+    private readonly stack?: {
+      base: bigint;
+      pointer: bigint;
+      mask: bigint;
+      limitLow: bigint;
+      limitHigh: bigint;
+      error: number;
+    },
   ) {
     const cpu = c.cpu;
     this.mask = stack?.mask ?? cpu.get64(State.stackMask);
@@ -100,7 +107,8 @@ class Pusher {
     const { c, bytes } = this;
     if (this.stack) {
       const last = this.pointer + BigInt(bytes - 1);
-      if (this.pointer < this.stack.limitLow || last > this.stack.limitHigh) throw new GuestFault(Vector.SS, this.stack.error);
+      if (this.pointer < this.stack.limitLow || last > this.stack.limitHigh)
+        throw new GuestFault(Vector.SS, this.stack.error);
       const linear = c.cpu.longMode ? this.pointer : (this.pointer + this.stack.base) & 0xffffffffn;
       c.writeSystem(linear, value, bytes);
     } else c.write(c.segmentLinear(SegmentIndex.ss, this.pointer, bytes, true), value, bytes);
@@ -173,7 +181,9 @@ function deliverProtected(c: CpuContext, i: Interruption, returnRip: bigint): vo
   if (cpl < cpu.cpl) {
     const inner = innerStack(c, cpl, ext);
     const stack = new Pusher(c, bytes, inner.stack);
-    if (cpu.v8086) for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es]) stack.push(BigInt(cpu.selector(s)));
+    if (cpu.v8086)
+      for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es])
+        stack.push(BigInt(cpu.selector(s)));
     stack.push(BigInt(old.ss));
     stack.push(old.sp);
     stack.push(flags);
@@ -182,10 +192,17 @@ function deliverProtected(c: CpuContext, i: Interruption, returnRip: bigint): vo
     if (i.error !== undefined) stack.push(BigInt(i.error));
     markAccessed(c, inner.d);
     if (cpu.v8086) {
-      for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es]) cpu.setSegment(s, 0, 0n, 0, Rights.unusable);
+      for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es])
+        cpu.setSegment(s, 0, 0n, 0, Rights.unusable);
       cpu.setSystemFlag(Flag.VM, false);
     }
-    cpu.setSegment(SegmentIndex.ss, inner.selector, BigInt(descriptorBase(inner.d)), descriptorLimit(inner.d), descriptorRights(inner.d));
+    cpu.setSegment(
+      SegmentIndex.ss,
+      inner.selector,
+      BigInt(descriptorBase(inner.d)),
+      descriptorLimit(inner.d),
+      descriptorRights(inner.d),
+    );
     cpu.setGpr(4, stack.value);
   } else {
     const stack = new Pusher(c, bytes);
@@ -201,7 +218,13 @@ function deliverProtected(c: CpuContext, i: Interruption, returnRip: bigint): vo
 function enterHandler(c: CpuContext, gate: Gate, d: Descriptor, cpl: number, masks: boolean, offset: bigint): void {
   const cpu = c.cpu;
   markAccessed(c, d);
-  cpu.setSegment(SegmentIndex.cs, (gate.selector & ~3) | cpl, BigInt(descriptorBase(d)), descriptorLimit(d), descriptorRights(d));
+  cpu.setSegment(
+    SegmentIndex.cs,
+    (gate.selector & ~3) | cpl,
+    BigInt(descriptorBase(d)),
+    descriptorLimit(d),
+    descriptorRights(d),
+  );
   if (masks) cpu.setSystemFlag(Flag.IF, false);
   for (const flag of [Flag.TF, Flag.NT, Flag.RF, Flag.VM]) cpu.setSystemFlag(flag, false);
   forceCpl(cpu, cpl);

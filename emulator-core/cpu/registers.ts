@@ -23,7 +23,24 @@ export interface RegisterRow {
   describe?(value: bigint): string;
 }
 
-const GPRS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const GPRS = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 
 function bitNames(value: bigint, names: Record<string, number>): string {
   const low = Number(value & 0xffffffffn) | 0;
@@ -92,7 +109,8 @@ function general(): RegisterRow[] {
     read: (cpu) => BigInt(cpu.rflags >>> 0),
     write: (cpu, value) => {
       if (value & ~0x3f7fd7n) throw new Error(`rflags: reserved bits are set in 0x${value.toString(16)}`);
-      if ((Number(value) ^ cpu.rflags) & Flag.VM) throw new Error('rflags: VM cannot be changed here, it needs segments to match');
+      if ((Number(value) ^ cpu.rflags) & Flag.VM)
+        throw new Error('rflags: VM cannot be changed here, it needs segments to match');
       cpu.rflags = Number(value);
       cpu.modeChanged();
       cpu.attention = true;
@@ -105,7 +123,12 @@ function general(): RegisterRow[] {
 function segments(): RegisterRow[] {
   return (Object.keys(SegmentIndex) as SegmentName[]).flatMap((name): RegisterRow[] => {
     const index = SegmentIndex[name];
-    const part = (suffix: string, width: number, read: (cpu: Vcpu) => bigint, describe?: (v: bigint) => string): RegisterRow => ({
+    const part = (
+      suffix: string,
+      width: number,
+      read: (cpu: Vcpu) => bigint,
+      describe?: (v: bigint) => string,
+    ): RegisterRow => ({
       name: suffix ? `${name}.${suffix}` : name,
       group: 'Segments',
       width,
@@ -118,7 +141,12 @@ function segments(): RegisterRow[] {
       describe,
     });
     return [
-      part('', 16, (cpu) => BigInt(cpu.selector(index)), (v) => `index ${Number(v) >> 3} ${Number(v) & 4 ? 'LDT' : 'GDT'} RPL=${Number(v) & 3}`),
+      part(
+        '',
+        16,
+        (cpu) => BigInt(cpu.selector(index)),
+        (v) => `index ${Number(v) >> 3} ${Number(v) & 4 ? 'LDT' : 'GDT'} RPL=${Number(v) & 3}`,
+      ),
       part('base', 64, (cpu) => cpu.segmentBase(index)),
       part('limit', 32, (cpu) => BigInt(cpu.segmentLimit(index))),
       part('attr', 32, (cpu) => BigInt(cpu.rights(index) >>> 0), describeRights),
@@ -169,20 +197,24 @@ function control(machine: Machine): RegisterRow[] {
 /** All registers of a machine's vCPUs. */
 export function registerTable(machine: Machine): RegisterRow[] {
   const views = machine.vcpus.map((cpu) => msrView(cpu, machine));
-  const msrs = MSRS.filter((row) => row.feature === undefined || cpuidHas(machine.model, row.feature)).map((row): RegisterRow => ({
-    name: row.name,
-    group: 'MSRs',
-    width: 64,
-    writable: row.writable,
-    read: (cpu) => readMsr(views[cpu.index], row.index) ?? 0n,
-    write: (cpu, value) => {
-      if (!writeMsr(views[cpu.index], row.index, value)) {
-        throw new Error(`${row.name}: WRMSR of 0x${value.toString(16)} would be #GP (reserved bits, or not allowed in this mode)`);
-      }
-      cpu.modeChanged();
-      machine.core.flushTranslations(cpu);
-    },
-    describe: (value) => describeMsr(row.index, value),
-  }));
+  const msrs = MSRS.filter((row) => row.feature === undefined || cpuidHas(machine.model, row.feature)).map(
+    (row): RegisterRow => ({
+      name: row.name,
+      group: 'MSRs',
+      width: 64,
+      writable: row.writable,
+      read: (cpu) => readMsr(views[cpu.index], row.index) ?? 0n,
+      write: (cpu, value) => {
+        if (!writeMsr(views[cpu.index], row.index, value)) {
+          throw new Error(
+            `${row.name}: WRMSR of 0x${value.toString(16)} would be #GP (reserved bits, or not allowed in this mode)`,
+          );
+        }
+        cpu.modeChanged();
+        machine.core.flushTranslations(cpu);
+      },
+      describe: (value) => describeMsr(row.index, value),
+    }),
+  );
   return [...general(), ...segments(), ...control(machine), ...msrs.filter((row) => !/^IA32_X2APIC/.test(row.name))];
 }

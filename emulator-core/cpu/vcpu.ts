@@ -28,7 +28,19 @@ const ARITHMETIC = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
 /** Bits of RFLAGS that exist; bit 1 always reads as 1. */
 const FLAGS_MASK = 0x3f7fd7;
 
-export const Cr0 = { PE: 1, MP: 2, EM: 4, TS: 8, ET: 16, NE: 32, WP: 1 << 16, AM: 1 << 18, NW: 1 << 29, CD: 1 << 30, PG: 1 << 31 } as const;
+export const Cr0 = {
+  PE: 1,
+  MP: 2,
+  EM: 4,
+  TS: 8,
+  ET: 16,
+  NE: 32,
+  WP: 1 << 16,
+  AM: 1 << 18,
+  NW: 1 << 29,
+  CD: 1 << 30,
+  PG: 1 << 31,
+} as const;
 export const Cr4 = {
   VME: 1, PVI: 2, TSD: 4, DE: 8, PSE: 16, PAE: 32, MCE: 64, PGE: 128, PCE: 256, OSFXSR: 512, OSXMMEXCPT: 1024, UMIP: 2048,
   LA57: 4096, VMXE: 1 << 13, SMXE: 1 << 14, FSGSBASE: 1 << 16, PCIDE: 1 << 17, OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21, PKE: 1 << 22,
@@ -36,10 +48,36 @@ export const Cr4 = {
 export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
 /** Access-rights format: SDM Vol. 3C, "Guest Register State", Table "Format of Access Rights". */
-export const Rights = { typeMask: 15, S: 1 << 4, dplShift: 5, P: 1 << 7, L: 1 << 13, DB: 1 << 14, G: 1 << 15, unusable: 1 << 16 } as const;
+export const Rights = {
+  typeMask: 15,
+  S: 1 << 4,
+  dplShift: 5,
+  P: 1 << 7,
+  L: 1 << 13,
+  DB: 1 << 14,
+  G: 1 << 15,
+  unusable: 1 << 16,
+} as const;
 
 /** Exceptions by vector. SDM Vol. 3A, "Exception and Interrupt Vectors". */
-export const Vector = { DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17 } as const;
+export const Vector = {
+  DE: 0,
+  DB: 1,
+  NMI: 2,
+  BP: 3,
+  OF: 4,
+  BR: 5,
+  UD: 6,
+  NM: 7,
+  DF: 8,
+  TS: 10,
+  NP: 11,
+  SS: 12,
+  GP: 13,
+  PF: 14,
+  MF: 16,
+  AC: 17,
+} as const;
 
 /** An exception on its way to the guest; `error` undefined where the vector has none. */
 export interface PendingException {
@@ -299,7 +337,9 @@ export class Vcpu {
     this.set64(State.linearMask, wide ? ONES : 0xffffffffn);
     if (wide) this.contextKey = '64';
     else {
-      const flat = [SegmentIndex.ds, SegmentIndex.es, SegmentIndex.ss, SegmentIndex.cs].map((s) => (this.flat(s) ? 1 : 0));
+      const flat = [SegmentIndex.ds, SegmentIndex.es, SegmentIndex.ss, SegmentIndex.cs].map((s) =>
+        this.flat(s) ? 1 : 0,
+      );
       const base = this.segmentBase(SegmentIndex.cs);
       const limit = this.segmentLimit(SegmentIndex.cs);
       this.contextKey = `${this.bitness}${real ? 'r' : ''} ${flat.join('')} ${base.toString(16)} ${limit.toString(16)}`;

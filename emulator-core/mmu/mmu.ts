@@ -144,7 +144,20 @@ export class Mmu {
       }
       const size = level === 1 ? PAGE : level === 2 ? 0x200000 : 0x40000000;
       if (level > 1 && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved, access, user, cpu, nx);
-      return this.finishLeaf(cpu, host, entryGpa, lo, target - (target % size), size, low, combined, noExecute, access, user, nx);
+      return this.finishLeaf(
+        cpu,
+        host,
+        entryGpa,
+        lo,
+        target - (target % size),
+        size,
+        low,
+        combined,
+        noExecute,
+        access,
+        user,
+        nx,
+      );
     }
   }
 
@@ -181,7 +194,20 @@ export class Mmu {
     if (host < 0) return Translation.ept;
     const pte = this.memory.u32[host >> 2];
     if (!(pte & PRESENT)) return this.fault(0, access, user, cpu, false);
-    return this.finishLeaf(cpu, host, entry, pte, (pte & ~0xfff) >>> 0, PAGE, low, pde & pte, false, access, user, false);
+    return this.finishLeaf(
+      cpu,
+      host,
+      entry,
+      pte,
+      (pte & ~0xfff) >>> 0,
+      PAGE,
+      low,
+      pde & pte,
+      false,
+      access,
+      user,
+      false,
+    );
   }
 
   private finishLeaf(
@@ -204,7 +230,8 @@ export class Mmu {
       if (!userPage) return this.fault(PageFault.present, access, user, cpu, nx);
     } else {
       if (!(cpu.cr0 & Cr0.WP)) writable = true;
-      if (userPage && access === Access.execute && cpu.cr4 & Cr4.SMEP) return this.fault(PageFault.present, access, user, cpu, nx);
+      if (userPage && access === Access.execute && cpu.cr4 & Cr4.SMEP)
+        return this.fault(PageFault.present, access, user, cpu, nx);
       const smap = userPage && access !== Access.execute && (cpu.cr4 & Cr4.SMAP) !== 0;
       if (smap && !(cpu.systemFlags & Flag.AC)) return this.fault(PageFault.present, access, user, cpu, nx);
     }

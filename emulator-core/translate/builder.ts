@@ -13,7 +13,24 @@ import type { Expr } from './wasm';
 export type Bits = 8 | 16 | 32 | 64;
 
 /** Condition codes in encoding order. SDM Vol. 2, Appendix B, "Encoding of Conditional Test (tttn) Field". */
-export const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+export const CONDITIONS = [
+  'o',
+  'no',
+  'b',
+  'ae',
+  'e',
+  'ne',
+  'be',
+  'a',
+  's',
+  'ns',
+  'p',
+  'np',
+  'l',
+  'ge',
+  'le',
+  'g',
+] as const;
 export type Condition = (typeof CONDITIONS)[number];
 
 /** General registers by encoding. */

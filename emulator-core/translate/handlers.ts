@@ -141,7 +141,12 @@ class Generator {
     for (const [at, index] of variants) table[at] = index;
   }
 
-  private generate(info: CodeInfo, base: Pick<HandlerForm, 'operands' | 'operandBits'>, uses: Uses, inMemory: boolean): Variants {
+  private generate(
+    info: CodeInfo,
+    base: Pick<HandlerForm, 'operands' | 'operandBits'>,
+    uses: Uses,
+    inMemory: boolean,
+  ): Variants {
     const variants: Variants = [];
     const kinds = info.row.repeat === 'rep' ? 2 : info.row.repeat === 'repe' ? 4 : 1;
     for (let repeat = 0; repeat < kinds; repeat++) {

@@ -56,7 +56,16 @@ export const IMPORTS = [
 export const Helper = { lookup: 4, exitNext: 5, run: 6 } as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
-export const Slow = { sizeMask: 7, read: 0, write: 8, modify: 16, commit: 24, operation: 24, stack: 32, limit: 64 } as const;
+export const Slow = {
+  sizeMask: 7,
+  read: 0,
+  write: 8,
+  modify: 16,
+  commit: 24,
+  operation: 24,
+  stack: 32,
+  limit: 64,
+} as const;
 /** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
 export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
 
@@ -74,7 +83,13 @@ export function truncate(value: Expr, bits: Bits): Expr {
 }
 
 export function signExtend(value: Expr, bits: Bits): Expr {
-  return bits === 64 ? value : bits === 32 ? i64.extend32(value) : bits === 16 ? i64.extend16(value) : i64.extend8(value);
+  return bits === 64
+    ? value
+    : bits === 32
+      ? i64.extend32(value)
+      : bits === 16
+        ? i64.extend16(value)
+        : i64.extend8(value);
 }
 
 const state = (offset: number): Expr => i64.load(cpu, offset);

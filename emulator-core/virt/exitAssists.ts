@@ -11,7 +11,13 @@ import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
 import { Cr0, Cr4, Efer, Flag, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
-import { CrAccess, ExitReason, encodeCrQualification, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
+import {
+  CrAccess,
+  ExitReason,
+  encodeCrQualification,
+  encodeDrQualification,
+  encodeIoQualification,
+} from './vmx/exitReasons';
 import type { Vmm } from './vmm';
 
 /** What the handlers need of the platform behind the VMM. */
@@ -98,7 +104,11 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const register = isInput ? RDI : RSI;
     const offset = BigInt.asUintN(bits, cpu.gpr(register));
     const struct = c.segmentOfOperand();
-    const segment = isInput ? SegmentIndex.es : struct === State.flatSegment ? SegmentIndex.ds : (struct - State.segments) / 64;
+    const segment = isInput
+      ? SegmentIndex.es
+      : struct === State.flatSegment
+        ? SegmentIndex.ds
+        : (struct - State.segments) / 64;
     const linear = c.segmentLinear(segment, offset, size, isInput);
     if (isInput) c.probeWrite(linear, size);
     const value = isInput ? 0n : c.read(linear, size);
@@ -173,7 +183,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   // ---- control registers ----
 
-  const CR_MOV = (number: number, access: number, register: number): number => encodeCrQualification({ number, access, register });
+  const CR_MOV = (number: number, access: number, register: number): number =>
+    encodeCrQualification({ number, access, register });
 
   function readControlRegister(c: CpuContext): void {
     privileged(c);
@@ -302,7 +313,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const register = c.registerOffset(from ? 0 : 1) >> 3;
     if (number > 7) throw new GuestFault(Vector.UD);
     const slot = debugRegister(c, number);
-    if (vmm.primary & Primary.movDrExiting) exit(c, ExitReason.movDr, encodeDrQualification({ number, from, register }));
+    if (vmm.primary & Primary.movDrExiting)
+      exit(c, ExitReason.movDr, encodeDrQualification({ number, from, register }));
     if (from) {
       cpu.setGprSized(register, cpu.get64(slot), cpu.bitness === 64 ? 8 : 4);
       return;
@@ -362,7 +374,10 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     invalidatePage: (c) => {
       privileged(c);
       const struct = c.segmentOfOperand();
-      const linear = BigInt.asUintN(64, c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)));
+      const linear = BigInt.asUintN(
+        64,
+        c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)),
+      );
       if (vmm.primary & Primary.invlpgExiting) exit(c, ExitReason.invlpg, linear);
       c.flushPage(linear);
     },

@@ -37,7 +37,9 @@ const CR0_GUEST_OWNED = Cr0.TS;
 const CR4_GUEST_OWNED = Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.PGE;
 
 /** MSRs whose accesses need not exit: the processor switches them itself. */
-const PASSED_THROUGH = [0x174, 0x175, 0x176, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084];
+const PASSED_THROUGH = [
+  0x174, 0x175, 0x176, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
+];
 
 export class Vmm {
   readonly log = new ExitLog();
@@ -77,7 +79,12 @@ export class Vmm {
   configure(wanted: ReadonlySet<string>, exceptions: Iterable<number> = []): void {
     const want = (name: string): boolean => wanted.has(name);
     let primary: number =
-      DEFAULT1.primary | Primary.hltExiting | Primary.unconditionalIoExiting | Primary.useMsrBitmaps | Primary.cr8LoadExiting | Primary.cr8StoreExiting;
+      DEFAULT1.primary |
+      Primary.hltExiting |
+      Primary.unconditionalIoExiting |
+      Primary.useMsrBitmaps |
+      Primary.cr8LoadExiting |
+      Primary.cr8StoreExiting;
     // DEFAULT1 holds the CR3 exiting bits; processors with TRUE controls let them be 0.
     primary &= ~(Primary.cr3LoadExiting | Primary.cr3StoreExiting);
     if (want('INVLPG')) primary |= Primary.invlpgExiting;
@@ -127,7 +134,16 @@ export class Vmm {
     vmcs.write(Field.PRIMARY_CONTROLS, this.primary);
     vmcs.write(Field.SECONDARY_CONTROLS, this.secondary);
     vmcs.write(Field.EXCEPTION_BITMAP, this.exceptionBitmap);
-    vmcs.write(Field.EXIT_CONTROLS, DEFAULT1.exit | Exit.hostAddressSpaceSize | Exit.acknowledgeInterrupt | Exit.saveEfer | Exit.loadEfer | Exit.savePat | Exit.loadPat);
+    vmcs.write(
+      Field.EXIT_CONTROLS,
+      DEFAULT1.exit |
+        Exit.hostAddressSpaceSize |
+        Exit.acknowledgeInterrupt |
+        Exit.saveEfer |
+        Exit.loadEfer |
+        Exit.savePat |
+        Exit.loadPat,
+    );
     vmcs.write(Field.VPID, cpu.index + 1);
     vmcs.write(Field.EPT_POINTER, this.ept.eptp);
     vmcs.write(Field.MSR_BITMAPS, BigInt(this.msrBitmap));
@@ -206,7 +222,10 @@ export class Vmm {
     vmcs.write(Field.TSC_OFFSET, BigInt.asUintN(64, tscOffset));
     vmcs.write(Field.CR0_SHADOW, cpu.get64(State.cr0));
     vmcs.write(Field.CR4_SHADOW, cpu.get64(State.cr4));
-    vmcs.write(Field.ENTRY_CONTROLS, DEFAULT1.entry | Entry.loadEfer | Entry.loadPat | (cpu.longMode ? Entry.ia32eModeGuest : 0));
+    vmcs.write(
+      Field.ENTRY_CONTROLS,
+      DEFAULT1.entry | Entry.loadEfer | Entry.loadPat | (cpu.longMode ? Entry.ia32eModeGuest : 0),
+    );
     const exit = this.lastExit(cpu.index);
     if (exit) {
       vmcs.write(Field.EXIT_REASON, exit.reason);

@@ -114,7 +114,8 @@ export class InstructionDecoder {
     this.length = this.instruction.length;
     this.info = CODES[this.code];
     if (this.code === Code.INVALID) {
-      this.status = decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
+      this.status =
+        decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
       this.info = undefined;
     } else this.status = 'ok';
     if (this.info?.row.feature && !this.features.has(this.info.row.feature)) {
@@ -158,7 +159,8 @@ export class InstructionDecoder {
         const target = ip + this.length + Number(immediate);
         i32[(at + Uop.target) >> 2] = target >= 0 && target < 4096 ? 0 : -1;
       } else if (kind === OpKind.FarBranch16) immediate = BigInt(x.farBranch16) | (BigInt(x.farBranchSelector) << 32n);
-      else if (kind === OpKind.FarBranch32) immediate = BigInt(x.farBranch32 >>> 0) | (BigInt(x.farBranchSelector) << 32n);
+      else if (kind === OpKind.FarBranch32)
+        immediate = BigInt(x.farBranch32 >>> 0) | (BigInt(x.farBranchSelector) << 32n);
       else if (kind === OpKind.Immediate8_2nd) immediate |= BigInt(x.immediate8_2nd) << 32n;
       else immediate = BigInt.asIntN(64, x.immediate(i));
     }

@@ -108,15 +108,7 @@ export const benchmarks = [
     async measure() {
       if (!memtest) return { skipped: "no memtest86+ (Debian: 'sudo apt-get install memtest86+')" };
       const cmdline = 'console=ttyS0,115200';
-      const done = await runStatistics([
-        memtest,
-        '--memory',
-        '16M',
-        '--cmdline',
-        cmdline,
-        '--max-icount',
-        '500M',
-      ]);
+      const done = await runStatistics([memtest, '--memory', '16M', '--cmdline', cmdline, '--max-icount', '500M']);
       return { value: done.mips, note: `${done.instructions} instructions in ${done.seconds.toFixed(2)} s` };
     },
   },

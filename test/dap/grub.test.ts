@@ -36,7 +36,8 @@ function makeDisk(folder: string): string {
 describe('GRUB through the adapter', function () {
   this.timeout(240_000);
   before(function () {
-    if (!existsSync(path.join(MODULES, 'boot.img'))) skip(this, `${MODULES} is absent: apt-get install grub-pc-bin grub-common`);
+    if (!existsSync(path.join(MODULES, 'boot.img')))
+      skip(this, `${MODULES} is absent: apt-get install grub-pc-bin grub-common`);
   });
 
   it('reaches its prompt on the serial console and answers a command', () =>

@@ -14,7 +14,6 @@ const launchJson = path.join(root, 'samples/.vscode/launch.json');
 
 /** The serial console as text: escape sequences (cursor moves, colours) become line ends. */
 function screen(a: Adapter): string {
-  // eslint-disable-next-line no-control-regex -- the escape character begins terminal sequences
   return a.console.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '\n');
 }
 

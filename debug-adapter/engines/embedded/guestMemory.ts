@@ -8,7 +8,12 @@ import type { AddressSpace } from '../../target';
 const PAGE = 4096;
 
 export function pagingRegisters(cpu: Vcpu): PagingRegisters {
-  return { cr0: cpu.get64(State.cr0), cr3: cpu.get64(State.cr3), cr4: cpu.get64(State.cr4), efer: cpu.get64(State.efer) };
+  return {
+    cr0: cpu.get64(State.cr0),
+    cr3: cpu.get64(State.cr3),
+    cr4: cpu.get64(State.cr4),
+    efer: cpu.get64(State.efer),
+  };
 }
 
 /** Reads 8 bytes of guest-physical RAM; undefined outside of it. */
@@ -55,7 +60,13 @@ function forParts(
   return done;
 }
 
-export function readGuest(machine: Machine, cpu: Vcpu, space: AddressSpace, address: bigint, length: number): Uint8Array {
+export function readGuest(
+  machine: Machine,
+  cpu: Vcpu,
+  space: AddressSpace,
+  address: bigint,
+  length: number,
+): Uint8Array {
   const out = new Uint8Array(Math.min(length, 16 << 20));
   const { u8 } = machine.memory;
   const done = forParts(machine, cpu, space, address, out.length, (host, at, count) => {
@@ -65,7 +76,13 @@ export function readGuest(machine: Machine, cpu: Vcpu, space: AddressSpace, addr
 }
 
 /** Writes now and whenever history is replayed over this moment. */
-export function writeGuest(machine: Machine, cpu: Vcpu, space: AddressSpace, address: bigint, data: Uint8Array): number {
+export function writeGuest(
+  machine: Machine,
+  cpu: Vcpu,
+  space: AddressSpace,
+  address: bigint,
+  data: Uint8Array,
+): number {
   const copy = data.slice();
   const { memory } = machine;
   let done = 0;
@@ -75,7 +92,10 @@ export function writeGuest(machine: Machine, cpu: Vcpu, space: AddressSpace, add
       if (host >= memory.ramBase) machine.writePhysical(host - memory.ramBase, bytes);
       else {
         // Outside of guest RAM only the EPT tables may be edited: the rest is the VMM itself.
-        if (host < memory.eptBase || host + count > memory.eptUsedEnd) throw new Error(`host memory at 0x${host.toString(16)} is the VMM's own: only guest RAM and EPT tables can be written`);
+        if (host < memory.eptBase || host + count > memory.eptUsedEnd)
+          throw new Error(
+            `host memory at 0x${host.toString(16)} is the VMM's own: only guest RAM and EPT tables can be written`,
+          );
         memory.u8.set(bytes, host);
         machine.mmu.invalidateEpt();
       }

@@ -156,7 +156,10 @@ export class Hits {
     }
     const list = this.byAddress.get(linear);
     if (!list) return stop;
-    const ids = this.passing(list.filter((b) => b.cpu === undefined || b.cpu === cpu.index), cpu);
+    const ids = this.passing(
+      list.filter((b) => b.cpu === undefined || b.cpu === cpu.index),
+      cpu,
+    );
     if (ids.length === 0) return stop;
     return this.hit({ reason: 'breakpoint', cpu: cpu.index, breakpoints: ids });
   }

@@ -55,7 +55,11 @@ export class Runner {
     machine.resume();
     switch (request.kind) {
       case 'continue':
-        return this.event(await this.advance(Infinity, request.singleThread ? request.cpu : undefined), 'pause', request.cpu);
+        return this.event(
+          await this.advance(Infinity, request.singleThread ? request.cpu : undefined),
+          'pause',
+          request.cpu,
+        );
       case 'stepInstruction': {
         const only = request.singleThread ? request.cpu : undefined;
         return this.event(await this.stepInstruction(request.cpu, request.over, only), 'step', request.cpu);

@@ -3,7 +3,21 @@ import { CODES } from '../../x86/codes';
 import type { CpuContext } from '../cpuContext';
 import * as A from '../fpu/arithmetic80';
 import { DOUBLE, SINGLE, fromBinary, fromDecimal, fromInteger, toBinary, toDecimal, toInteger } from '../fpu/convert80';
-import { INDEFINITE, ONE, Rounding, float80, negate, quiet, signOf, zero, classify, Class, Exception, type Environment, type Float80 } from '../fpu/float80';
+import {
+  INDEFINITE,
+  ONE,
+  Rounding,
+  float80,
+  negate,
+  quiet,
+  signOf,
+  zero,
+  classify,
+  Class,
+  Exception,
+  type Environment,
+  type Float80,
+} from '../fpu/float80';
 import { Code, FpuState } from '../fpu/fpuState';
 import { SegmentIndex, State } from '../layout';
 import { Cr0, Flag, GuestFault, Vector } from '../vcpu';
@@ -71,8 +85,18 @@ function arithmetic(operation: Binary, reversed: boolean, pops: boolean): Operat
   };
 }
 
-const RELATION_CODES: Record<A.Relation, number> = { greater: 0, less: Code.C0, equal: Code.C3, unordered: Code.C0 | Code.C2 | Code.C3 };
-const RELATION_FLAGS: Record<A.Relation, number> = { greater: 0, less: Flag.CF, equal: Flag.ZF, unordered: Flag.CF | Flag.PF | Flag.ZF };
+const RELATION_CODES: Record<A.Relation, number> = {
+  greater: 0,
+  less: Code.C0,
+  equal: Code.C3,
+  unordered: Code.C0 | Code.C2 | Code.C3,
+};
+const RELATION_FLAGS: Record<A.Relation, number> = {
+  greater: 0,
+  less: Flag.CF,
+  equal: Flag.ZF,
+  unordered: Flag.CF | Flag.PF | Flag.ZF,
+};
 
 /** Compares ST(0) with memory, ST(i), or `other`. */
 function compare(quietly: boolean, pops: number, toFlags = false, other?: Float80): Operation {
@@ -279,7 +303,8 @@ function partialRemainder(nearest: boolean): Operation {
     if (fpu.report(env)) return;
     fpu.set(0, value);
     const q = quotient ?? 0;
-    const codes = (q & 4 ? Code.C0 : 0) | (q & 2 ? Code.C3 : 0) | (q & 1 ? Code.C1 : 0) | (quotient === undefined ? Code.C2 : 0);
+    const codes =
+      (q & 4 ? Code.C0 : 0) | (q & 2 ? Code.C3 : 0) | (q & 1 ? Code.C1 : 0) | (quotient === undefined ? Code.C2 : 0);
     fpu.setCodes(Code.C0 | Code.C1 | Code.C2 | Code.C3, codes);
   };
 }
@@ -287,7 +312,8 @@ function partialRemainder(nearest: boolean): Operation {
 function examine(): void {
   const x = fpu.raw(0);
   const kind = fpu.empty(0) ? 0b101 : A.examine(x);
-  const codes = (kind & 4 ? Code.C3 : 0) | (kind & 2 ? Code.C2 : 0) | (kind & 1 ? Code.C0 : 0) | (signOf(x) ? Code.C1 : 0);
+  const codes =
+    (kind & 4 ? Code.C3 : 0) | (kind & 2 ? Code.C2 : 0) | (kind & 1 ? Code.C0 : 0) | (signOf(x) ? Code.C1 : 0);
   fpu.setCodes(Code.C0 | Code.C1 | Code.C2 | Code.C3, codes);
 }
 
@@ -440,7 +466,8 @@ const CONTROL = new Set([...NON_WAITING, 'Fldcw', 'Fldenv', 'Frstor', 'Wait', 'F
 function x87(c: CpuContext): void {
   const { cpu } = c;
   const { mnemonic } = CODES[c.code]!.row;
-  const blocked = mnemonic === 'Wait' ? (cpu.cr0 & (Cr0.MP | Cr0.TS)) === (Cr0.MP | Cr0.TS) : (cpu.cr0 & (Cr0.EM | Cr0.TS)) !== 0;
+  const blocked =
+    mnemonic === 'Wait' ? (cpu.cr0 & (Cr0.MP | Cr0.TS)) === (Cr0.MP | Cr0.TS) : (cpu.cr0 & (Cr0.EM | Cr0.TS)) !== 0;
   if (blocked) throw new GuestFault(Vector.NM);
   fpu.cpu = cpu;
   // With CR0.NE clear the error would go out through FERR# and IRQ 13: taken as ignored (IGNNE# asserted).

@@ -215,7 +215,8 @@ function interruptReturn(c: CpuContext): void {
   const offset = stack.pop();
   const selector = Number(stack.pop() & 0xffffn);
   const flags = Number(stack.pop() & 0xffffffffn);
-  if (flags & Flag.VM && cpu.cpl === 0 && bytes === 4 && !cpu.longMode) return returnToV8086(c, stack, offset, selector, flags);
+  if (flags & Flag.VM && cpu.cpl === 0 && bytes === 4 && !cpu.longMode)
+    return returnToV8086(c, stack, offset, selector, flags);
   const d = checkCode(c, selector, 'return');
   checkTarget(c, d.high, offset, descriptorLimit(d));
   const cpl = rpl(selector);
@@ -345,4 +346,3 @@ export const transferAssists: Record<string, Assist> = {
   sysenter,
   sysexit,
 };
-

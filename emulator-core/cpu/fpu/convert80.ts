@@ -70,10 +70,7 @@ export function fromInteger(value: bigint): Float80 {
 }
 
 /** A magnitude rounded to a whole number, undefined when the value is no number or is beyond 2^64. */
-function magnitude(
-  x: Float80,
-  rounding: number,
-): { value: bigint; inexact: boolean; up: boolean } | undefined {
+function magnitude(x: Float80, rounding: number): { value: bigint; inexact: boolean; up: boolean } | undefined {
   const kind = classify(x);
   if (kind === Class.infinity || isNan(kind) || kind === Class.unsupported) return undefined;
   const unit = unitExponent(x);

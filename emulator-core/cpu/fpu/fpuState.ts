@@ -34,7 +34,8 @@ export class FpuState {
   /** Only empty or not is taken from the value: the rest of a tag says what the register holds. */
   set tags(value: number) {
     let tags = 0;
-    for (let r = 0; r < 8; r++) tags |= (((value >> (r * 2)) & 3) === EMPTY ? EMPTY : tagOf(this.register(r))) << (r * 2);
+    for (let r = 0; r < 8; r++)
+      tags |= (((value >> (r * 2)) & 3) === EMPTY ? EMPTY : tagOf(this.register(r))) << (r * 2);
     this.cpu.set64(State.ftw, BigInt(tags));
   }
   get top(): number {

@@ -164,7 +164,12 @@ export const arithmetic: Family = [
       b.flagsSub(b.bits(0), i64c(0), x, r);
     },
   },
-  { mnemonic: 'Mul', manual: 'MUL—Unsigned Multiply', semantics: (b) => multiplyAccumulator(b, false), note: UNDEFINED_MULTIPLY },
+  {
+    mnemonic: 'Mul',
+    manual: 'MUL—Unsigned Multiply',
+    semantics: (b) => multiplyAccumulator(b, false),
+    note: UNDEFINED_MULTIPLY,
+  },
   {
     mnemonic: 'Imul',
     manual: 'IMUL—Signed Multiply',

@@ -71,7 +71,8 @@ const popSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction =>
   operands: /^[DEFGS]S$/,
   operandBits,
   manual: 'POP—Pop a Value From the Stack',
-  assist: 'popSegment', endsBlock: true,
+  assist: 'popSegment',
+  endsBlock: true,
 });
 
 export const data: Family = [
@@ -89,12 +90,22 @@ export const data: Family = [
   },
   { mnemonic: 'Mov', manual: 'MOV—Move', operands: /^Sreg_/, assist: 'loadSegment', endsBlock: true },
   { mnemonic: 'Mov', manual: 'MOV—Move to/from Control Registers', operands: /_cr$/, assist: 'readControlRegister' },
-  { mnemonic: 'Mov', manual: 'MOV—Move to/from Control Registers', operands: /^cr_/, assist: 'writeControlRegister', endsBlock: true },
+  {
+    mnemonic: 'Mov',
+    manual: 'MOV—Move to/from Control Registers',
+    operands: /^cr_/,
+    assist: 'writeControlRegister',
+    endsBlock: true,
+  },
   { mnemonic: 'Mov', manual: 'MOV—Move to/from Debug Registers', operands: /_dr$/, assist: 'readDebugRegister' },
   { mnemonic: 'Mov', manual: 'MOV—Move to/from Debug Registers', operands: /^dr_/, assist: 'writeDebugRegister' },
   { mnemonic: 'Movzx', manual: 'MOVZX—Move With Zero-Extend', semantics: (b) => b.write(0, b.read(1)) },
   { mnemonic: 'Movsx', manual: 'MOVSX/MOVSXD—Move With Sign-Extension', semantics: (b) => b.write(0, b.readSigned(1)) },
-  { mnemonic: 'Movsxd', manual: 'MOVSX/MOVSXD—Move With Sign-Extension', semantics: (b) => b.write(0, b.readSigned(1)) },
+  {
+    mnemonic: 'Movsxd',
+    manual: 'MOVSX/MOVSXD—Move With Sign-Extension',
+    semantics: (b) => b.write(0, b.readSigned(1)),
+  },
   {
     mnemonic: 'Movnti',
     manual: 'MOVNTI—Store Doubleword Using Non-Temporal Hint',
@@ -135,30 +146,58 @@ export const data: Family = [
   { mnemonic: 'Pushad', manual: 'PUSHA/PUSHAD—Push All General-Purpose Registers', assist: 'pushAll', operandBits: 32 },
   { mnemonic: 'Popaw', manual: 'POPA/POPAD—Pop All General-Purpose Registers', assist: 'popAll', operandBits: 16 },
   { mnemonic: 'Popad', manual: 'POPA/POPAD—Pop All General-Purpose Registers', assist: 'popAll', operandBits: 32 },
-  ...rows([['Pushfw', 16], ['Pushfd', 32], ['Pushfq', 64]] as const, ([mnemonic, operandBits]) => ({
-    mnemonic,
-    operandBits,
-    manual: 'PUSHF/PUSHFD/PUSHFQ—Push EFLAGS Register Onto the Stack',
-    assist: 'pushFlags',
-  })),
-  ...rows([['Popfw', 16], ['Popfd', 32], ['Popfq', 64]] as const, ([mnemonic, operandBits]) => ({
-    mnemonic,
-    operandBits,
-    manual: 'POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register',
-    assist: 'popFlags',
-  })),
-  ...rows([['Leavew', 16], ['Leaved', 32], ['Leaveq', 64]] as [string, 16 | 32 | 64][], ([mnemonic, operandBits]) => ({
-    mnemonic,
-    operandBits,
-    manual: 'LEAVE—High Level Procedure Exit',
-    semantics: leave,
-  })),
-  ...rows([['Enterw', 16], ['Enterd', 32], ['Enterq', 64]] as [string, 16 | 32 | 64][], ([mnemonic, operandBits]) => ({
-    mnemonic,
-    operandBits,
-    manual: 'ENTER—Make Stack Frame for Procedure Parameters',
-    assist: 'enter',
-  })),
+  ...rows(
+    [
+      ['Pushfw', 16],
+      ['Pushfd', 32],
+      ['Pushfq', 64],
+    ] as const,
+    ([mnemonic, operandBits]) => ({
+      mnemonic,
+      operandBits,
+      manual: 'PUSHF/PUSHFD/PUSHFQ—Push EFLAGS Register Onto the Stack',
+      assist: 'pushFlags',
+    }),
+  ),
+  ...rows(
+    [
+      ['Popfw', 16],
+      ['Popfd', 32],
+      ['Popfq', 64],
+    ] as const,
+    ([mnemonic, operandBits]) => ({
+      mnemonic,
+      operandBits,
+      manual: 'POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register',
+      assist: 'popFlags',
+    }),
+  ),
+  ...rows(
+    [
+      ['Leavew', 16],
+      ['Leaved', 32],
+      ['Leaveq', 64],
+    ] as [string, 16 | 32 | 64][],
+    ([mnemonic, operandBits]) => ({
+      mnemonic,
+      operandBits,
+      manual: 'LEAVE—High Level Procedure Exit',
+      semantics: leave,
+    }),
+  ),
+  ...rows(
+    [
+      ['Enterw', 16],
+      ['Enterd', 32],
+      ['Enterq', 64],
+    ] as [string, 16 | 32 | 64][],
+    ([mnemonic, operandBits]) => ({
+      mnemonic,
+      operandBits,
+      manual: 'ENTER—Make Stack Frame for Procedure Parameters',
+      assist: 'enter',
+    }),
+  ),
   {
     mnemonic: 'Lahf',
     manual: 'LAHF—Load Status Flags Into AH Register',
@@ -175,7 +214,8 @@ export const data: Family = [
   ...rows(['Les', 'Lds', 'Lss', 'Lfs', 'Lgs'], (mnemonic) => ({
     mnemonic,
     manual: 'LDS/LES/LFS/LGS/LSS—Load Far Pointer',
-    assist: 'loadFarPointer', endsBlock: true,
+    assist: 'loadFarPointer',
+    endsBlock: true,
   })),
   { mnemonic: 'Xlat', manual: 'XLAT/XLATB—Table Look-up Translation', assist: 'translateByte' },
   {

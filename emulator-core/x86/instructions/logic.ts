@@ -45,7 +45,9 @@ function shr(b: Builder): void {
 function sar(b: Builder): void {
   const bits = b.bits(0);
   const value = b.modify(0);
-  const x = b.let(bits === 8 ? i64.extend8(value) : bits === 16 ? i64.extend16(value) : bits === 32 ? i64.extend32(value) : value);
+  const x = b.let(
+    bits === 8 ? i64.extend8(value) : bits === 16 ? i64.extend16(value) : bits === 32 ? i64.extend32(value) : value,
+  );
   const count = shiftCount(b, 1);
   const r = b.let(i64.shrS(x, count));
   b.write(0, r);
@@ -120,7 +122,9 @@ function doubleShift(b: Builder, left: boolean): void {
   const fill = b.let(b.read(1));
   const count = shiftCount(b, 2);
   const back = i64.sub(i64c(bits), count);
-  const moved = left ? i64.or(i64.shl(x, count), i64.shrU(fill, back)) : i64.or(i64.shrU(x, count), i64.shl(fill, back));
+  const moved = left
+    ? i64.or(i64.shl(x, count), i64.shrU(fill, back))
+    : i64.or(i64.shrU(x, count), i64.shl(fill, back));
   const r = b.let(i64.and(select(nonZero(count), moved, x), bits === 64 ? i64c(-1) : mask(bits)));
   b.write(0, r);
   b.when(nonZero(count), () => {
@@ -182,15 +186,30 @@ export const logicFamily: Family = [
     manual: "NOT—One's Complement Negation",
     semantics: (b) => b.write(0, i64.xor(b.modify(0), i64c(-1))),
   },
-  ...rows(['Shl', 'Sal'], (mnemonic) => ({ mnemonic, manual: 'SAL/SAR/SHL/SHR—Shift', semantics: shl, note: SHIFT_NOTE })),
+  ...rows(['Shl', 'Sal'], (mnemonic) => ({
+    mnemonic,
+    manual: 'SAL/SAR/SHL/SHR—Shift',
+    semantics: shl,
+    note: SHIFT_NOTE,
+  })),
   { mnemonic: 'Shr', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: shr, note: SHIFT_NOTE },
   { mnemonic: 'Sar', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: sar, note: SHIFT_NOTE },
   { mnemonic: 'Rol', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, true), note: SHIFT_NOTE },
   { mnemonic: 'Ror', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, false), note: SHIFT_NOTE },
   { mnemonic: 'Rcl', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotateCarry(b, true), note: SHIFT_NOTE },
   { mnemonic: 'Rcr', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotateCarry(b, false), note: SHIFT_NOTE },
-  { mnemonic: 'Shld', manual: 'SHLD—Double Precision Shift Left', semantics: (b) => doubleShift(b, true), note: SHIFT_NOTE },
-  { mnemonic: 'Shrd', manual: 'SHRD—Double Precision Shift Right', semantics: (b) => doubleShift(b, false), note: SHIFT_NOTE },
+  {
+    mnemonic: 'Shld',
+    manual: 'SHLD—Double Precision Shift Left',
+    semantics: (b) => doubleShift(b, true),
+    note: SHIFT_NOTE,
+  },
+  {
+    mnemonic: 'Shrd',
+    manual: 'SHRD—Double Precision Shift Right',
+    semantics: (b) => doubleShift(b, false),
+    note: SHIFT_NOTE,
+  },
   { mnemonic: 'Bt', manual: 'BT—Bit Test', semantics: (b) => bitTest(b, 'none') },
   { mnemonic: 'Bts', manual: 'BTS—Bit Test and Set', semantics: (b) => bitTest(b, 'set') },
   { mnemonic: 'Btr', manual: 'BTR—Bit Test and Reset', semantics: (b) => bitTest(b, 'reset') },
@@ -201,9 +220,24 @@ export const logicFamily: Family = [
     semantics: (b) => bitScan(b, false),
     note: 'A zero source leaves the destination as it was (documented by AMD, so on Intel processors, too)',
   },
-  { mnemonic: 'Bsr', manual: 'BSR—Bit Scan Reverse', semantics: (b) => bitScan(b, true), note: 'As BSF for a zero source' },
-  { mnemonic: 'Tzcnt', feature: 'bmi1', manual: 'TZCNT—Count the Number of Trailing Zero Bits', semantics: (b) => countZeros(b, false) },
-  { mnemonic: 'Lzcnt', feature: 'abm', manual: 'LZCNT—Count the Number of Leading Zero Bits', semantics: (b) => countZeros(b, true) },
+  {
+    mnemonic: 'Bsr',
+    manual: 'BSR—Bit Scan Reverse',
+    semantics: (b) => bitScan(b, true),
+    note: 'As BSF for a zero source',
+  },
+  {
+    mnemonic: 'Tzcnt',
+    feature: 'bmi1',
+    manual: 'TZCNT—Count the Number of Trailing Zero Bits',
+    semantics: (b) => countZeros(b, false),
+  },
+  {
+    mnemonic: 'Lzcnt',
+    feature: 'abm',
+    manual: 'LZCNT—Count the Number of Leading Zero Bits',
+    semantics: (b) => countZeros(b, true),
+  },
   {
     mnemonic: 'Popcnt',
     feature: 'popcnt',
@@ -234,4 +268,3 @@ export const logicFamily: Family = [
     },
   },
 ];
-

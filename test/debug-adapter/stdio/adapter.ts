@@ -241,6 +241,12 @@ export class Adapter extends DebugClient {
     return (await this.evaluateRequest({ expression, context: 'repl' })).body.result;
   }
 
+  /** Sets a register through its scope and returns how it looks then. */
+  async setRegister(scope: string, name: string, value: string): Promise<string> {
+    const variablesReference = await this.scopeReference(scope);
+    return (await this.setVariableRequest({ variablesReference, name, value })).body.value;
+  }
+
   async memory(memoryReference: string, count: number): Promise<Buffer> {
     return Buffer.from((await this.request('readMemory', { memoryReference, count })).data ?? '', 'base64');
   }

@@ -57,10 +57,10 @@ describe('segment limits', () => {
     assert.strictEqual(u.machine.end?.kind, 'triple fault', 'PUSH faults, and so does the frame');
   });
 
-  it('code beyond the limit of CS: #GP(0)', () => {
+  it('a jump beyond the limit of CS: #GP(0)', () => {
     const t = machine('32');
-    t.segment('cs', Selector.code32, 0, CODE, 0x409b);
-    t.run(CODE, '90', { rsp: 0x9000 }, 2);
+    t.segment('cs', Selector.code32, 0, CODE + 0x10, 0x409b);
+    t.run(CODE, 'eb20', { rsp: 0x9000 }, 2);
     assert.strictEqual(t.vector, 13);
   });
 });
@@ -188,9 +188,9 @@ describe('far transfers', () => {
   it('64-bit code with L and D both set is #GP', () => {
     const t = machine('64');
     t.write64(GDT + Selector.free, descriptor(0, 0xfffff, 0x9b, 0xe));
-    t.write32(0x2000, 0x120000);
-    t.write16(0x2004, Selector.free);
-    t.run(CODE, 'ff2c2500200000', { rsp: 0x9000 });
+    t.write32(0x200000, 0x120000);
+    t.write16(0x200004, Selector.free);
+    t.run(CODE, 'ff2c2500002000', { rsp: 0x9000 });
     assert.strictEqual(t.vector, 13);
   });
 });

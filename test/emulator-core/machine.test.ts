@@ -1,0 +1,134 @@
+/** Determinism and time travel of whole guests. */
+import assert from 'node:assert';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { State } from '../../emulator-core/cpu/layout';
+import { Machine, type MachineOptions } from '../../emulator-core/machine';
+import table from '../guests/guests.json';
+import { quietHooks } from './testMachine';
+
+const ROOT = path.join(__dirname, '../..');
+const HELLO = path.join(ROOT, 'samples/hello-guest/hello.elf');
+
+class Run {
+  text = '';
+  readonly machine: Machine;
+  constructor(file: string, protocol = 'auto', options: Partial<MachineOptions> = {}) {
+    const kernel = { name: path.basename(file), kernel: new Uint8Array(readFileSync(file)), protocol: protocol as 'auto', cmdline: '', modules: [] };
+    this.machine = new Machine(
+      { memory: 4 << 20, cpus: 1, vendor: 'intel', features: [], debugExit: true, startTime: 0, kernel, ...options },
+      quietHooks({ console: (byte) => (this.text += String.fromCharCode(byte)) }),
+    );
+  }
+  get icount(): number {
+    return this.machine.core.retired;
+  }
+  /** Runs to an instruction count, or to the end. */
+  to(icount: number, slice = Infinity): this {
+    while (this.icount < icount) {
+      const result = this.machine.run(Math.min(slice, icount - this.icount));
+      if (result !== 'budget') break;
+    }
+    return this;
+  }
+  /** Memory, registers, devices, exits and virtual time. */
+  get state(): string {
+    const { machine } = this;
+    const hash = createHash('sha256').update(machine.memory.ram);
+    for (const cpu of machine.vcpus) {
+      for (let i = 0; i < 16; i++) hash.update(cpu.gpr(i).toString(16));
+      hash.update(`${cpu.rip.toString(16)} ${cpu.rflags.toString(16)} ${cpu.activity}`);
+      for (let o: number = State.segments; o < 0x400; o += 8) hash.update(cpu.get64(o).toString(16));
+    }
+    const text = (value: unknown): string => JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? v.toString() : v));
+    hash.update(text(machine.platform.save()));
+    return [this.icount, machine.now(), text(machine.vmm.log.counters()), text(machine.end ?? ''), hash.digest('hex')].join(' ');
+  }
+}
+
+interface Subject {
+  name: string;
+  file: string;
+  boot: string;
+}
+const subjects: Subject[] = [
+  { name: 'hello-guest', file: HELLO, boot: 'multiboot' },
+  ...table.guests.map((g) => ({ name: g.name, file: path.join(ROOT, 'test/guests', g.file), boot: g.boot })),
+];
+const LIMIT = 1_000_000;
+
+describe('determinism', () => {
+  for (const { name, file, boot } of subjects) {
+    const memory = name === 'hello-guest' ? 16 << 20 : 4 << 20;
+    it(`${name}: twice, in slices, and back in time`, () => {
+      const first = new Run(file, boot, { memory }).to(LIMIT);
+      const end = first.icount;
+      const last = first.state;
+      const middle = Math.floor(end / 3);
+      const at = new Run(file, boot, { memory });
+      at.to(middle);
+      const want = at.state;
+      at.to(LIMIT);
+      assert.strictEqual(at.state, last, 'the same run twice');
+      assert.strictEqual(at.text, first.text);
+
+      const sliced = new Run(file, boot, { memory });
+      sliced.to(middle, 997);
+      assert.strictEqual(sliced.state, want, 'in slices of 997');
+      sliced.to(middle + 300, 1);
+      sliced.to(LIMIT, 12_345);
+      assert.strictEqual(sliced.state, last, 'in slices of 1 and 12,345');
+
+      const recorded = new Run(file, boot, { memory });
+      const { machine } = recorded;
+      machine.record();
+      recorded.to(Math.floor(middle / 2));
+      machine.history.take();
+      recorded.to(middle);
+      machine.history.take();
+      recorded.to(LIMIT);
+      assert.strictEqual(recorded.state, last, 'recorded');
+      for (const target of [middle, Math.floor(middle / 2) + 1, 0, middle]) {
+        const reached = machine.history.restoreBefore(target);
+        assert.ok(reached <= target);
+        recorded.to(target);
+        const fresh = new Run(file, boot, { memory }).to(target);
+        assert.strictEqual(recorded.state, fresh.state, `back at ${target}`);
+      }
+      recorded.to(LIMIT);
+      assert.strictEqual(recorded.state, last, 'forward again');
+      assert.strictEqual(recorded.text, first.text, 'nothing is printed twice');
+    });
+  }
+
+  it('several vCPUs', () => {
+    const make = (): Run => new Run(HELLO, 'multiboot', { memory: 16 << 20, cpus: 2 });
+    const first = make().to(300_000).state;
+    assert.strictEqual(make().to(300_000, 7_001).state, first);
+  });
+
+  it('input at an instruction count is part of history', () => {
+    const typed = (slice: number): Run => {
+      const run = new Run(HELLO, 'multiboot', { memory: 16 << 20 });
+      run.to(20_000, slice);
+      run.machine.input(new TextEncoder().encode('abc'));
+      return run.to(60_000, slice);
+    };
+    assert.strictEqual(typed(1_000).state, typed(Infinity).state);
+  });
+});
+
+describe('reset', () => {
+  it('starts as the first time', () => {
+    const run = new Run(HELLO, 'multiboot', { memory: 16 << 20 });
+    run.to(LIMIT);
+    const first = run.state;
+    const text = run.text;
+    run.text = '';
+    run.machine.reset();
+    run.to(LIMIT);
+    assert.strictEqual(run.text, text);
+    assert.strictEqual(run.state, first);
+  });
+});
