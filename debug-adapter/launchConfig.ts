@@ -188,11 +188,14 @@ const SUPPORTED: {
   { attribute: 'gdbServer', read: (c) => c.gdbServer, supported: [0], text: '0 (off)' },
 ];
 
+/** Attributes that are read as their length. */
+const LISTS = new Set(['domains', 'disks']);
+
 function rejectUnsupported(configuration: Record<string, unknown>): void {
   for (const { attribute, read, supported, text } of SUPPORTED) {
     const value = read(configuration);
     if (value === undefined || supported.includes(value)) continue;
-    const shown = typeof value === 'number' ? `a list of ${value}` : JSON.stringify(value);
+    const shown = LISTS.has(attribute) ? `a list of ${value as number}` : JSON.stringify(value);
     throw new LaunchError(`${attribute}: ${shown} is not available in this version, which supports ${text}`);
   }
 }

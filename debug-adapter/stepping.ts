@@ -2,7 +2,6 @@
  * Stepping by statements, in both directions, out of the ranges and runs that Target offers. A step is a first run and a plan that says,
  * at each stop, whether to run on: a step ends only where a statement begins.
  */
-import { disassemble } from '../emulator-core/x86/disassembler';
 import type { StackWalker } from './stack';
 import type { SymbolStore } from './symbols/symbolStore';
 import type { RunRequest, StopEvent, Target } from './target';
@@ -76,23 +75,15 @@ export class Stepper {
     const { pc } = (await this.stack.top(cpu)).activation;
     const ranges = this.symbols.lineRanges(pc);
     if (ranges.length === 0) return byInstruction;
-    let previousStatement = this.symbols.lineAt(pc)?.low === pc;
+    if (this.symbols.lineAt(pc)?.low !== pc) return { request: { kind: 'stepBackRange', cpu, ranges, toStart: true } };
     let arrived = false;
     const plan = async (): Promise<NextRun | undefined> => {
       if (arrived) return undefined;
-      const here = (await this.stack.top(cpu)).activation.pc;
-      if (previousStatement) {
-        // At the end of the statement before: on to where that one begins.
-        previousStatement = false;
-        const before = this.symbols.lineRanges(here);
-        return before.length === 0 ? undefined : { kind: 'stepBackRange', cpu, ranges: before };
-      }
-      // One instruction before the statement; where that is a call, the statement begins at its return.
+      // At the end of the statement before: on to where that one begins.
       arrived = true;
-      const bitness = this.target.bitness(cpu);
-      const [instruction] = disassemble(await this.target.readMemory('virtual', cpu, here, 15), here, bitness, 1);
-      if (instruction?.isCall) return { kind: 'stepInstruction', cpu, over: true, quiet: true };
-      return { kind: 'gotoIcount', icount: this.target.icount() + 1 };
+      const here = (await this.stack.top(cpu)).activation.pc;
+      const before = this.symbols.lineRanges(here);
+      return before.length === 0 ? undefined : { kind: 'stepBackRange', cpu, ranges: before, toStart: true };
     };
     return { request: { kind: 'stepBackRange', cpu, ranges }, plan };
   }

@@ -266,12 +266,13 @@ export class Machine implements CoreHost {
   reset(): void {
     this.memory.ram.set(this.image);
     this.core.code.flush();
+    // Time first: devices note when they were reset.
+    this.core.retired = 0;
+    this.idleNs = 0;
     this.platform.reset();
     this.biosDisk.restore([]);
     this.delivery.reset();
     this.vmm.reset();
-    this.core.retired = 0;
-    this.idleNs = 0;
     this.turn = 0;
     this.quantumEnd = QUANTUM;
     this.inputs = [];

@@ -73,16 +73,7 @@ export const State = {
   flatSegment: 0x480,
   /** x87 FPU: data registers R0..R7 (physical order), 10 of 16 bytes each. */
   fpr: 0x500,
-  /** Control word, status word, and one bit per physical register that is not empty. i32 each */
-  fpuControl: 0x580,
-  fpuStatus: 0x584,
-  fpuValid: 0x588,
-  /** Last opcode (11 bits) and selectors of the last instruction and data pointers. i32 each */
-  fpuOpcode: 0x58c,
-  fpuCodeSelector: 0x590,
-  fpuDataSelector: 0x594,
-  fpuCodePointer: 0x598,
-  fpuDataPointer: 0x5a0,
+  /** x87 control, status and tag words, last opcode (11 bits), last instruction and data pointers with their selectors. */
   fcw: 0x600,
   fsw: 0x608,
   ftw: 0x610,

@@ -7,6 +7,7 @@ import { SegmentIndex, State, type SegmentName } from './layout';
 import { MSRS, describeMsr, readMsr, writeMsr } from './msrs';
 import { Cr0, Cr4, Flag, Rights, type Vcpu } from './vcpu';
 import { cpuidHas } from './cpuid';
+import { tagOf } from './fpu/arithmetic80';
 import { msrView } from './msrView';
 
 export type RegisterGroup = 'Registers' | 'Segments' | 'Control' | 'MSRs' | 'FPU & SIMD';
@@ -194,6 +195,72 @@ function control(machine: Machine): RegisterRow[] {
   return rows;
 }
 
+const STATUS_BITS = {
+  IE: 1,
+  DE: 2,
+  ZE: 4,
+  OE: 8,
+  UE: 16,
+  PE: 32,
+  SF: 64,
+  ES: 128,
+  C0: 256,
+  C1: 512,
+  C2: 1024,
+  C3: 1 << 14,
+  B: 1 << 15,
+};
+const CONTROL_BITS = { IM: 1, DM: 2, ZM: 4, OM: 8, UM: 16, PM: 32 };
+const PRECISIONS = ['24 bits', 'reserved precision', '53 bits', '64 bits'];
+const ROUNDINGS = ['to nearest', 'down', 'up', 'toward zero'];
+
+/**
+ * The x87 registers; ST(i) by the stack's top. SDM Vol. 1, "x87 FPU Data Registers". There are no XMM registers: CPUID does not
+ * announce SSE.
+ */
+function fpu(): RegisterRow[] {
+  const group = 'FPU & SIMD';
+  const top = (cpu: Vcpu): number => (cpu.get32(State.fsw) >> 11) & 7;
+  const stack: RegisterRow[] = Array.from({ length: 8 }, (_, i) => {
+    const at = (cpu: Vcpu): number => State.fpr + ((top(cpu) + i) & 7) * 16;
+    return {
+      name: `st${i}`,
+      group,
+      width: 80,
+      writable: true,
+      read: (cpu) => cpu.get64(at(cpu)) | ((cpu.get64(at(cpu) + 8) & 0xffffn) << 64n),
+      write: (cpu, value) => {
+        const register = (top(cpu) + i) & 7;
+        cpu.set64(at(cpu), value & 0xffffffffffffffffn);
+        cpu.set64(at(cpu) + 8, value >> 64n);
+        const tag = tagOf({ signExponent: Number(value >> 64n), significand: value & 0xffffffffffffffffn });
+        const others = cpu.get32(State.ftw) & ~(3 << (register * 2));
+        cpu.set64(State.ftw, BigInt((others | (tag << (register * 2))) & 0xffff));
+      },
+    };
+  });
+  const word = (name: string, slot: number, describe?: (v: bigint) => string, width = 16): RegisterRow => ({
+    name,
+    group,
+    width,
+    writable: false,
+    read: (cpu) => cpu.get64(slot),
+    describe,
+  });
+  return [
+    ...stack,
+    word('fcw', State.fcw, (v) => {
+      const n = Number(v);
+      return `${bitNames(v, CONTROL_BITS)} ${PRECISIONS[(n >> 8) & 3]}, rounds ${ROUNDINGS[(n >> 10) & 3]}`.trim();
+    }),
+    word('fsw', State.fsw, (v) => `TOP=${(Number(v) >> 11) & 7} ${bitNames(v, STATUS_BITS)}`.trim()),
+    word('ftw', State.ftw),
+    word('fop', State.fop),
+    word('fip', State.fip, undefined, 64),
+    word('fdp', State.fdp, undefined, 64),
+  ];
+}
+
 /** All registers of a machine's vCPUs. */
 export function registerTable(machine: Machine): RegisterRow[] {
   const views = machine.vcpus.map((cpu) => msrView(cpu, machine));
@@ -216,5 +283,11 @@ export function registerTable(machine: Machine): RegisterRow[] {
       describe: (value) => describeMsr(row.index, value),
     }),
   );
-  return [...general(), ...segments(), ...control(machine), ...msrs.filter((row) => !/^IA32_X2APIC/.test(row.name))];
+  return [
+    ...general(),
+    ...segments(),
+    ...control(machine),
+    ...fpu(),
+    ...msrs.filter((row) => !/^IA32_X2APIC/.test(row.name)),
+  ];
 }

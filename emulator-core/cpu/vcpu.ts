@@ -364,6 +364,7 @@ export class Vcpu {
 
   /** Power-on or INIT state. SDM Vol. 3A, "Processor State After Reset". */
   reset(): void {
+    this.bitness = 16;
     const start = this.base >> 3;
     this.memory.u64.fill(0n, start, start + (State.scratch >> 3));
     this.msrs.clear();

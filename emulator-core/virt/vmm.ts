@@ -54,6 +54,8 @@ export class Vmm {
   vectoringInfo = 0;
   vectoringError = 0;
   private readonly msrBitmap: number;
+  /** Accesses to MSRs that need not exit do so nevertheless. */
+  private wantedMsrExits = { reads: false, writes: false };
   private readonly scratch = emptyExit();
   /** An exit that was stopped at: when its instruction runs again, it is not a new exit. */
   private passing?: { cpu: number; icount: number; reason: number };
@@ -102,11 +104,13 @@ export class Vmm {
     const all = want('CR_ACCESS');
     this.cr0Mask = all ? 0xffffffff : ~CR0_GUEST_OWNED >>> 0;
     this.cr4Mask = all ? 0xffffffff : ~CR4_GUEST_OWNED >>> 0;
-    this.fillMsrBitmap(want('MSR_READ'), want('MSR_WRITE'));
+    this.wantedMsrExits = { reads: want('MSR_READ'), writes: want('MSR_WRITE') };
+    this.fillMsrBitmap();
     for (const [i, vmcs] of this.vmcs.entries()) this.writeControls(this.vcpus[i], vmcs);
   }
 
-  private fillMsrBitmap(allReads: boolean, allWrites: boolean): void {
+  private fillMsrBitmap(): void {
+    const { reads: allReads, writes: allWrites } = this.wantedMsrExits;
     const { u8 } = this.memory;
     u8.fill(0xff, this.msrBitmap, this.msrBitmap + 4096);
     const clear = (base: number, index: number): void => {
@@ -250,6 +254,8 @@ export class Vmm {
     this.log.restore(s.log);
     s.lastSeq.forEach((seq, i) => (this.lastSeq[i] = seq));
     this.passing = s.passing;
+    // The bitmap lies among the structures that the machine restores; what exits is for the debugger to say, now as then.
+    this.fillMsrBitmap();
   }
   reset(): void {
     this.log.reset();

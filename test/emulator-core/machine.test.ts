@@ -15,7 +15,13 @@ class Run {
   text = '';
   readonly machine: Machine;
   constructor(file: string, protocol = 'auto', options: Partial<MachineOptions> = {}) {
-    const kernel = { name: path.basename(file), kernel: new Uint8Array(readFileSync(file)), protocol: protocol as 'auto', cmdline: '', modules: [] };
+    const kernel = {
+      name: path.basename(file),
+      kernel: new Uint8Array(readFileSync(file)),
+      protocol: protocol as 'auto',
+      cmdline: '',
+      modules: [],
+    };
     this.machine = new Machine(
       { memory: 4 << 20, cpus: 1, vendor: 'intel', features: [], debugExit: true, startTime: 0, kernel, ...options },
       quietHooks({ console: (byte) => (this.text += String.fromCharCode(byte)) }),
@@ -41,9 +47,16 @@ class Run {
       hash.update(`${cpu.rip.toString(16)} ${cpu.rflags.toString(16)} ${cpu.activity}`);
       for (let o: number = State.segments; o < 0x400; o += 8) hash.update(cpu.get64(o).toString(16));
     }
-    const text = (value: unknown): string => JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? v.toString() : v));
+    const text = (value: unknown): string =>
+      JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? v.toString() : v));
     hash.update(text(machine.platform.save()));
-    return [this.icount, machine.now(), text(machine.vmm.log.counters()), text(machine.end ?? ''), hash.digest('hex')].join(' ');
+    return [
+      this.icount,
+      machine.now(),
+      text(machine.vmm.log.counters()),
+      text(machine.end ?? ''),
+      hash.digest('hex'),
+    ].join(' ');
   }
 }
 

@@ -68,7 +68,7 @@ export class TestMachine {
   constructor(options: Partial<MachineOptions> = {}, hooks: Partial<MachineHooks> = {}) {
     this.machine = new Machine(
       {
-        memory: 16 << 20,
+        memory: 8 << 20,
         cpus: 1,
         vendor: 'intel',
         features: [],
@@ -105,7 +105,10 @@ export class TestMachine {
     this.write(address, bytes);
   }
   write32(address: number, value: number): void {
-    this.write(address, [value, value >>> 8, value >>> 16, value >>> 24].map((b) => b & 255));
+    this.write(
+      address,
+      [value, value >>> 8, value >>> 16, value >>> 24].map((b) => b & 255),
+    );
   }
   write16(address: number, value: number): void {
     this.write(address, [value & 255, (value >>> 8) & 255]);
@@ -156,7 +159,9 @@ export class TestMachine {
     cpu.set64(State.cr3, BigInt(TABLES));
     cpu.set64(State.cr4, long ? BigInt(Cr4.PAE) : 0n);
     cpu.set64(State.efer, long ? BigInt(Efer.LME | Efer.LMA | Efer.NXE | Efer.SCE) : 0n);
-    if (mode === 'real') for (const s of ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const) this.segment(s, 0, 0, 0xffff, s === 'cs' ? 0x9b : 0x93);
+    if (mode === 'real')
+      for (const s of ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const)
+        this.segment(s, 0, 0, 0xffff, s === 'cs' ? 0x9b : 0x93);
     else this.enterProtected(mode, cpl);
     cpu.rflags = 2;
     cpu.activity = 'active';
@@ -172,7 +177,15 @@ export class TestMachine {
     const wide = mode === '16' ? 0 : 0xc000;
     const limit = mode === '16' ? 0xffff : 0xffffffff;
     const code =
-      mode === '64' ? (cpl ? Selector.userCode64 : Selector.code64) : mode === '16' ? Selector.code16 : cpl ? Selector.userCode32 : Selector.code32;
+      mode === '64'
+        ? cpl
+          ? Selector.userCode64
+          : Selector.code64
+        : mode === '16'
+          ? Selector.code16
+          : cpl
+            ? Selector.userCode32
+            : Selector.code32;
     const data = mode === '16' ? Selector.data16 : cpl ? Selector.userData : Selector.data;
     this.segment('cs', code, 0, limit, (mode === '64' ? 0xa09b : 0x9b | wide) | dpl);
     for (const s of ['ss', 'ds', 'es', 'fs', 'gs'] as const) this.segment(s, data, 0, limit, 0x93 | wide | dpl);

@@ -25,7 +25,6 @@ export interface VectorOutput {
   memory: Uint8Array;
 }
 
-
 export class VectorRunner {
   private readonly machines = new Map<number, TestMachine>();
   constructor(private readonly features: readonly string[] = []) {}
@@ -35,6 +34,8 @@ export class VectorRunner {
     if (!t) {
       t = new TestMachine({ features: this.features }).enter(input.mode === 64 ? '64' : 'compat');
       t.write(CODE & ~0xfff, new Uint8Array(4096).fill(0xcc));
+      // POPF may enable interrupts: the timer keeps quiet.
+      t.machine.platform.bus.writePort(0x21, 0xff, 1);
       this.machines.set(input.mode, t);
     }
     const { cpu, machine } = t;
@@ -58,6 +59,12 @@ export class VectorRunner {
     const gpr = input.gpr.map((_, i) => cpu.gpr(i));
     gpr[4] = t.read64(frame + 24);
     const at = Number(t.read64(frame));
-    return { gpr, flags: Number(t.read64(frame + 16)) & 0xcd5, rip: vector === 3 ? at - 1 : at, vector, memory: t.read(DATA, DATA_BYTES) };
+    return {
+      gpr,
+      flags: Number(t.read64(frame + 16)) & 0xcd5,
+      rip: vector === 3 ? at - 1 : at,
+      vector,
+      memory: t.read(DATA, DATA_BYTES),
+    };
   }
 }

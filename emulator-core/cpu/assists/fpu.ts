@@ -19,8 +19,8 @@ import {
   type Float80,
 } from '../fpu/float80';
 import { Code, FpuState } from '../fpu/fpuState';
-import { SegmentIndex, State } from '../layout';
 import { Cr0, Flag, GuestFault, Vector } from '../vcpu';
+import { loadEnvironment, notePointers, restore, save, storeEnvironment } from './fpuEnvironment';
 import type { Assist } from './operands';
 
 type Operation = (c: CpuContext, fpu: FpuState) => void;
@@ -51,12 +51,6 @@ function memoryValue(c: CpuContext, env: Environment): Float80 | undefined {
   return value;
 }
 
-/** ST(i) as an operand: a stack fault where it is empty. undefined: unmasked, the instruction does nothing more. */
-function operand(i: number): Float80 | undefined {
-  if (!fpu.empty(i)) return fpu.raw(i);
-  return fpu.stackFault(false) ? INDEFINITE : undefined;
-}
-
 /** Index of the stack register that the Code names beside ST(0). */
 function stackIndex(c: CpuContext): number {
   const operands = operandsOf(c);
@@ -71,12 +65,13 @@ function arithmetic(operation: Binary, reversed: boolean, pops: boolean): Operat
     const operands = operandsOf(c);
     const i = memory ? 0 : stackIndex(c);
     const destination = memory || operands.startsWith('st0_') ? 0 : i;
-    const a = operand(destination);
-    const b = memory ?? operand(destination === 0 ? i : 0);
-    if (!a || !b) return;
-    const empty = fpu.empty(destination) || (!memory && fpu.empty(destination === 0 ? i : 0));
-    if (empty) fpu.set(destination, INDEFINITE);
-    else {
+    const source = destination === 0 ? i : 0;
+    if (fpu.empty(destination) || (!memory && fpu.empty(source))) {
+      if (!fpu.stackFault(false)) return;
+      fpu.set(destination, INDEFINITE);
+    } else {
+      const a = fpu.raw(destination);
+      const b = memory ?? fpu.raw(source);
       const result = reversed ? operation(env, b, a) : operation(env, a, b);
       if (fpu.report(env)) return;
       fpu.set(destination, result);
@@ -104,90 +99,99 @@ function compare(quietly: boolean, pops: number, toFlags = false, other?: Float8
     const env = fpu.environment();
     const memory = other ?? memoryValue(c, env);
     const index = operandsOf(c) === '' ? 1 : memory ? 0 : stackIndex(c);
-    const a = operand(0);
-    const b = memory ?? operand(index);
-    if (!a || !b) return;
     let relation: A.Relation = 'unordered';
-    if (!fpu.empty(0) && (memory || !fpu.empty(index))) {
-      relation = A.compare(env, a, b, quietly);
-      if (fpu.report(env)) return;
+    let stopped = false;
+    if (fpu.empty(0) || (!memory && fpu.empty(index))) {
+      if (!fpu.stackFault(false)) return;
+    } else {
+      relation = A.compare(env, fpu.raw(0), memory ?? fpu.raw(index), quietly);
+      // An unmasked invalid operation sets no flags. An unmasked denormal operand does, but keeps the registers.
+      stopped = fpu.report(env);
+      if (env.flags & Exception.IE && stopped) return;
     }
     if (toFlags) {
       const cleared = c.cpu.rflags & ~(Flag.CF | Flag.PF | Flag.ZF | Flag.SF | Flag.AF | Flag.OF);
       c.cpu.rflags = cleared | RELATION_FLAGS[relation];
     } else fpu.setCodes(Code.C0 | Code.C2 | Code.C3, RELATION_CODES[relation]);
-    for (let i = 0; i < pops; i++) fpu.pop();
+    for (let i = 0; i < pops && !stopped; i++) fpu.pop();
   };
 }
 
 /** ST(0) := f(ST(0)). */
 function unary(f: (env: Environment, x: Float80) => Float80): Operation {
   return () => {
-    const x = operand(0);
-    if (!x) return;
     if (fpu.empty(0)) {
-      fpu.set(0, INDEFINITE);
+      if (fpu.stackFault(false)) fpu.set(0, INDEFINITE);
       return;
     }
     const env = fpu.environment();
-    const result = f(env, x);
+    const result = f(env, fpu.raw(0));
     if (!fpu.report(env)) fpu.set(0, result);
   };
+}
+
+/** What, unmasked, keeps a result out of memory. */
+const BEFORE_STORE = Exception.IE | Exception.OE | Exception.UE;
+
+/** Stores ST(0) to memory, `bytes` wide, as `convert` gives it. Memory may fault, so it is written before registers change. */
+function storeMemory(
+  c: CpuContext,
+  bytes: number,
+  pops: boolean,
+  convert: (env: Environment, x: Float80) => bigint,
+): void {
+  const env = fpu.environment();
+  const empty = fpu.empty(0);
+  // An empty register stores what the indefinite NaN converts to; that reports a stack fault and nothing else.
+  const value = convert(empty ? { ...env } : env, empty ? INDEFINITE : fpu.raw(0));
+  const stops = empty ? (env.masks & Exception.IE) === 0 : (env.flags & ~env.masks & BEFORE_STORE) !== 0;
+  const linear = c.linear(bytes, true);
+  if (stops || bytes === 10) c.probeWrite(linear, bytes);
+  if (!stops) {
+    c.write(linear, value, Math.min(bytes, 8));
+    if (bytes === 10) c.write(linear + 8n, value >> 64n, 2);
+  }
+  if (empty) fpu.stackFault(false);
+  else fpu.report(env);
+  if (!stops && pops) fpu.pop();
 }
 
 function store(pops: boolean): Operation {
   return (c) => {
     const operands = operandsOf(c);
-    const value = operand(0);
-    if (!value) return;
-    const env = fpu.environment();
-    if (operands.startsWith('sti')) {
+    if (operands === 'm80fp') storeMemory(c, 10, pops, (_env, x) => (BigInt(x.signExponent) << 64n) | x.significand);
+    else if (operands === 'm64fp') storeMemory(c, 8, pops, (env, x) => toBinary(env, x, DOUBLE));
+    else if (operands === 'm32fp') storeMemory(c, 4, pops, (env, x) => toBinary(env, x, SINGLE));
+    else {
       const to = c.registerOffset(0);
-      fpu.set(to, value);
-      fpu.setCodes(Code.C1, 0);
-    } else if (operands === 'm80fp') {
-      const linear = c.linear(10, true);
-      c.probeWrite(linear, 10);
-      c.write(linear, value.significand, 8);
-      c.write(linear + 8n, BigInt(value.signExponent), 2);
-      fpu.setCodes(Code.C1, 0);
-    } else {
-      const format = operands === 'm32fp' ? SINGLE : DOUBLE;
-      const linear = c.linear(format.bits / 8, true);
-      const bits = toBinary(env, value, format);
-      // Unmasked overflow and underflow store nothing in memory, either.
-      const blocks = Exception.IE | Exception.OE | Exception.UE;
-      if ((env.flags & blocks & ~env.masks) === 0) c.write(linear, bits, format.bits / 8);
-      else c.probeWrite(linear, format.bits / 8);
-      if (fpu.report(env) || (env.flags & blocks & ~env.masks) !== 0) return;
+      if (fpu.empty(0)) {
+        if (!fpu.stackFault(false)) return;
+        fpu.set(to, INDEFINITE);
+      } else {
+        fpu.set(to, fpu.raw(0));
+        fpu.setCodes(Code.C1, 0);
+      }
+      if (pops) fpu.pop();
     }
-    if (pops) fpu.pop();
   };
 }
 
 function storeInteger(pops: boolean, rounding?: number): Operation {
   return (c) => {
     const bits = Number(/^m(\d+)int/.exec(operandsOf(c))![1]);
-    const linear = c.linear(bits / 8, true);
-    const value = operand(0);
-    if (!value) return;
-    const env = fpu.environment();
-    const result = toInteger(env, value, bits, rounding ?? env.rounding);
-    if (env.flags & Exception.IE & ~env.masks) c.probeWrite(linear, bits / 8);
-    else c.write(linear, BigInt.asUintN(64, result), bits / 8);
-    if (rounding !== undefined) env.roundedUp = false;
-    if (!fpu.report(env) && pops) fpu.pop();
+    storeMemory(c, bits / 8, pops, (env, x) => toInteger(env, x, bits, rounding));
   };
 }
 
 function conditionalMove(test: (flags: number) => boolean): Operation {
   return (c) => {
     const i = stackIndex(c);
-    const a = operand(0);
-    const b = operand(i);
-    if (!a || !b) return;
-    if (fpu.empty(0) || fpu.empty(i)) fpu.set(0, INDEFINITE);
-    else if (test(c.cpu.rflags)) fpu.set(0, b);
+    if (fpu.empty(0) || fpu.empty(i)) {
+      if (fpu.stackFault(false)) fpu.set(0, INDEFINITE);
+      return;
+    }
+    fpu.setCodes(Code.C1, 0);
+    if (test(c.cpu.rflags)) fpu.set(0, fpu.raw(i));
   };
 }
 
@@ -214,8 +218,11 @@ function load(value: (c: CpuContext, env: Environment) => Float80): Operation {
   return (c) => {
     const env = fpu.environment();
     const x = value(c, env);
-    if (env.denormalSource) env.flags |= Exception.DE;
-    if (fpu.report(env)) return;
+    if (fpu.empty(7)) {
+      if (env.denormalSource) env.flags |= Exception.DE;
+      // A denormal is loaded even when that is unmasked.
+      if (fpu.report(env, Exception.IE)) return;
+    }
     fpu.push(x);
   };
 }
@@ -232,76 +239,20 @@ function loadValue(c: CpuContext, env: Environment): Float80 {
   return x;
 }
 
-// ---- environment and state images: SDM Vol. 1, "Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE" ----
-
-const ENVIRONMENT = [State.fcw, State.fsw, State.ftw, State.fip, State.fcs, State.fdp, State.fds];
-
-function storeEnvironment(c: CpuContext, wide: boolean, extra: number): bigint {
-  const step = wide ? 4 : 2;
-  const linear = c.linear(7 * step + extra, true);
-  c.probeWrite(linear, 7 * step + extra);
-  const { cpu } = c;
-  ENVIRONMENT.forEach((slot, i) => {
-    let value = cpu.get64(slot);
-    if (wide && i < 3) value |= 0xffff0000n;
-    if (wide && i === 4) value = (value & 0xffffn) | ((cpu.get64(State.fop) & 0x7ffn) << 16n);
-    if (wide && i === 6) value |= 0xffff0000n;
-    c.write(linear + BigInt(i * step), value & (wide ? 0xffffffffn : 0xffffn), step);
-  });
-  return linear + BigInt(7 * step);
-}
-
-function loadEnvironment(c: CpuContext, wide: boolean, extra: number): bigint {
-  const step = wide ? 4 : 2;
-  const linear = c.linear(7 * step + extra, false);
-  const values = ENVIRONMENT.map((_, i) => c.read(linear + BigInt(i * step), step));
-  c.read(linear + BigInt(7 * step + extra - 1), 1);
-  const { cpu } = c;
-  fpu.status = Number(values[1] & 0xffffn);
-  fpu.tags = Number(values[2] & 0xffffn);
-  fpu.control = Number(values[0] & 0xffffn);
-  cpu.set64(State.fip, values[3]);
-  cpu.set64(State.fcs, values[4] & 0xffffn);
-  if (wide) cpu.set64(State.fop, (values[4] >> 16n) & 0x7ffn);
-  cpu.set64(State.fdp, values[5]);
-  cpu.set64(State.fds, values[6] & 0xffffn);
-  return linear + BigInt(7 * step);
-}
-
-const REGISTERS = 80;
-
-function save(c: CpuContext): void {
-  const at = storeEnvironment(c, operandsOf(c) === 'm108byte', REGISTERS);
-  for (let i = 0; i < 8; i++) {
-    const x = fpu.raw(i);
-    c.write(at + BigInt(i * 10), x.significand, 8);
-    c.write(at + BigInt(i * 10 + 8), BigInt(x.signExponent), 2);
-  }
-  fpu.initialize();
-}
-
-function restore(c: CpuContext): void {
-  const at = loadEnvironment(c, operandsOf(c) === 'm108byte', REGISTERS);
-  const { tags } = fpu;
-  for (let i = 0; i < 8; i++) {
-    fpu.set(i, float80(Number(c.read(at + BigInt(i * 10 + 8), 2)), c.read(at + BigInt(i * 10), 8)));
-  }
-  fpu.tags = tags;
-}
-
 function partialRemainder(nearest: boolean): Operation {
   return () => {
-    const a = operand(0);
-    const b = operand(1);
-    if (!a || !b) return;
-    const env = fpu.environment();
     if (fpu.empty(0) || fpu.empty(1)) {
-      fpu.set(0, INDEFINITE);
+      fpu.setCodes(Code.C2, 0);
+      if (fpu.stackFault(false)) fpu.set(0, INDEFINITE);
       return;
     }
-    const { value, quotient } = A.remainder(env, a, b, nearest);
-    if (fpu.report(env)) return;
-    fpu.set(0, value);
+    const env = fpu.environment();
+    const { value, quotient, computed } = A.remainder(env, fpu.raw(0), fpu.raw(1), nearest);
+    if (!fpu.report(env)) fpu.set(0, value);
+    if (!computed) {
+      fpu.setCodes(Code.C2, 0);
+      return;
+    }
     const q = quotient ?? 0;
     const codes =
       (q & 4 ? Code.C0 : 0) | (q & 2 ? Code.C3 : 0) | (q & 1 ? Code.C1 : 0) | (quotient === undefined ? Code.C2 : 0);
@@ -316,6 +267,15 @@ function examine(): void {
     (kind & 4 ? Code.C3 : 0) | (kind & 2 ? Code.C2 : 0) | (kind & 1 ? Code.C0 : 0) | (signOf(x) ? Code.C1 : 0);
   fpu.setCodes(Code.C0 | Code.C1 | Code.C2 | Code.C3, codes);
 }
+
+/** FFREE leaves the condition codes undefined; processors clear C1. */
+function free(c: CpuContext): void {
+  fpu.free(c.registerOffset(0));
+  fpu.setCodes(Code.C1, 0);
+}
+
+/** FNOP, and what only the 8087 or 80287 did. */
+function nothing(): void {}
 
 const ARITHMETIC: [stem: string, operation: Binary, reversed: boolean][] = [
   ['add', A.add, false],
@@ -340,7 +300,10 @@ const OPERATIONS: Record<string, Operation> = {
   Fldz: load(() => zero(0)),
   Fld: (c, f) => {
     if (operandsOf(c) === 'sti' && f.empty(c.registerOffset(0))) {
-      if (f.stackFault(false)) f.push(INDEFINITE);
+      // Also with the stack full: underflow comes first.
+      if (!f.stackFault(false)) return;
+      f.top = f.top - 1;
+      f.set(0, INDEFINITE);
       return;
     }
     load(loadValue)(c, f);
@@ -355,18 +318,7 @@ const OPERATIONS: Record<string, Operation> = {
   Fist: storeInteger(false),
   Fistp: storeInteger(true),
   Fisttp: storeInteger(true, Rounding.truncate),
-  Fbstp: (c) => {
-    const linear = c.linear(10, true);
-    const value = operand(0);
-    if (!value) return;
-    const env = fpu.environment();
-    const bits = toDecimal(env, value);
-    c.probeWrite(linear, 10);
-    if (fpu.report(env)) return;
-    c.write(linear, bits & 0xffffffffffffffffn, 8);
-    c.write(linear + 8n, bits >> 64n, 2);
-    fpu.pop();
-  },
+  Fbstp: (c) => storeMemory(c, 10, true, toDecimal),
   Fcom: compare(false, 0),
   Fcomp: compare(false, 1),
   Fcompp: compare(false, 2),
@@ -391,33 +343,40 @@ const OPERATIONS: Record<string, Operation> = {
   Fcmovnu: conditionalMove((f) => (f & Flag.PF) === 0),
   Fxch: (c) => {
     const i = stackIndex(c);
-    const a = operand(0);
-    const b = operand(i);
-    if (!a || !b) return;
+    const value = (n: number): Float80 => (fpu.empty(n) ? INDEFINITE : fpu.raw(n));
+    if (fpu.empty(0) || fpu.empty(i)) {
+      if (!fpu.stackFault(false)) return;
+    } else fpu.setCodes(Code.C1, 0);
+    const [a, b] = [value(0), value(i)];
     fpu.set(0, b);
     fpu.set(i, a);
-    fpu.setCodes(Code.C1, 0);
   },
   Fchs: unary((_env, x) => negate(x)),
   Fabs: unary((_env, x) => float80(x.signExponent & 0x7fff, x.significand)),
   Fsqrt: unary(A.squareRoot),
   Frndint: unary(A.roundToInteger),
   Fscale: () => {
-    const a = operand(0);
-    const b = operand(1);
-    if (!a || !b) return;
+    if (fpu.empty(0) || fpu.empty(1)) {
+      if (fpu.stackFault(false)) fpu.set(0, INDEFINITE);
+      return;
+    }
     const env = fpu.environment();
-    const result = fpu.empty(0) || fpu.empty(1) ? INDEFINITE : A.scale(env, a, b);
+    const result = A.scale(env, fpu.raw(0), fpu.raw(1));
     if (!fpu.report(env)) fpu.set(0, result);
   },
   Fxtract: () => {
-    const x = operand(0);
-    if (!x) return;
-    const env = fpu.environment();
-    const parts = fpu.empty(0) ? { exponent: INDEFINITE, significand: INDEFINITE } : A.extract(env, x);
-    if (fpu.report(env)) return;
+    const underflow = fpu.empty(0);
+    let parts = { exponent: INDEFINITE, significand: INDEFINITE };
+    if (underflow || !fpu.empty(7)) {
+      if (!fpu.stackFault(!underflow)) return;
+    } else {
+      const env = fpu.environment();
+      parts = A.extract(env, fpu.raw(0));
+      if (fpu.report(env)) return;
+    }
     fpu.set(0, parts.exponent);
-    fpu.push(parts.significand);
+    fpu.top = fpu.top - 1;
+    fpu.set(0, parts.significand);
   },
   Fprem: partialRemainder(false),
   Fprem1: partialRemainder(true),
@@ -433,20 +392,27 @@ const OPERATIONS: Record<string, Operation> = {
     if (operandsOf(c) === 'AX') c.cpu.setGprSized(0, BigInt(fpu.status), 2);
     else c.write(c.linear(2, true), BigInt(fpu.status), 2);
   },
-  Fnstenv: (c) => {
-    storeEnvironment(c, operandsOf(c) === 'm28byte', 0);
-    // All exceptions are masked afterwards.
-    fpu.control = fpu.control | 0x3f;
-  },
-  Fldenv: (c) => void loadEnvironment(c, operandsOf(c) === 'm28byte', 0),
-  Fnsave: save,
-  Frstor: restore,
-  Wait: () => {},
-  Fnop: () => {},
-  Ffree: (c) => fpu.free(c.registerOffset(0)),
+  Fnstenv: (c) => storeEnvironment(c, fpu, operandsOf(c)),
+  Fldenv: (c) => loadEnvironment(c, fpu, operandsOf(c)),
+  Fnsave: (c) => save(c, fpu, operandsOf(c)),
+  Frstor: (c) => restore(c, fpu, operandsOf(c)),
+  Wait: nothing,
+  Fnop: nothing,
+  Fneni: nothing,
+  Fndisi: nothing,
+  Fnsetpm: nothing,
+  Ffree: free,
   Ffreep: (c) => {
-    fpu.free(c.registerOffset(0));
-    fpu.top = fpu.top + 1;
+    free(c);
+    fpu.pop();
+  },
+  Fstpnce: (c) => {
+    // Copies the register with its tag.
+    const empty = fpu.empty(0);
+    fpu.set(c.registerOffset(0), fpu.raw(0));
+    if (empty) fpu.free(c.registerOffset(0));
+    fpu.setCodes(Code.C1, 0);
+    fpu.pop();
   },
   Fincstp: () => {
     fpu.top = fpu.top + 1;
@@ -459,7 +425,7 @@ const OPERATIONS: Record<string, Operation> = {
 };
 
 /** Instructions that do not look for pending exceptions first. */
-const NON_WAITING = new Set(['Fninit', 'Fnclex', 'Fnstcw', 'Fnstsw', 'Fnstenv', 'Fnsave']);
+const NON_WAITING = new Set('Fninit Fnclex Fnstcw Fnstsw Fnstenv Fnsave Fneni Fndisi Fnsetpm'.split(' '));
 /** Instructions that leave the last instruction's pointers alone. */
 const CONTROL = new Set([...NON_WAITING, 'Fldcw', 'Fldenv', 'Frstor', 'Wait', 'Fnop']);
 
@@ -474,9 +440,7 @@ function x87(c: CpuContext): void {
   if (fpu.pending && !NON_WAITING.has(mnemonic) && cpu.cr0 & Cr0.NE) throw new GuestFault(Vector.MF);
   OPERATIONS[mnemonic](c, fpu);
   if (CONTROL.has(mnemonic)) return;
-  cpu.set64(State.fip, c.rip);
-  cpu.set64(State.fcs, BigInt(cpu.selector(SegmentIndex.cs)));
-  if (c.hasMemory) cpu.set64(State.fdp, c.effectiveAddress());
+  notePointers(c, fpu);
 }
 
 export const fpuAssists: Record<string, Assist> = { x87 };

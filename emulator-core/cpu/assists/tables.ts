@@ -148,6 +148,18 @@ export const tableAssists: Record<string, Assist> = {
     inspect(c, types, (d) => d.high & 0x00f0ff00);
   },
   loadSegmentLimit: (c) => inspect(c, c.cpu.longMode ? [2, 9, 11] : [1, 2, 3, 9, 11], descriptorLimit),
+  adjustRequestedPrivilege: (c) => {
+    protectedOnly(c);
+    const destination = Number(readOperand(c, 0, 2) & 0xffffn);
+    const requested = rpl(Number(c.cpu.gpr(c.registerOffset(1) >> 3) & 0xffffn));
+    const adjust = rpl(destination) < requested;
+    if (adjust) {
+      const value = BigInt((destination & ~3) | requested);
+      if (c.hasMemory) c.write(c.linear(2, true), value, 2);
+      else c.cpu.setGprSized(c.registerOffset(0) >> 3, value, 2);
+    }
+    setZero(c, adjust);
+  },
   verifySegment: (c) => {
     protectedOnly(c);
     const d = visible(c, Number(readOperand(c, 0, 2) & 0xffffn));

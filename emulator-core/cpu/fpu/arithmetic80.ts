@@ -212,6 +212,8 @@ export function extract(env: Environment, a: Float80): { exponent: Float80; sign
 
 export interface Remainder {
   value: Float80;
+  /** False when an operand alone decided, or stopped the operation: there is no quotient to tell. */
+  computed: boolean;
   /** Low bits of the quotient, undefined when the reduction is not complete (C2). */
   quotient?: number;
 }
@@ -221,17 +223,17 @@ export function remainder(env: Environment, a: Float80, b: Float80, nearest: boo
   const kindA = classify(a);
   const kindB = classify(b);
   const nan = special(env, a, kindA, b, kindB);
-  if (nan) return { value: nan, quotient: 0 };
-  if (kindA === Class.infinity || kindB === Class.zero) return { value: invalid(env), quotient: 0 };
-  if (denormalStops(env, kindA, kindB)) return { value: a, quotient: 0 };
-  if (kindA === Class.zero || kindB === Class.infinity) return { value: a, quotient: 0 };
+  if (nan) return { value: nan, computed: false };
+  if (kindA === Class.infinity || kindB === Class.zero) return { value: invalid(env), computed: false };
+  if (denormalStops(env, kindA, kindB)) return { value: a, computed: false };
+  if (kindA === Class.zero || kindB === Class.infinity) return { value: a, computed: true, quotient: 0 };
   const sign = signOf(a);
   const lengthA = bitLength(a.significand);
   const lengthB = bitLength(b.significand);
   const unitA = unitExponent(a);
   const unitB = unitExponent(b);
   const distance = unitA + lengthA - (unitB + lengthB);
-  if (distance < -1) return { value: roundExtended(env, sign, unitA, a.significand), quotient: 0 };
+  if (distance < -1) return { value: roundExtended(env, sign, unitA, a.significand), computed: true, quotient: 0 };
   const complete = distance < 64;
   // An incomplete reduction takes off 32 to 63 bits of the quotient.
   const drop = complete ? 0 : distance - ((distance & 31) | 32);
@@ -247,7 +249,7 @@ export function remainder(env: Environment, a: Float80, b: Float80, nearest: boo
     negative ^= 1;
   }
   const value = rest === 0n ? zero(sign) : roundExtended(env, negative, unit, rest);
-  return { value, quotient: complete ? Number(quotient & 7n) : undefined };
+  return { value, computed: true, quotient: complete ? Number(quotient & 7n) : undefined };
 }
 
 /** C3, C2, C0 of FXAM without sign: bits 2, 1, 0 of the result in this order. */

@@ -61,6 +61,7 @@ export function toBinary(env: Environment, x: Float80, format: MemoryFormat): bi
   const r = roundTo(env, format, signOf(x), unitExponent(x), x.significand);
   if (r.infinite) return sign | top;
   // Rounding may carry into the exponent, from denormal to normal too: the encoding is made for that.
+  if (r.significand === 0n) return sign;
   const biased = r.unit + Number(fractionBits) + format.maximum;
   return sign | ((BigInt(biased - 1) << fractionBits) + r.significand);
 }

@@ -154,7 +154,7 @@ export interface Format {
   /** Unbiased exponents of normal numbers. */
   minimum: number;
   maximum: number;
-  /** What an unmasked overflow or underflow to a register takes off or adds to the exponent; 0: it delivers nothing. */
+  /** What an unmasked overflow or underflow to a register takes off or adds to the exponent; 0: nothing is delivered (memory). */
   adjust: number;
 }
 
@@ -186,6 +186,7 @@ export function roundTo(env: Environment, format: Format, sign: number, unit: nu
       return { significand: tiny.value, unit: minimum - (precision - 1) };
     }
     env.flags |= Exception.UE;
+    if (format.adjust === 0) return { significand: 0n, unit: 0 };
     exponent += format.adjust;
     top += format.adjust;
     // Scaling beyond even the adjusted range: as if masked.
@@ -200,8 +201,14 @@ export function roundTo(env: Environment, format: Format, sign: number, unit: nu
       if (env.roundedUp) return { significand: 1n, unit: 0, infinite: true };
       return { significand: (1n << BigInt(precision)) - 1n, unit: maximum - (precision - 1) };
     }
+    if (format.adjust === 0) return { significand: 0n, unit: 0 };
     exponent -= format.adjust;
-    if (top - format.adjust > maximum) return { significand: 1n, unit: 0, infinite: true };
+    // As far as only FSCALE gets.
+    if (top - format.adjust > maximum) {
+      env.flags |= Exception.PE;
+      env.roundedUp = true;
+      return { significand: 1n, unit: 0, infinite: true };
+    }
   }
   if (r.inexact) env.flags |= Exception.PE;
   env.roundedUp = r.up;

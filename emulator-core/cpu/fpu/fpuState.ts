@@ -10,6 +10,8 @@ const PRECISION = [24, 64, 53, 64];
 /** Condition codes of the status word. */
 export const Code = { C0: 1 << 8, C1: 1 << 9, C2: 1 << 10, C3: 1 << 14 } as const;
 const SUMMARY = 0x8080; // ES and B
+/** Exceptions met before anything is computed: unmasked, they leave registers and memory alone. */
+const BEFORE = Exception.IE | Exception.DE | Exception.ZE;
 
 export class FpuState {
   cpu!: Vcpu;
@@ -109,13 +111,12 @@ export class FpuState {
     return (this.status & 0x80) !== 0;
   }
 
-  /** Takes over what an operation met. True when an unmasked one forbids storing its result. */
-  report(env: Environment): boolean {
+  /** Takes over what an operation met, and C1. True when one of `preventing` is unmasked: its result must not be stored. */
+  report(env: Environment, preventing: number = BEFORE): boolean {
     this.setCodes(Code.C1, env.roundedUp ? Code.C1 : 0);
     this.status |= env.flags;
     this.summarize();
-    const before = Exception.IE | Exception.DE | Exception.ZE;
-    return (env.flags & before & ~env.masks) !== 0;
+    return (env.flags & preventing & ~env.masks) !== 0;
   }
 
   /** Stack overflow (C1 = 1) or underflow (C1 = 0). True when masked: the operation goes on with the indefinite value. */

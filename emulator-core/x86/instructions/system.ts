@@ -39,5 +39,6 @@ export const system: Family = [
   ...ending('vmmcall', 'VMMCALL—Call VMM (AMD APM Vol. 3)', 'Vmmcall'),
   ...assisted('loadAccessRights', 'LAR—Load Access Rights Byte', 'Lar'),
   ...assisted('loadSegmentLimit', 'LSL—Load Segment Limit', 'Lsl'),
+  ...assisted('adjustRequestedPrivilege', 'ARPL—Adjust RPL Field of Segment Selector', 'Arpl'),
   ...assisted('verifySegment', 'VERR/VERW—Verify a Segment for Reading or Writing', 'Verr', 'Verw'),
 ];

@@ -12,6 +12,10 @@ export const x87: Family = [
   ...all('FILD—Load Integer', 'Fild'),
   ...all('FBLD—Load Binary Coded Decimal', 'Fbld'),
   ...all('FST/FSTP—Store Floating-Point Value', 'Fst', 'Fstp'),
+  {
+    ...x87Row('Fstpnce', 'FST/FSTP—Store Floating-Point Value'),
+    note: 'Undocumented: an empty register is copied without stack fault',
+  },
   ...all('FIST/FISTP—Store Integer', 'Fist', 'Fistp'),
   ...all('FISTTP—Store Integer With Truncation', 'Fisttp'),
   ...all('FBSTP—Store BCD Integer and Pop', 'Fbstp'),
@@ -74,6 +78,10 @@ export const x87: Family = [
   ...all('FRSTOR—Restore x87 FPU State', 'Frstor'),
   ...all('WAIT/FWAIT—Wait', 'Wait'),
   ...all('FNOP—No Operation', 'Fnop'),
+  ...all('FNOP—No Operation', 'Fneni', 'Fndisi', 'Fnsetpm').map((row) => ({
+    ...row,
+    note: 'Of the 8087 and 80287; ignored since',
+  })),
   ...all('FFREE—Free Floating-Point Register', 'Ffree', 'Ffreep'),
   ...all('FINCSTP—Increment Stack-Top Pointer', 'Fincstp'),
   ...all('FDECSTP—Decrement Stack-Top Pointer', 'Fdecstp'),

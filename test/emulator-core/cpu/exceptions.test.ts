@@ -6,7 +6,8 @@ import { Flag } from '../../../emulator-core/cpu/vcpu';
 import { HANDLERS, IDT, INTERRUPT_STACK, RING0_STACK, Selector, TSS, TestMachine } from '../testMachine';
 
 const CODE = 0x100000;
-const machine = (mode: Parameters<TestMachine['enter']>[0], cpl: 0 | 3 = 0): TestMachine => new TestMachine().enter(mode, cpl);
+const machine = (mode: Parameters<TestMachine['enter']>[0], cpl: 0 | 3 = 0): TestMachine =>
+  new TestMachine().enter(mode, cpl);
 
 describe('exceptions in real mode', () => {
   it('INT pushes FLAGS, CS and IP, and clears IF and TF', () => {
@@ -215,7 +216,8 @@ describe('double and triple faults', () => {
       [13, 13, 'double'], [0, 11, 'double'], [13, 14, 'second'], [14, 14, 'double'], [14, 13, 'double'], [6, 13, 'second'],
       [1, 14, 'second'], [13, 6, 'second'], [8, 13, 'shutdown'], [8, 14, 'shutdown'],
     ]; // prettier-ignore
-    for (const [first, second, want] of kinds) assert.strictEqual(combine(first, second), want, `${first} then ${second}`);
+    for (const [first, second, want] of kinds)
+      assert.strictEqual(combine(first, second), want, `${first} then ${second}`);
   });
 
   it('#GP whose gate is absent is #DF(0)', () => {

@@ -5,7 +5,8 @@ import { Flag } from '../../../emulator-core/cpu/vcpu';
 import { GDT, RING0_STACK, Selector, TestMachine, descriptor } from '../testMachine';
 
 const CODE = 0x100000;
-const machine = (mode: Parameters<TestMachine['enter']>[0], cpl: 0 | 3 = 0): TestMachine => new TestMachine().enter(mode, cpl);
+const machine = (mode: Parameters<TestMachine['enter']>[0], cpl: 0 | 3 = 0): TestMachine =>
+  new TestMachine().enter(mode, cpl);
 const errorOf = (t: TestMachine): number => t.read32(Number(t.get('rsp')));
 
 /** Runs 32-bit code with a test descriptor at Selector.free. */

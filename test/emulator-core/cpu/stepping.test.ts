@@ -20,12 +20,16 @@ function busy(): TestMachine {
     'bb00002000' + // mov ebx, 200000h
       'ba05000000' + // mov edx, 5
       // loop:
-      '488db3' + '00000000' + // lea rsi, [rbx]
-      '488dbb' + '40000000' + // lea rdi, [rbx+40h]
+      '488db3' +
+      '00000000' + // lea rsi, [rbx]
+      '488dbb' +
+      '40000000' + // lea rdi, [rbx+40h]
       'b907000000' + // mov ecx, 7
       'f3a4' + // rep movsb
-      '50' + '8304240158' + // push rax; add dword [rsp], 1; pop rax
-      '31c9' + 'f3aa' + // xor ecx, ecx; rep stosb (none)
+      '50' +
+      '8304240158' + // push rax; add dword [rsp], 1; pop rax
+      '31c9' +
+      'f3aa' + // xor ecx, ecx; rep stosb (none)
       'e8c50f0000', // call 101000h-3 (the instruction there crosses the page end)
   );
   // 100ffd: mov eax,[rbx] with disp32 crosses into the next page: 8b 83 10 | 00 00 00; then ret

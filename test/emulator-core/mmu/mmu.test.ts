@@ -77,7 +77,14 @@ const CASES: Case[] = [
   { what: 'fetch of an NX page', entry: BigInt(P | W) | NX, code: JUMP, want: 0x11, only: NX_SCHEMES },
   { what: 'user fetch of an NX page', entry: BigInt(P | W | U) | NX, code: JUMP, cpl: 3, want: 0x15, only: NX_SCHEMES },
   { what: 'read of an NX page', entry: BigInt(P | W) | NX, code: READ, only: NX_SCHEMES },
-  { what: 'NX without NXE is a reserved bit', entry: BigInt(P | W) | NX, code: READ, efer: Efer.LME | Efer.LMA, want: 9, only: ['4-level'] },
+  {
+    what: 'NX without NXE is a reserved bit',
+    entry: BigInt(P | W) | NX,
+    code: READ,
+    efer: Efer.LME | Efer.LMA,
+    want: 9,
+    only: ['4-level'],
+  },
   { what: 'a reserved address bit', entry: BigInt(P | W) | (1n << 51n), code: WRITE, want: 0xb, only: NX_SCHEMES },
   { what: 'SMEP: supervisor fetch of a user page', entry: P | U, code: JUMP, cr4: Cr4.SMEP, want: 0x11 },
   { what: 'SMEP: user fetch of a user page', entry: P | U, code: JUMP, cpl: 3, cr4: Cr4.SMEP },
@@ -145,7 +152,10 @@ for (const scheme of ['32-bit', 'PAE', '4-level'] as const) {
       u.run(CODE, '0103', { rbx: page(1) - 1, rax: 1, rsp: 0x9000 });
       assert.strictEqual(errorOf(u, page(1)), 2);
       assert.strictEqual(u.read32(page(1) - 4), 0x11111111);
-      assert.strictEqual(errorOf(machineWithHalf(scheme).run(CODE, READ, { rbx: page(1) - 3, rsp: 0x9000 }), page(1)), 0);
+      assert.strictEqual(
+        errorOf(machineWithHalf(scheme).run(CODE, READ, { rbx: page(1) - 3, rsp: 0x9000 }), page(1)),
+        0,
+      );
     });
 
     it('a store across two mapped pages lands in both', () => {

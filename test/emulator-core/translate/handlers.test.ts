@@ -54,8 +54,8 @@ describe('blocks', () => {
   it('count down to their end: left of a micro-op is one more than that of the next', () => {
     const t = new TestMachine().enter('64');
     // Straight code, a branch, REP, a call, an assist in the middle, more than a block's worth of NOPs.
-    const code = '31c0 ffc0 0fa2 7400 f3aa 50 58 e800000000 58' + '90'.repeat(150) + 'ebfe';
-    t.run(0x100000, code, { rdi: 0x200000, rcx: 3, rsp: 0x9000 }, 400);
+    const code = '31c0 ffc0 0fa2 31c9 7400 f3aa 50 58 e800000000 58' + '90'.repeat(150) + 'ebfe';
+    t.run(0x100000, code, { rdi: 0x200000, rsp: 0x9000 }, 400);
     const { i32, u16, uopBase } = t.machine.memory;
     let seen = 0;
     for (let at = uopBase; u16[(at + Uop.code) >> 1] || i32[(at + Uop.handler) >> 2]; at += Uop.bytes) {

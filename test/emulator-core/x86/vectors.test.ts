@@ -50,7 +50,14 @@ export function parse(line: string): { input: VectorInput; expected: Expected } 
     else if (name === 'fill') memory.fill(parseInt(value, 16));
     else throw new Error(`unknown input '${name}'`);
   });
-  const expected: Expected = { gpr: [...gpr], memory: memory.slice(), rip: CODE + code.length, vector: 3, flags: 0, mask: 0 };
+  const expected: Expected = {
+    gpr: [...gpr],
+    memory: memory.slice(),
+    rip: CODE + code.length,
+    vector: 3,
+    flags: 0,
+    mask: 0,
+  };
   apply(outputs, expected.gpr, expected.memory, (name, value) => {
     if (name === 'rip') expected.rip = CODE + parseInt(value, 16);
     else if (name === 'fault') {
