@@ -105,8 +105,8 @@ export class Controller {
   /** The machine, stopped. Throws an Error while it runs. */
   get stopped(): Debuggee {
     const { machine } = this;
-    if (machine.target.running()) throw new Error('the guest is running; pause it first');
     if (this.ended) throw new Error('the guest has ended');
+    if (machine.target.running()) throw new Error('the guest is running; pause it first');
     return machine;
   }
 
@@ -137,7 +137,7 @@ export class Controller {
       symbols,
       evaluator,
       stack,
-      stepper: new Stepper(target, symbols, stack),
+      stepper: new Stepper(symbols, stack),
       variables: new Variables(target, symbols, evaluator),
       console: guestConsole,
       breakpoints: this.breakpoints,

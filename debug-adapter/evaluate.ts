@@ -137,7 +137,7 @@ export class Evaluator {
     text: string,
     options: { address?: bigint; fields: boolean; pointerSize: number },
   ): Promise<Compiled> {
-    const names = this.staticNames(options.pointerSize);
+    const names = this.staticNames(options.pointerSize, options.address);
     if (options.fields) {
       names.isField = (name) => fieldNames.has(name);
       names.suggest = (name) =>
@@ -161,6 +161,9 @@ export class Evaluator {
 
   /** Text for a compiled value of a condition or log message: synchronous, from integers alone. */
   showInteger(compiled: Compiled, value: bigint): string {
+    const type = strip(compiled.type);
+    const enumerator = type.kind === 'enum' ? type.enumerators().find((each) => each.value === value) : undefined;
+    if (enumerator) return enumerator.name;
     return compiled.hex ? `0x${BigInt.asUintN(64, value).toString(16)}` : value.toString();
   }
 
@@ -193,21 +196,21 @@ export class Evaluator {
     };
   }
 
-  private staticNames(pointerSize: number): Names {
+  private staticNames(pointerSize: number, pc?: bigint): Names {
     const constants = this.target.constants?.();
     return {
       registers: this.registers,
       pointerSize,
       symbol: (name) => this.symbols.findSymbol(name)?.address,
       type: (name) => this.symbols.findType(name),
-      constant: (name) => constants?.get(name),
+      constant: (name) => constants?.get(name) ?? this.symbols.findEnumerator(name, pc),
       suggest: (name) => closest(name, this.symbols.completeNames(name.slice(0, 2), 200)),
     };
   }
 
   private async compileIn(text: string, frame: Frame): Promise<Compiled> {
     const { bitness, lookup } = frame.activation;
-    const names = this.staticNames(bitness === 64 ? 8 : 4);
+    const names = this.staticNames(bitness === 64 ? 8 : 4, lookup);
     names.type = (name) => this.symbols.findType(name, lookup);
     const inScope = this.scopeOf(frame);
     const isVariable = (name: string): boolean => inScope.some((variable) => variable.name === name);

@@ -4,7 +4,7 @@
  */
 import type { StackWalker } from './stack';
 import type { SymbolStore } from './symbols/symbolStore';
-import type { RunRequest, StopEvent, Target } from './target';
+import type { RunRequest, StopEvent } from './target';
 
 /** `quiet`: without breakpoints; this way was gone before, and nobody wants to stop on it. */
 export type NextRun = RunRequest & { quiet?: boolean };
@@ -22,7 +22,6 @@ const MAX_RUNS = 10_000;
 
 export class Stepper {
   constructor(
-    private readonly target: Target,
     private readonly symbols: SymbolStore,
     private readonly stack: StackWalker,
   ) {}

@@ -107,6 +107,8 @@ export class Machine implements CoreHost {
   private resetRequested = false;
   private inputs: InputEvent[] = [];
   private nextInput = 0;
+  /** Counts what made the recorded future another one: changes from outside, and resets. */
+  changes = 0;
   private keys: number[] = [];
   /** What INT 16h reads: a machine booted through the BIOS has its console there as well as on COM1. */
   private biosKeys: number[] = [];
@@ -442,6 +444,7 @@ export class Machine implements CoreHost {
    * replayed. A change while in the past makes a new future.
    */
   change(apply: () => void): void {
+    this.changes++;
     this.inputs.length = this.nextInput;
     this.shownUntil = Math.min(this.shownUntil, this.core.retired);
     this.inputs.push({ icount: this.core.retired, apply });

@@ -113,7 +113,7 @@ async function makeTarget(line: CommandLine, services: Services, exactStops: boo
   const { host } = services;
   const cwd = host.cwd();
   const path = host.resolve(cwd, line.argument!);
-  const bytes = await explained(() => host.readFile(path));
+  const bytes = await explained(() => host.readFile(path), `${line.argument}: `);
   if (!bytes) throw new UsageError(`${line.argument}: no such file`);
 
   let base = cwd;
@@ -143,13 +143,13 @@ async function makeTarget(line: CommandLine, services: Services, exactStops: boo
 }
 
 /** What fails while a machine is being made is the user's to mend: the message is enough. */
-async function explained<T>(action: () => Promise<T>): Promise<T> {
+async function explained<T>(action: () => Promise<T>, prefix = ''): Promise<T> {
   try {
     return await action();
   } catch (error) {
     // A mistake of our own would be no use to the user as one line.
     if (!(error instanceof Error) || error instanceof TypeError || error instanceof RangeError) throw error;
-    throw new UsageError(error.message);
+    throw new UsageError(prefix + error.message);
   }
 }
 

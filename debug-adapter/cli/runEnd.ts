@@ -45,6 +45,8 @@ export function endText(end: RunEnd): string {
     case 'debug exit':
       return `the guest wrote 0x${end.value.toString(16)} to port 0xf4`;
     case 'triple fault':
+      // An engine's own text usually says all of this.
+      if (/triple fault/i.test(end.text)) return end.text;
       return `triple fault on vCPU ${end.cpu} at 0x${end.rip.toString(16)}: ${end.text}`;
     case 'panic':
       return `the guest panicked ('${end.text}' on its console)`;

@@ -4,7 +4,7 @@ import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registe
 import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
 import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
-import { describeExit, EXIT_REASONS, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
+import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { parseFeatures } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
@@ -326,6 +326,10 @@ class EmbeddedTarget implements Target {
   describeExit(exit: ExitRecord): DecodedField[] {
     const full = this.machine.vmm.log.get(exit.seq);
     return full ? describeExit(full) : [];
+  }
+  exitField(exit: ExitRecord, name: string): bigint | undefined {
+    const full = this.machine.vmm.log.get(exit.seq);
+    return full && exitField(full, name);
   }
   exits(count: number, before?: number): ExitRecord[] {
     return this.machine.vmm.log.newest(count, before).map(exitRecord);

@@ -309,6 +309,17 @@ export class SymbolFile {
       .find(wanted);
   }
 
+  /** Value of an enumerator. */
+  findEnumerator(name: string, pc: bigint | undefined): bigint | undefined {
+    const preferred = pc === undefined ? undefined : this.info.unitAt(pc);
+    for (const offset of this.info.enumerationsMentioning(name, preferred)) {
+      const type = this.types.at(offset);
+      const found = type.kind === 'enum' ? type.enumerators().find((each) => each.name === name) : undefined;
+      if (found) return found.value;
+    }
+    return undefined;
+  }
+
   /** Where a variable's value is in a frame of the running machine. */
   async evaluateLocation(variable: VariableInfo, context: FrameContext): Promise<Location> {
     const { die } = variable;

@@ -257,6 +257,11 @@ export class SymbolStore {
     return this.firstOf((file) => file.findType(name, pc === undefined ? undefined : pc - file.offset));
   }
 
+  /** Value of an enumerator by its name; enumerations of the unit at `pc` count first. */
+  findEnumerator(name: string, pc?: bigint): bigint | undefined {
+    return this.firstOf((file) => file.findEnumerator(name, pc === undefined ? undefined : pc - file.offset));
+  }
+
   private firstOf<T>(query: (file: SymbolFile) => T | undefined): T | undefined {
     for (const file of this.files) {
       const found = this.guard(file, () => query(file));

@@ -7,7 +7,6 @@ import { SegmentIndex, State, type SegmentName } from './layout';
 import { MSRS, describeMsr, readMsr, writeMsr } from './msrs';
 import { Cr0, Cr4, Flag, Rights, type Vcpu } from './vcpu';
 import { cpuidHas } from './cpuid';
-import { tagOf } from './fpu/arithmetic80';
 import { msrView } from './msrView';
 
 export type RegisterGroup = 'Registers' | 'Segments' | 'Control' | 'MSRs' | 'FPU & SIMD';
@@ -227,16 +226,9 @@ function fpu(): RegisterRow[] {
       name: `st${i}`,
       group,
       width: 80,
-      writable: true,
+      // Expressions are 64 bits wide: 80-bit values are shown, not written.
+      writable: false,
       read: (cpu) => cpu.get64(at(cpu)) | ((cpu.get64(at(cpu) + 8) & 0xffffn) << 64n),
-      write: (cpu, value) => {
-        const register = (top(cpu) + i) & 7;
-        cpu.set64(at(cpu), value & 0xffffffffffffffffn);
-        cpu.set64(at(cpu) + 8, value >> 64n);
-        const tag = tagOf({ signExponent: Number(value >> 64n), significand: value & 0xffffffffffffffffn });
-        const others = cpu.get32(State.ftw) & ~(3 << (register * 2));
-        cpu.set64(State.ftw, BigInt((others | (tag << (register * 2))) & 0xffff));
-      },
     };
   });
   const word = (name: string, slot: number, describe?: (v: bigint) => string, width = 16): RegisterRow => ({

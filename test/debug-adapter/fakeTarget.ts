@@ -206,9 +206,16 @@ export class FakeTarget implements Target {
         return () => (!this.back() ? done('history start') : --left <= 0 ? done() : undefined);
       }
       case 'stepBackRange':
+        let first = this.icount();
         return () => {
           if (!this.back()) return done('history start');
-          return inside(request.ranges) || rsp() < start ? undefined : done();
+          if (rsp() < start) return undefined;
+          if (inside(request.ranges)) {
+            first = this.icount();
+            return undefined;
+          }
+          while (request.toStart && this.icount() < first) this.stepInstruction(true);
+          return done();
         };
       case 'gotoIcount':
         return () => {

@@ -18,7 +18,6 @@ export const GDT = 0x5000;
 export const IDT = 0x6000;
 export const TSS = 0x7000;
 export const HANDLERS = 0x8000;
-/** Handlers that are 16-bit code, for real mode and 16-bit gates: the bytes are the same. */
 export const INTERRUPT_STACK = 0xb000;
 export const RING0_STACK = 0xc000;
 
@@ -46,7 +45,7 @@ export function descriptor(base: number, limit: number, access: number, flags: n
   return low | (BigInt(high >>> 0) << 32n);
 }
 
-/** What the core calls an event when nobody debugs. */
+/** Hooks of a machine that nobody debugs, but for `more`. */
 export function quietHooks(more: Partial<MachineHooks> = {}): MachineHooks {
   return {
     breakpoint: () => false,
@@ -205,6 +204,8 @@ export class TestMachine {
       if (mode === 'real') this.write32(v * 4, HANDLERS + v * 16);
       else this.gate(mode, v);
     }
+    // No I/O permission bitmap.
+    this.write16(TSS + 0x66, 0xffff);
     if (mode === '64' || mode === 'compat') {
       this.write64(TABLES, BigInt(TABLES + 0x1007));
       this.write64(TABLES + 0x1000, BigInt(TABLES + 0x2007));

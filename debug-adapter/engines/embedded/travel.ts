@@ -16,9 +16,14 @@ export interface TracePoint {
 
 /** Instructions looked at in one go when walking back. */
 const WINDOW = 4096;
+/** With fewer known instructions before a place, the way there is walked anew. */
+const ENOUGH = 256;
 const SLICE = 100_000;
 
 export class Travel {
+  /** The newest trace: stepping back again and again looks at the same instructions. */
+  private known?: { cpu: Vcpu; changes: number; begin: number; end: number; points: TracePoint[] };
+
   constructor(
     private readonly machine: Machine,
     private readonly hits: Hits,
@@ -59,8 +64,13 @@ export class Travel {
     }
   }
 
-  /** The last `WINDOW` instructions before `end`, oldest first, as vCPU `cpu` went through them. Leaves the machine somewhere in the past. */
+  /** The last `WINDOW` instructions before `end`, oldest first, as vCPU `cpu` went through them. Leaves the machine anywhere in history. */
   async trace(end: number, cpu: Vcpu): Promise<TracePoint[]> {
+    const { known, machine } = this;
+    const usable = known && known.cpu === cpu && known.changes === machine.changes && end <= known.end;
+    if (usable && end > known.begin && (end - known.begin >= ENOUGH || known.begin === this.start)) {
+      return known.points.filter((point) => point.icount < end);
+    }
     const begin = Math.max(this.start, end - WINDOW);
     await this.to(begin);
     // The next walk back starts from here, not from the last full checkpoint.
@@ -74,8 +84,8 @@ export class Travel {
           const icount = this.now;
           if (icount >= end) return true;
           points.push({ icount, rip: cpu.rip, rsp: cpu.gpr(4) });
-          this.machine.resume();
-          const result = this.machine.run(1);
+          machine.resume();
+          const result = machine.run(1);
           if (result === 'ended' || (result === 'idle' && this.now === icount)) return true;
         }
         return false;
@@ -83,7 +93,8 @@ export class Travel {
     } finally {
       this.hits.mode = mode;
     }
-    return points;
+    if (this.now >= end) this.known = { cpu, changes: machine.changes, begin, end, points };
+    return [...points];
   }
 
   /** The last moment before `end` at which a breakpoint would stop. Leaves the machine somewhere in the past. */

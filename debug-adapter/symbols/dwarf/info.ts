@@ -35,6 +35,8 @@ interface UnitIndex {
   /** Defining (or, failing that, declaring) DIEs by name. */
   variables: Map<string, number[]>;
   types: Map<string, number[]>;
+  /** DIEs of all enumerations, also those without a name. */
+  enumerations: number[];
 }
 
 const MAX_REFERENCES = 8;
@@ -188,7 +190,13 @@ export class DebugInfo {
   index(unit: Unit): UnitIndex {
     let index = this.indexes.get(unit);
     if (!index) {
-      index = { functions: new RangeMap(), functionsByName: new Map(), variables: new Map(), types: new Map() };
+      index = {
+        functions: new RangeMap(),
+        functionsByName: new Map(),
+        variables: new Map(),
+        types: new Map(),
+        enumerations: [],
+      };
       this.indexes.set(unit, index);
       try {
         this.buildIndex(unit, index);
@@ -252,6 +260,7 @@ export class DebugInfo {
     } else if (!isDeclaration && !containers.has(die.tag)) {
       const name = die.unit.string(die.attributes.get(Attribute.name));
       if (name) append(index.types, name, die.offset);
+      if (die.tag === Tag.enumerationType) index.enumerations.push(die.offset);
     }
   }
 
@@ -294,6 +303,12 @@ export class DebugInfo {
   /** Defining DIEs of types by name ('task_struct', 'u64'), of any kind of type. */
   findTypes(name: string, preferred?: Unit): Die[] {
     return this.find(name, preferred, (index) => index.types);
+  }
+
+  /** Enumerations that may have an enumerator of that name; those of `preferred` first. */
+  *enumerationsMentioning(name: string, preferred?: Unit): Generator<number> {
+    if (preferred) yield* this.index(preferred).enumerations;
+    for (const unit of this.unitsMentioning(name)) if (unit !== preferred) yield* this.index(unit).enumerations;
   }
 
   private find(name: string, preferred: Unit | undefined, which: (index: UnitIndex) => Map<string, number[]>): Die[] {

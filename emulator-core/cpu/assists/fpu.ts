@@ -190,7 +190,6 @@ function conditionalMove(test: (flags: number) => boolean): Operation {
       if (fpu.stackFault(false)) fpu.set(0, INDEFINITE);
       return;
     }
-    fpu.setCodes(Code.C1, 0);
     if (test(c.cpu.rflags)) fpu.set(0, fpu.raw(i));
   };
 }
@@ -407,11 +406,8 @@ const OPERATIONS: Record<string, Operation> = {
     fpu.pop();
   },
   Fstpnce: (c) => {
-    // Copies the register with its tag.
-    const empty = fpu.empty(0);
-    fpu.set(c.registerOffset(0), fpu.raw(0));
-    if (empty) fpu.free(c.registerOffset(0));
     fpu.setCodes(Code.C1, 0);
+    if (!fpu.empty(0)) fpu.set(c.registerOffset(0), fpu.raw(0));
     fpu.pop();
   },
   Fincstp: () => {

@@ -7,15 +7,21 @@ import type { Family, Instruction } from './instruction';
 const x87Row = (mnemonic: string, manual: string): Instruction => ({ mnemonic, manual, assist: 'x87', feature: 'fpu' });
 const all = (manual: string, ...mnemonics: string[]): Instruction[] => mnemonics.map((m) => x87Row(m, manual));
 
+const UNMASKED =
+  'An invalid operand that is unmasked leaves the flags as they were (AMD processors set them to unordered)';
+const INCOMPLETE = 'An incomplete reduction takes 32 to 63 bits, which the manual leaves open';
+/** Rows with a note. */
+const noted = (note: string, list: readonly Instruction[]): Instruction[] => list.map((row) => ({ ...row, note }));
+
 export const x87: Family = [
   ...all('FLD—Load Floating-Point Value', 'Fld'),
   ...all('FILD—Load Integer', 'Fild'),
   ...all('FBLD—Load Binary Coded Decimal', 'Fbld'),
   ...all('FST/FSTP—Store Floating-Point Value', 'Fst', 'Fstp'),
-  {
-    ...x87Row('Fstpnce', 'FST/FSTP—Store Floating-Point Value'),
-    note: 'Undocumented: an empty register is copied without stack fault',
-  },
+  ...noted(
+    'Undocumented: as FSTP, but an empty ST(0) is only popped, without stack fault',
+    all('FST/FSTP—Store Floating-Point Value', 'Fstpnce'),
+  ),
   ...all('FIST/FISTP—Store Integer', 'Fist', 'Fistp'),
   ...all('FISTTP—Store Integer With Truncation', 'Fisttp'),
   ...all('FBSTP—Store BCD Integer and Pop', 'Fbstp'),
@@ -35,15 +41,18 @@ export const x87: Family = [
   ...all('FMUL/FMULP/FIMUL—Multiply', 'Fmul', 'Fmulp', 'Fimul'),
   ...all('FDIV/FDIVP/FIDIV—Divide', 'Fdiv', 'Fdivp', 'Fidiv'),
   ...all('FDIVR/FDIVRP/FIDIVR—Reverse Divide', 'Fdivr', 'Fdivrp', 'Fidivr'),
-  ...all('FCOM/FCOMP/FCOMPP—Compare Floating-Point Values', 'Fcom', 'Fcomp', 'Fcompp'),
-  ...all('FUCOM/FUCOMP/FUCOMPP—Unordered Compare Floating-Point Values', 'Fucom', 'Fucomp', 'Fucompp'),
-  ...all('FICOM/FICOMP—Compare Integer', 'Ficom', 'Ficomp'),
-  ...all(
-    'FCOMI/FCOMIP/FUCOMI/FUCOMIP—Compare Floating-Point Values and Set EFLAGS',
-    'Fcomi',
-    'Fcomip',
-    'Fucomi',
-    'Fucomip',
+  ...noted(UNMASKED, all('FCOM/FCOMP/FCOMPP—Compare Floating-Point Values', 'Fcom', 'Fcomp', 'Fcompp')),
+  ...noted(UNMASKED, all('FUCOM/FUCOMP/FUCOMPP—Unordered Compare Floating-Point Values', 'Fucom', 'Fucomp', 'Fucompp')),
+  ...noted(UNMASKED, all('FICOM/FICOMP—Compare Integer', 'Ficom', 'Ficomp')),
+  ...noted(
+    `${UNMASKED}; C1 is cleared (AMD processors keep it)`,
+    all(
+      'FCOMI/FCOMIP/FUCOMI/FUCOMIP—Compare Floating-Point Values and Set EFLAGS',
+      'Fcomi',
+      'Fcomip',
+      'Fucomi',
+      'Fucomip',
+    ),
   ),
   ...all('FTST—TEST', 'Ftst'),
   ...all('FXAM—Examine Floating-Point', 'Fxam'),
@@ -65,8 +74,8 @@ export const x87: Family = [
   ...all('FRNDINT—Round to Integer', 'Frndint'),
   ...all('FSCALE—Scale', 'Fscale'),
   ...all('FXTRACT—Extract Exponent and Significand', 'Fxtract'),
-  ...all('FPREM—Partial Remainder', 'Fprem'),
-  ...all('FPREM1—Partial Remainder', 'Fprem1'),
+  ...noted(INCOMPLETE, all('FPREM—Partial Remainder', 'Fprem')),
+  ...noted(INCOMPLETE, all('FPREM1—Partial Remainder', 'Fprem1')),
   ...all('FINIT/FNINIT—Initialize Floating-Point Unit', 'Fninit'),
   ...all('FCLEX/FNCLEX—Clear Exceptions', 'Fnclex'),
   ...all('FSTCW/FNSTCW—Store x87 FPU Control Word', 'Fnstcw'),
@@ -76,12 +85,12 @@ export const x87: Family = [
   ...all('FLDENV—Load x87 FPU Environment', 'Fldenv'),
   ...all('FSAVE/FNSAVE—Store x87 FPU State', 'Fnsave'),
   ...all('FRSTOR—Restore x87 FPU State', 'Frstor'),
-  ...all('WAIT/FWAIT—Wait', 'Wait'),
+  ...noted(
+    'With CR0.NE clear a pending exception is ignored, as with IGNNE# asserted: no FERR# reaches IRQ 13',
+    all('WAIT/FWAIT—Wait', 'Wait'),
+  ),
   ...all('FNOP—No Operation', 'Fnop'),
-  ...all('FNOP—No Operation', 'Fneni', 'Fndisi', 'Fnsetpm').map((row) => ({
-    ...row,
-    note: 'Of the 8087 and 80287; ignored since',
-  })),
+  ...noted('Of the 8087 and 80287; ignored since', all('FNOP—No Operation', 'Fneni', 'Fndisi', 'Fnsetpm')),
   ...all('FFREE—Free Floating-Point Register', 'Ffree', 'Ffreep'),
   ...all('FINCSTP—Increment Stack-Top Pointer', 'Fincstp'),
   ...all('FDECSTP—Decrement Stack-Top Pointer', 'Fdecstp'),

@@ -27,6 +27,10 @@ describe('compileExitFilter', () => {
     ['$rip == 0x1000 || rip == 0x2000', [0, 1]],
     ['seq > 0', [1, 2]],
     ['true', [0, 1, 2]],
+    ['port == 0x3f8 || gpa >= 0xfee00000', [1, 2]],
+    ['port == 1 || CPUID', [0]],
+    ['!(port == 0x3f8)', []],
+    ['(gpa & 0xfff) == 0x20 && EPT_VIOLATION', [2]],
   ];
   for (const [text, expected] of good) it(text, () => assert.deepStrictEqual(matching(text), expected));
 
@@ -45,4 +49,13 @@ describe('compileExitFilter', () => {
       );
     });
   }
+
+  it('says which fields there are where an engine gives only those that all exits have', () => {
+    const plain = { ...target, exitField: undefined };
+    assert.throws(
+      () => compileExitFilter('port == 1', plain),
+      /no variable or symbol 'port'.*fields of exits are seq, .*gpa$/,
+    );
+    assert.deepStrictEqual([cpuid, out].filter(compileExitFilter('reason == 10', plain)), [cpuid]);
+  });
 });

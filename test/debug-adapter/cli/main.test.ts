@@ -130,6 +130,20 @@ describe('ringside run', () => {
     assert.strictEqual(err, 'ringside: triple fault on vCPU 0 at 0x100000: no handler for #UD\n');
   });
 
+  it("takes an engine's own words for it", async () => {
+    const end = { kind: 'triple fault', cpu: 0, rip: 0x100000n, text: 'triple fault on vCPU 0 at 0x100000' } as const;
+    const { err } = await ringside(['run', 'kernel.elf'], [{ icount: 1, end }]);
+    assert.strictEqual(err, 'ringside: triple fault on vCPU 0 at 0x100000\n');
+  });
+
+  it('names the file that cannot be read', async () => {
+    const { status, err } = await ringside(['run', 'folder'], [], (services) => {
+      services.host.readFile = () => Promise.reject(new Error('it is a folder'));
+    });
+    assert.strictEqual(status, 2);
+    assert.strictEqual(err, 'ringside: folder: it is a folder\n');
+  });
+
   it('ends --stats --json with one line of JSON on standard error', async () => {
     const { err } = await ringside(['run', 'kernel.elf', '--stats', '--json'], hello);
     const last = err.trimEnd().split('\n').pop()!;

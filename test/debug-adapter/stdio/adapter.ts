@@ -86,7 +86,12 @@ export class Adapter extends DebugClient {
     const initialized = this.event('initialized');
     // A failed launch has no `initialized`: its own error says more.
     initialized.catch(() => undefined);
-    await this.launchRequest({ kernel: hello, memory: '16M', stopOnEntry: true, ...attributes } as DAP.LaunchRequestArguments);
+    await this.launchRequest({
+      kernel: hello,
+      memory: '16M',
+      stopOnEntry: true,
+      ...attributes,
+    } as DAP.LaunchRequestArguments);
     await initialized;
     await configure();
   }
@@ -294,11 +299,11 @@ export async function withAdapter(body: (adapter: Adapter) => Promise<void>): Pr
 }
 
 /** Message of a request that must fail. */
-export async function refusal(request: Promise<unknown>): Promise<string> {
+export async function refusal(request: Promise<unknown>, title = 'the request'): Promise<string> {
   const outcome = await request.then(
     () => undefined,
     (error: Error) => error,
   );
-  assert.ok(outcome, 'the request was to fail');
+  assert.ok(outcome, `${title} was to fail`);
   return outcome.message;
 }

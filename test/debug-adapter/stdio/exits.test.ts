@@ -156,7 +156,12 @@ describe('exit filters over stdio', () => {
   it('wrong names and conditions are refused with what would be right', () =>
     withAdapter(async (a) => {
       await a.begin();
-      const [name, condition, field, good] = await a.filters('CPUI', 'CPUID if leaf ==', 'CPUID if nonsense == 1', 'HLT');
+      const [name, condition, field, good] = await a.filters(
+        'CPUI',
+        'CPUID if leaf ==',
+        'CPUID if nonsense == 1',
+        'HLT',
+      );
       assert.match(name.message ?? '', /CPUI.*did you mean CPUID/);
       assert.equal(condition.verified, false);
       assert.match(field.message ?? '', /nonsense/);
@@ -186,7 +191,9 @@ describe('exit filters over stdio', () => {
       assert.ok(fields.length > 5);
       const [root] = (await a.request('ringside/ept', {})).entries;
       assert.equal(root.level, 'EPT PML4E');
-      const { entries } = await a.request('ringside/ept', { table: { address: root.target, level: 3, base: root.address } });
+      const { entries } = await a.request('ringside/ept', {
+        table: { address: root.target, level: 3, base: root.address },
+      });
       assert.equal(entries[0].level, 'EPT PDPTE');
       const walk = await a.request('ringside/pageWalk', { gva: '0xffff800000000000' });
       assert.equal(walk.result, '0x10e000');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { DebugProtocol as DAP } from '@vscode/debugprotocol';
-import { Adapter, hex, refusal, values, withAdapter } from './adapter';
+import { hex, refusal, values, withAdapter } from './adapter';
 
 // Line numbers are those of samples/hello-guest/main.c. Values are what the sources, the SDM and `nm hello.elf` say.
 const AT_CALL_OF_RECURSE = 306;
@@ -54,17 +54,16 @@ describe('inspecting a guest over stdio', () => {
       assert.match(exitInformation['Exit reason'], /^0x0000001e IO_INSTRUCTION/);
     }));
 
-  it('has FPU and SIMD registers', () =>
+  it('has the x87 registers; there is no XMM where CPUID announces no SSE', () =>
     withAdapter(async (a) => {
       await a.begin();
       const registers = await a.scope('FPU & SIMD');
       // SDM Vol. 3A, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
-      assert.equal(registers.mxcsr.split(' ')[0], '0x00001f80');
-      assert.equal(registers.xmm0, `0x${'0'.repeat(32)}`);
-      assert.match(registers.fcw, /^0x0(040|37f)\b/);
-      assert.ok('st0' in registers && 'fsw' in registers && 'xmm15' in registers);
-      assert.equal(await a.setRegister('FPU & SIMD', 'xmm3', '0x112233445566778899aabbccddeeff00'), '0x112233445566778899aabbccddeeff00');
-      assert.equal((await a.scope('FPU & SIMD')).xmm3, '0x112233445566778899aabbccddeeff00');
+      assert.match(registers.fcw, /^0x0040\b/);
+      assert.match(registers.fsw, /^0x0000\b/);
+      assert.match(registers.ftw, /^0x5555\b/);
+      assert.equal(registers.st0, `0x${'0'.repeat(20)}`);
+      assert.ok(!('xmm0' in registers));
     }));
 
   it('locals, structures, arrays, enumerations, bit-fields and pointers', () =>
@@ -94,7 +93,10 @@ describe('inspecting a guest over stdio', () => {
       assert.equal(parent[0].evaluateName, 'task->parent->name');
       assert.equal(await a.evaluate(parent[0].evaluateName), '"init"');
       const hexSamples = (
-        await a.variablesRequest({ variablesReference: members.find(({ name }) => name === 'samples')!.variablesReference, format: { hex: true } })
+        await a.variablesRequest({
+          variablesReference: members.find(({ name }) => name === 'samples')!.variablesReference,
+          format: { hex: true },
+        })
       ).body.variables;
       assert.equal(hexSamples[0].value, '0x17');
     }));
@@ -116,7 +118,10 @@ describe('inspecting a guest over stdio', () => {
       await a.breakAt('main.c');
       await a.breakIn('factorial');
       await a.finish();
-      assert.match(a.console, /^task: init {3}zombie {3}priority 9 \(kernel\), child of nobody, samples add up to 35$/m);
+      assert.match(
+        a.console,
+        /^task: init {3}zombie {3}priority 9 \(kernel\), child of nobody, samples add up to 35$/m,
+      );
       assert.match(a.console, /^task: total 1093$/m);
     }));
 
@@ -130,7 +135,10 @@ describe('inspecting a guest over stdio', () => {
       assert.equal(await a.evaluate('$eax'), '0x9abcdef0');
       assert.equal((await a.request('setExpression', { expression: '$al', value: '0x11' })).value, '0x11');
       assert.equal(await a.number('$rax'), 0x123456789abcde11n);
-      assert.match(await refusal(a.setRegister('Registers', 'rax', '0x10000000000000000')), /64 bits|does not fit|too large/i);
+      assert.match(
+        await refusal(a.setRegister('Registers', 'rax', '0x10000000000000000')),
+        /64 bits|does not fit|too large/i,
+      );
       assert.match(await refusal(a.setRegister('Registers', 'rip', '0x8000000000000000')), /canonical/);
       assert.match(await refusal(a.setRegister('Control', 'idtr.limit', '1')), /cannot be written|read-only/);
       const rip = await a.number('$rip');
@@ -144,13 +152,15 @@ describe('inspecting a guest over stdio', () => {
   it('evaluates C expressions, for hovers, watches and the debug console', () =>
     withAdapter(async (a) => {
       await a.begin({ stopOnEntry: false }, () => a.breakAt('main.c', { line: LOOP_OVER_TASKS, hitCondition: '2' }));
-      for (const context of ['watch', 'hover', 'repl']) assert.equal(await a.evaluate('task->samples[1]', 0, context), '42');
+      for (const context of ['watch', 'hover', 'repl'])
+        assert.equal(await a.evaluate('task->samples[1]', 0, context), '42');
       assert.equal(await a.evaluate('task->samples[1] * 2 - (total >> 1)'), '63');
       assert.equal(await a.evaluate('tasks[2].samples[3]'), '-4');
       assert.equal(await a.evaluate('sizeof(struct task)'), '56');
       assert.match(await a.evaluate('&tasks[1]'), /0x0000000000103098/);
       assert.match(await a.evaluate('$rip'), /^0x[0-9a-f]{16} <walk_tasks\+0x1f>$/);
-      assert.equal(await a.evaluate('$cr3 & ~0xfff'), '0x104000');
+      assert.match(await a.evaluate('$cr3 & ~0xfff'), /^0x104000 <pml4>$/);
+      assert.equal(await a.evaluate('task->state == TASK_RUNNING'), '1');
       assert.equal(await a.evaluate('task->parent == &tasks[0] && task->next != 0'), '1');
       assert.match(await a.evaluate('*task'), /name.*"shell"/);
       assert.equal(await a.evaluate('*(unsigned int *)phys:0x103098 == *(unsigned int *)task'), '1');
@@ -161,7 +171,11 @@ describe('inspecting a guest over stdio', () => {
       assert.match(await refusal(a.evaluate('*(int *)0')), /read|mapped/);
       assert.equal(await a.evaluate('total = 7', 0, 'repl'), '7');
       assert.equal(await a.evaluate('total'), '7');
-      const { targets } = await a.request('completions', { text: 'task->par', column: 6, frameId: (await a.frames())[0].id });
+      const { targets } = await a.request('completions', {
+        text: 'task->par',
+        column: 6,
+        frameId: (await a.frames())[0].id,
+      });
       assert.ok(Array.isArray(targets));
     }));
 
@@ -174,7 +188,10 @@ describe('inspecting a guest over stdio', () => {
       assert.match(await a.repl('info registers'), /^rip +0x0000000000100d[0-9a-f]{2} <kernel_main\+/m);
       assert.match(await a.repl('info registers cr3'), /^cr3 +0x0000000000104000/);
       assert.match(await a.repl('info exits'), /^ +9 {2}CPUID$/m);
-      assert.match(await a.repl('info exits 2'), /VMCALL|IO_INSTRUCTION at 0x[0-9a-f]+ <out8\+0x[0-9a-f]+>: out 0x3f8 <- 0xa/);
+      assert.match(
+        await a.repl('info exits 2'),
+        /VMCALL|IO_INSTRUCTION at 0x[0-9a-f]+ <out8\+0x[0-9a-f]+>: out 0x3f8 <- 0xa/,
+      );
       assert.match(await a.repl('info vmcs'), /Exception bitmap: 0x00000000/);
       assert.match(await a.repl('info ept 0x1000'), /EPT PTE.*|EPT PDE.*-> phys:0x[0-9a-f]+ rwx/s);
       assert.match(await a.repl('info ept 0xfee00000'), /not present/);
@@ -199,9 +216,18 @@ describe('inspecting a guest over stdio', () => {
       await a.begin({}, () => a.breakAt('main.c', AT_CALL_OF_RECURSE));
       await a.go();
       const at = await a.number('(unsigned long)&factorial');
-      const list = async (instructionOffset: number, instructionCount: number): Promise<DAP.DisassembledInstruction[]> =>
-        (await a.request('disassemble', { memoryReference: hex(at), instructionOffset, instructionCount, resolveSymbols: true }))
-          .instructions;
+      const list = async (
+        instructionOffset: number,
+        instructionCount: number,
+      ): Promise<DAP.DisassembledInstruction[]> =>
+        (
+          await a.request('disassemble', {
+            memoryReference: hex(at),
+            instructionOffset,
+            instructionCount,
+            resolveSymbols: true,
+          })
+        ).instructions;
       const forward = await list(0, 17);
       assert.equal(forward.length, 17);
       assert.equal(forward[0].instruction, 'push rbp');
@@ -220,7 +246,9 @@ describe('inspecting a guest over stdio', () => {
         assert.equal(BigInt(address) + BigInt(instructionBytes!.split(' ').length), BigInt(backward[i + 1].address));
       }
       // Always as many as asked for, also where nothing is mapped.
-      const nothing = (await a.request('disassemble', { memoryReference: '0x0', instructionOffset: -5, instructionCount: 20 })).instructions;
+      const nothing = (
+        await a.request('disassemble', { memoryReference: '0x0', instructionOffset: -5, instructionCount: 20 })
+      ).instructions;
       assert.equal(nothing.length, 20);
     }));
 
@@ -234,7 +262,11 @@ describe('inspecting a guest over stdio', () => {
       assert.equal((await a.request('writeMemory', { memoryReference: 'phys:0x10e000', data })).bytesWritten, 7);
       assert.equal((await a.memory('0xffff800000000000', 7)).toString(), 'WRITTEN');
       // The guest may not write there; the debugger may.
-      await a.request('writeMemory', { memoryReference: '0xffff800000000000', offset: 1, data: Buffer.from('x').toString('base64') });
+      await a.request('writeMemory', {
+        memoryReference: '0xffff800000000000',
+        offset: 1,
+        data: Buffer.from('x').toString('base64'),
+      });
       assert.equal((await a.memory('phys:0x10e000', 7)).toString(), 'WxITTEN');
       const unmapped = await a.request('readMemory', { memoryReference: '0x0', count: 16 });
       assert.equal(unmapped.data ?? '', '');
@@ -245,7 +277,11 @@ describe('inspecting a guest over stdio', () => {
       assert.match(await refusal(a.request('writeMemory', { memoryReference: '0x0', data })), /not mapped/);
       assert.match(await refusal(a.request('readMemory', { memoryReference: 'phys:zzz', count: 1 })), /zzz/);
       assert.match(await refusal(a.request('writeMemory', { memoryReference: 'host:0x10', data })), /VMM|host/);
-      assert.equal((await a.request('readMemory', { memoryReference: '0x100000', offset: -0x100000, count: 0 })).unreadableBytes ?? 0, 0);
+      assert.equal(
+        (await a.request('readMemory', { memoryReference: '0x100000', offset: -0x100000, count: 0 })).unreadableBytes ??
+          0,
+        0,
+      );
     }));
 
   it('code that the debugger changes is the code that runs', () =>
