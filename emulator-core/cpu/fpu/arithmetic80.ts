@@ -226,14 +226,16 @@ export function remainder(env: Environment, a: Float80, b: Float80, nearest: boo
   if (nan) return { value: nan, computed: false };
   if (kindA === Class.infinity || kindB === Class.zero) return { value: invalid(env), computed: false };
   if (denormalStops(env, kindA, kindB)) return { value: a, computed: false };
-  if (kindA === Class.zero || kindB === Class.infinity) return { value: a, computed: true, quotient: 0 };
+  if (kindA === Class.zero) return { value: a, computed: true, quotient: 0 };
   const sign = signOf(a);
   const lengthA = bitLength(a.significand);
   const lengthB = bitLength(b.significand);
   const unitA = unitExponent(a);
   const unitB = unitExponent(b);
   const distance = unitA + lengthA - (unitB + lengthB);
-  if (distance < -1) return { value: roundExtended(env, sign, unitA, a.significand), computed: true, quotient: 0 };
+  // The dividend stays, but a denormal one is rounded as a result is (an unmasked underflow scales it).
+  if (kindB === Class.infinity || distance < -1)
+    return { value: roundExtended(env, sign, unitA, a.significand), computed: true, quotient: 0 };
   const complete = distance < 64;
   // An incomplete reduction takes off 32 to 63 bits of the quotient.
   const drop = complete ? 0 : distance - ((distance & 31) | 32);
