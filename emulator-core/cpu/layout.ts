@@ -82,9 +82,22 @@ export const State = {
   fcs: 0x628,
   fdp: 0x630,
   fds: 0x638,
+  /** SSE control and status. i32. SDM Vol. 1, 10.2.3 "MXCSR Control and Status Register" */
+  mxcsr: 0x640,
+  /** Protection-key rights for user pages. i32 */
+  pkru: 0x648,
+  /** IA32_XSS. i64 */
+  xss: 0x650,
+  /** Vector registers: YMM0..YMM15, 32 bytes each; the low 16 bytes are XMM0..XMM15. (MM0..MM7 are in fpr.) */
+  ymm: 0x800,
+  /** Operands and result of vector operations that are done outside the handlers. 32 bytes each */
+  vectorA: 0xa00,
+  vectorB: 0xa20,
+  vectorC: 0xa40,
+  vectorResult: 0xa60,
   /** A few micro-ops copied here when fewer than a whole block may run. */
-  scratch: 0x800,
-  size: 0x2000,
+  scratch: 0x1000,
+  size: 0x2800,
 } as const;
 
 /** One segment register: selector and the hidden part. */

@@ -380,6 +380,7 @@ export class Vcpu {
     // x87 after reset (not FNINIT): SDM Vol. 3A, "Processor State After Reset".
     this.set64(State.fcw, 0x40n);
     this.set64(State.ftw, 0x5555n);
+    this.set64(State.mxcsr, 0x1f80n);
     this.rflags = 2;
     this.rip = 0xfff0n;
     for (const s of [0, 2, 3, 4, 5]) this.setSegment(s, 0, 0n, 0xffff, 0x93);
