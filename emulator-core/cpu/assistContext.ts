@@ -1,5 +1,5 @@
 /** CpuContext over the core: how assists see the instruction they complete. One object per machine, pointed at each micro-op. */
-import { SlowResult } from '../translate/interpreter';
+import { SlowResult } from '../translate/abi';
 import { CODES } from '../x86/codes';
 import type { Core } from './core';
 import type { CpuContext } from './cpuContext';

@@ -5,13 +5,14 @@
  */
 import { Mmu, Access, Translation } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
-import { IMPORTS, Slow, SlowResult } from '../translate/interpreter';
+import { IMPORTS, Slow, SlowResult } from '../translate/abi';
 import { handlerModule } from '../translate/handlerModule';
 import { EptAccess } from '../virt/vmx/ept';
 import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
-import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';
+import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
+import { VECTOR_OPERATIONS } from './vector/operations';
 import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
-import { Flag, Vector, type PendingException, type Vcpu } from './vcpu';
+import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 
 /** Why a guest page may not be written (or read) on the fast path. */
 export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8 } as const;
@@ -95,6 +96,7 @@ export class Core {
       assist: (uop) => this.assist(uop),
       fault: (uop, _cpu, vector) => this.raise(uop, { vector }),
       divide: (_uop, _cpu, signed) => this.divide(signed !== 0),
+      vector: (uop, _cpu, request) => this.vector(uop, request),
     };
     const env = { memory: memory.wasm, table, ...functions };
     const instance = new WebAssembly.Instance(compiled(module.bytes), { env });
@@ -413,9 +415,8 @@ export class Core {
       this.abort(uop);
       return 1;
     }
-    if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.crossPage) {
-      // Reached from inside a chain: the run loop fetches it with both pages.
-      this.abort(uop);
+    if (code === SpecialCode.deviceNotAvailable) {
+      this.raise(uop, { vector: Vector.NM });
       return 1;
     }
     return this.host.assist(cpu, uop);
@@ -440,6 +441,17 @@ export class Core {
     return 0;
   }
 
+  /** Runs the vector operation whose number is in the low half of `request`. */
+  private vector(uop: number, request: number): number {
+    const cpu = this.cpu;
+    this.current = uop;
+    const vector = VECTOR_OPERATIONS[request & 0xffff](this.memory, cpu.base, request >>> 16);
+    if (!vector) return 0;
+    // Without OSXMMEXCPT the operating system knows nothing of #XM. SDM Vol. 3A, 2.5 "Control Registers".
+    this.raise(uop, { vector: vector === Vector.XM && !(cpu.cr4 & Cr4.OSXMMEXCPT) ? Vector.UD : vector });
+    return 1;
+  }
+
   // ---- memory slow path ------------------------------------------------------------------------------------------
 
   /** Entry from handlers: State.slowAddress holds the linear address, State.slowValue the value (or gets it). */
@@ -462,10 +474,32 @@ export class Core {
     const user = cpu.cpl === 3;
     if (operation === Slow.modify) return this.beginModify(cpu, uop, linear, size, user);
     const write = operation === Slow.write;
+    if (size > 8) return this.slowVector(cpu, uop, linear, size, write, user);
     const status = write
       ? this.writeLinear(cpu, linear, size, cpu.get64(State.slowValue), user, true)
       : this.readLinear(cpu, linear, size, user, true);
     return status === SlowResult.abort ? this.abort(uop) : status;
+  }
+
+  /** 16 or 32 bytes between memory and State.bounce. Both pages are translated before anything is read or written. */
+  private slowVector(cpu: Vcpu, uop: number, linear: bigint, size: number, write: boolean, user: boolean): number {
+    const access = write ? Access.write : Access.read;
+    const last = BigInt.asUintN(64, linear + BigInt(size - 1));
+    if (last >> 12n !== linear >> 12n) {
+      if (!this.resolve(cpu, linear, access, user)) return this.abort(uop);
+      if (!this.resolve(cpu, (last >> 12n) << 12n, access, user)) return this.abort(uop);
+    }
+    let result: number = SlowResult.ok;
+    for (let i = 0; i < size; i += 8) {
+      const at = BigInt.asUintN(64, linear + BigInt(i));
+      const status = write
+        ? this.writeLinear(cpu, at, 8, cpu.get64(State.bounce + i), user, true)
+        : this.readLinear(cpu, at, 8, user, true);
+      if (status === SlowResult.abort) return this.abort(uop);
+      if (status === SlowResult.again) result = status;
+      if (!write) cpu.set64(State.bounce + i, cpu.get64(State.slowValue));
+    }
+    return result;
   }
 
   private beginModify(cpu: Vcpu, uop: number, linear: bigint, size: number, user: boolean): number {
@@ -690,11 +724,11 @@ function canonical(linear: bigint, size: number): boolean {
   return BigInt.asIntN(48, linear) === BigInt.asIntN(64, linear) && BigInt.asIntN(48, last) === BigInt.asIntN(64, last);
 }
 
-function decodeContext(cpu: Vcpu): { bitness: 16 | 32 | 64; flat(segment: number): boolean } {
+function decodeContext(cpu: Vcpu): DecodeContext {
   const flat = [0, 1, 2, 3, 4, 5].map((s) => cpu.flat(s));
   // FS and GS move often and are not part of the context's key: never treated as flat.
   flat[SegmentIndex.fs] = flat[SegmentIndex.gs] = false;
-  return { bitness: cpu.bitness, flat: (segment) => flat[segment] };
+  return { bitness: cpu.bitness, flat: (segment) => flat[segment], units: cpu.units, vex: !cpu.realOrV8086 };
 }
 
 const modules = new WeakMap<Uint8Array, WebAssembly.Module>();

@@ -96,7 +96,8 @@ export const BASE_FEATURES: readonly string[] = (
 ).split(' ');
 
 /** Off unless launch.json asks. Features in neither list cannot be turned on: the core does not do them. */
-export const OPTIONAL_FEATURES: readonly string[] = ['x2apic', 'tsc_deadline', 'movbe', 'abm'];
+export const OPTIONAL_FEATURES: readonly string[] =
+  'x2apic tsc_deadline movbe abm mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave avx avx2'.split(' ');
 
 /** Adds `name` and what it implies. */
 function turnOn(features: Set<string>, name: string): void {

@@ -173,6 +173,8 @@ export const Uop = {
   segment: 52,
   /** i32: micro-op of a direct branch inside the page, 0 when not linked. */
   target: 56,
+  /** State offset of register operand 3, in instructions that are no branches. i32 */
+  r3: 56,
   /** u16 iced-x86 Code; u16 third register operand (state offset). */
   code: 60,
   r2: 62,

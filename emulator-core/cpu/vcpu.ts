@@ -77,6 +77,8 @@ export const Vector = {
   PF: 14,
   MF: 16,
   AC: 17,
+  MC: 18,
+  XM: 19,
 } as const;
 
 /** An exception on its way to the guest; `error` undefined where the vector has none. */
@@ -344,8 +346,24 @@ export class Vcpu {
       const limit = this.segmentLimit(SegmentIndex.cs);
       this.contextKey = `${this.bitness}${real ? 'r' : ''} ${flat.join('')} ${base.toString(16)} ${limit.toString(16)}`;
     }
+    const { mmx, sse, avx } = this.units;
+    this.contextKey += ` ${mmx}${sse}${avx}`;
     this.selectTlb();
     if (before !== this.bitness) this.contextSwitches++;
+  }
+  /**
+   * Whether MMX, SSE and AVX instructions may run: 0, or the exception they raise. SDM Vol. 3A, 2.5 "Control Registers" (EM, TS,
+   * OSFXSR, OSXSAVE) and Vol. 1, 14.3 "Detection of Intel AVX Instructions" (XCR0).
+   */
+  get units(): { mmx: 0 | 6 | 7; sse: 0 | 6 | 7; avx: 0 | 6 | 7 } {
+    const { cr0, cr4 } = this;
+    const switched = cr0 & Cr0.TS ? 7 : 0;
+    const xstate = cr4 & Cr4.OSXSAVE && (this.get32(State.xcr0) & 6) === 6 && !this.realOrV8086;
+    return {
+      mmx: cr0 & Cr0.EM ? 6 : switched,
+      sse: cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR) ? 6 : switched,
+      avx: xstate ? switched : 6,
+    };
   }
   /** Counts mode changes, for whoever caches by mode. */
   contextSwitches = 0;

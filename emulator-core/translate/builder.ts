@@ -8,9 +8,14 @@
  * Precise faults: everything that may fault (memory reads, `modify`, `write` to memory, `push`, `fault`) must come before the
  * first register or flag change. A memory operand that is read and written is read with `modify`, which checks for writing first.
  */
+import type { VectorOperationName } from '../cpu/vector/operations';
 import type { Expr } from './wasm';
 
 export type Bits = 8 | 16 | 32 | 64;
+/** Sizes of vector memory operands. */
+export type Width = Bits | 128 | 256;
+/** Register files beside the general registers: 64, 128 and 256 bits. */
+export type VectorFile = 'mm' | 'xmm' | 'ymm';
 
 /** Condition codes in encoding order. SDM Vol. 2, Appendix B, "Encoding of Conditional Test (tttn) Field". */
 export const CONDITIONS = [
@@ -48,6 +53,9 @@ export interface Builder {
   /** Address size in bits (loop counters, string pointers). */
   addressMasked(value: Expr): Expr;
 
+  /** Number of explicit operands, immediates included. */
+  readonly operandCount: number;
+
   let(value: Expr): Expr;
   read(i: number): Expr;
   /** Sign-extended to 64 bits. */
@@ -55,6 +63,30 @@ export interface Builder {
   /** Reads an operand that this instruction will also write. */
   modify(i: number): Expr;
   write(i: number, value: Expr): void;
+
+  /**
+   * Vectors are worked on in parts of 128 bits (v128 expressions): 2 when an operand is a YMM register, else 1. An MM register
+   * or a memory operand below 128 bits is the low end of a part whose rest is zero.
+   */
+  readonly parts: 1 | 2;
+  /** Part of a vector register or memory operand. The first read of a memory operand checks and may fault: `let` it before writes. */
+  readVector(i: number, part?: number): Expr;
+  /**
+   * Writes a vector operand. Registers: all given parts; above them, VEX encodings clear the register and legacy ones keep it.
+   * Memory: as many low bytes as the operand has.
+   */
+  writeVector(i: number, parts: Expr[]): void;
+  /** An implicit XMM or YMM register (XMM0 of PBLENDVB). */
+  vectorRegister(register: number, part?: number): Expr;
+  /**
+   * Does a vector operation outside of the handler (cpu/vector/operations): stores up to three vectors of 1 or 2 parts, calls it
+   * with `argument` (i32, 0 .. 65535) and gives the parts of its result. When it raises an exception, nothing was changed and the
+   * instruction ends here.
+   */
+  vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
+  /** Raises #GP(0) when the i32 condition holds. */
+  protectionFaultIf(condition: Expr): void;
+
   /** Effective address of a memory operand, without segment base (LEA). */
   effectiveAddress(): Expr;
 

@@ -4,20 +4,8 @@
  */
 import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
-import type { Bits } from './builder';
-import {
-  Helper,
-  IMPORTS,
-  Import,
-  InterpreterBuilder,
-  emitEnter,
-  exitNextHelper,
-  lookupHelper,
-  runHelper,
-  type HandlerForm,
-  type MemoryKind,
-  type OperandForm,
-} from './interpreter';
+import { Helper, IMPORTS, Import, type HandlerForm, type MemoryKind, type OperandForm } from './abi';
+import { InterpreterBuilder, emitEnter, exitNextHelper, lookupHelper, runHelper } from './interpreter';
 import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
 
 /** Handlers that stand for no instruction, at the start of the table. */
@@ -74,21 +62,27 @@ function pseudoHandlers(): Fn[] {
   return [assist, pageEnd, stop, goto];
 }
 
+const VECTOR_BITS = { mm: 64, xmm: 128, ymm: 256 } as const;
+
 /** Operand forms with the r/m operand (if any) as register or memory; undefined when the Code has no such form. */
 function operandForms(info: CodeInfo, inMemory: boolean): OperandForm[] | undefined {
   const forms: OperandForm[] = [];
   let memory = false;
   for (const [i, operand] of info.operands.entries()) {
-    const slot = Math.min(i, 2) as 0 | 1 | 2;
+    const slot = i as 0 | 1 | 2 | 3;
     if (operand.immediate) forms.push({ kind: 'i', bits: operand.immediate, slot });
-    else if (operand.memory && (inMemory || !operand.register)) {
+    else if (operand.memory && (inMemory || !(operand.register || operand.vector))) {
       if (!inMemory) return undefined;
       memory = true;
       forms.push({ kind: 'm', bits: operand.memory, slot });
-    } else forms.push({ kind: 'r', bits: operand.register as Bits, slot });
+    } else if (operand.vector)
+      forms.push({ kind: 'r', bits: VECTOR_BITS[operand.vector], vector: operand.vector, slot });
+    else forms.push({ kind: 'r', bits: operand.register!, slot });
   }
   return inMemory === memory ? forms : undefined;
 }
+
+type BaseForm = Pick<HandlerForm, 'operands' | 'operandBits' | 'vex' | 'aligned'>;
 
 interface Uses {
   /** Row, operand size, operand kinds and sizes. */
@@ -120,8 +114,8 @@ class Generator {
   }
 
   /** What the semantics touch, found by a first run over them. */
-  private uses(info: CodeInfo, base: Pick<HandlerForm, 'operands' | 'operandBits'>): Uses {
-    const key = `${info.rowIndex}|${info.operandBits}|${base.operands.map((o) => o.kind + o.bits).join(',')}`;
+  private uses(info: CodeInfo, base: BaseForm): Uses {
+    const key = `${info.rowIndex}|${info.operandBits}|${base.operands.map((o) => (o.vector ?? o.kind) + o.bits).join(',')}${base.vex}`;
     let uses = this.probed.get(key);
     if (!uses) {
       const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
@@ -133,7 +127,9 @@ class Generator {
   }
 
   private addForms(info: CodeInfo, table: Int32Array, inMemory: boolean, operands: OperandForm[]): void {
-    const base = { operands, operandBits: info.operandBits };
+    const { operandBits, vex, row } = info;
+    const aligned = row.unit !== undefined && row.unit !== 'mmx' && (row.aligned ?? !vex);
+    const base = { operands, operandBits, vex, aligned };
     const uses = this.uses(info, base);
     const key = uses.key + (inMemory ? 'm' : '');
     let variants = this.variants.get(key);
@@ -141,12 +137,7 @@ class Generator {
     for (const [at, index] of variants) table[at] = index;
   }
 
-  private generate(
-    info: CodeInfo,
-    base: Pick<HandlerForm, 'operands' | 'operandBits'>,
-    uses: Uses,
-    inMemory: boolean,
-  ): Variants {
+  private generate(info: CodeInfo, base: BaseForm, uses: Uses, inMemory: boolean): Variants {
     const variants: Variants = [];
     const kinds = info.row.repeat === 'rep' ? 2 : info.row.repeat === 'repe' ? 4 : 1;
     for (let repeat = 0; repeat < kinds; repeat++) {

@@ -4,7 +4,10 @@
  * State.rip set. Memory goes through the soft TLB; what misses calls `slow`.
  */
 import { Jump, Segment, SegmentIndex, State, Tlb, Uop, VCPU_JUMPS, segmentOffset } from '../cpu/layout';
-import type { Bits, Builder, Condition, FlagName } from './builder';
+import type { VectorOperationName } from '../cpu/vector/operations';
+import { Helper, Import, Slow, SlowResult, type HandlerForm } from './abi';
+import type { Bits, Builder, Condition, FlagName, Width } from './builder';
+import { VectorEmitter } from './vectorEmitter';
 import {
   Fn,
   I32,
@@ -25,54 +28,10 @@ import {
   type Expr,
 } from './wasm';
 
-/** How a memory operand's linear address is made: 64-bit flat; 32-bit flat; through a segment (FS/GS, 16-bit, limits, address-size prefix). */
-export type MemoryKind = 'flat64' | 'flat32' | 'segment';
-
-export interface OperandForm {
-  kind: 'r' | 'm' | 'i';
-  bits: Bits;
-  /** Which micro-op field holds the register: r0, r1 or r2. */
-  slot: 0 | 1 | 2;
-}
-
-export interface HandlerForm {
-  operands: OperandForm[];
-  operandBits: Bits;
-  memory: MemoryKind;
-  /** In 64-bit mode the stack is flat; else it goes through SS. */
-  stack: 'flat64' | 'segment';
-  /** rep: RCX counts; repz/repnz also test ZF (CMPS, SCAS). */
-  repeat?: 'rep' | 'repe' | 'repne';
-}
-
-/** Indices of the imported functions; the numbers after them are the module's own helpers. */
-export const Import = { slow: 0, assist: 1, fault: 2, divide: 3 } as const;
-export const IMPORTS = [
-  { name: 'slow', parameters: 3 },
-  { name: 'assist', parameters: 2 },
-  { name: 'fault', parameters: 3 },
-  { name: 'divide', parameters: 3 },
-];
-export const Helper = { lookup: 4, exitNext: 5, run: 6 } as const;
-
-/** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
-export const Slow = {
-  sizeMask: 7,
-  read: 0,
-  write: 8,
-  modify: 16,
-  commit: 24,
-  operation: 24,
-  stack: 32,
-  limit: 64,
-} as const;
-/** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
-export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
-
 const uop = get(0, I32);
 const cpu = get(1, I32);
 const TOP = -0x8000000000000000n;
-const SIZE_LOG: Record<Bits, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
+const SIZE_LOG: Record<Width, number> = { 8: 0, 16: 1, 32: 2, 64: 3, 128: 4, 256: 5 };
 
 export function maskOf(bits: Bits): bigint {
   return (1n << BigInt(bits)) - 1n;
@@ -170,6 +129,9 @@ export function runHelper(): Fn {
 export class InterpreterBuilder implements Builder {
   readonly f = new Fn(2);
   readonly operandBits: Bits;
+  readonly parts: 1 | 2;
+  readonly operandCount: number;
+  private readonly vectors: VectorEmitter;
   private ended = false;
   /** Locals of the memory operand once its address is known. */
   private linear?: Expr;
@@ -189,10 +151,13 @@ export class InterpreterBuilder implements Builder {
     private readonly writes = false,
   ) {
     this.operandBits = form.operandBits;
+    this.operandCount = form.operands.length;
+    this.parts = form.operands.some((o) => o.vector === 'ymm') ? 2 : 1;
+    this.vectors = new VectorEmitter(this, form);
   }
 
   bits(i: number): Bits {
-    return this.form.operands[i].bits;
+    return this.form.operands[i].bits as Bits;
   }
   kind(i: number): 'r' | 'm' | 'i' {
     return this.form.operands[i].kind;
@@ -205,30 +170,34 @@ export class InterpreterBuilder implements Builder {
     return get(local, value.type);
   }
 
-  private registerAddress(i: number): Expr {
+  registerAddress(i: number): Expr {
     const { slot } = this.form.operands[i];
-    return i32.add(cpu, slot === 2 ? i32.load16u(uop, Uop.r2) : i32.load(uop, slot === 0 ? Uop.r0 : Uop.r1));
+    return i32.add(cpu, slot === 2 ? i32.load16u(uop, Uop.r2) : i32.load(uop, [Uop.r0, Uop.r1, 0, Uop.r3][slot]));
   }
 
   read(i: number): Expr {
-    const { kind, bits } = this.form.operands[i];
+    const { kind } = this.form.operands[i];
+    const bits = this.bits(i);
     if (kind === 'r') return loadBits(this.registerAddress(i), bits);
     if (kind === 'i') return truncate(i64.load(uop, Uop.immediate), bits);
     return this.loadMemory(this.operandLinear(), bits, false);
   }
   readSigned(i: number): Expr {
-    const { kind, bits } = this.form.operands[i];
+    const { kind } = this.form.operands[i];
+    const bits = this.bits(i);
     return signExtend(kind === 'i' ? i64.load(uop, Uop.immediate) : this.read(i), bits);
   }
   modify(i: number): Expr {
-    const { kind, bits } = this.form.operands[i];
+    const { kind } = this.form.operands[i];
+    const bits = this.bits(i);
     if (kind !== 'm') return this.let(this.read(i));
     this.wroteMemory = true;
     this.host = this.hostForModify(this.operandLinear(), bits);
     return this.let(loadBits(get(this.host.address, I32), bits));
   }
   write(i: number, value: Expr): void {
-    const { kind, bits } = this.form.operands[i];
+    const { kind } = this.form.operands[i];
+    const bits = this.bits(i);
     if (kind === 'r') storeRegister(this.f, this.registerAddress(i), bits, value);
     else if (this.host) {
       const { address, bounced } = this.host;
@@ -260,7 +229,7 @@ export class InterpreterBuilder implements Builder {
     this.displacement = this.let(bytes);
   }
 
-  private operandLinear(): Expr {
+  operandLinear(): Expr {
     this.usedMemory = true;
     if (this.linear) return this.linear;
     const offset = this.effectiveAddress();
@@ -273,7 +242,7 @@ export class InterpreterBuilder implements Builder {
   }
 
   /** segment base + offset after the limit and type check; `segment` is the state offset of the Segment struct. */
-  private segmentLinear(offset: Expr, segment: Expr, bits: Bits, write: boolean): Expr {
+  private segmentLinear(offset: Expr, segment: Expr, bits: Width, write: boolean): Expr {
     const f = this.f;
     const struct = this.let(i32.add(cpu, segment));
     const last = this.let(i64.add(offset, i64c(bits / 8 - 1)));
@@ -298,30 +267,30 @@ export class InterpreterBuilder implements Builder {
   }
 
   /** TLB entry address (i32) for a linear address. */
-  private tlbEntry(linear: Expr): Expr {
+  tlbEntry(linear: Expr): Expr {
     const page = i32.and(i32.wrap(i64.shrU(linear, i64c(12))), i32c(Tlb.entries - 1));
     return this.let(i32.add(i32.load(cpu, State.tlb), i32.shl(page, i32c(5))));
   }
 
   /** True (i32) when the access does not hit: other page, or it crosses a page end. */
-  private tlbMiss(entry: Expr, linear: Expr, bits: Bits, tag: number): Expr {
+  tlbMiss(entry: Expr, linear: Expr, bits: Width, tag: number): Expr {
     const end = bits === 8 ? linear : i64.add(linear, i64c(bits / 8 - 1));
     return i64.ne(i64.load(entry, tag), i64.and(end, i64c(-4096)));
   }
 
-  private slowCall(linear: Expr, kind: number): Expr {
+  slowCall(linear: Expr, kind: number): Expr {
     i64.store(cpu, linear, State.slowAddress)(this.f);
     return call(Import.slow, I32, uop, cpu, i32c(kind));
   }
 
-  private slowStatus(status: Expr): void {
+  slowStatus(status: Expr): void {
     const f = this.f;
     const local = this.againLocal();
     set(local, status)(f);
     ifElse(f, i32.eq(get(local, I32), i32c(SlowResult.abort)), () => ret(f, i32c(0)));
   }
 
-  private loadMemory(linear: Expr, bits: Bits, stack: boolean): Expr {
+  loadMemory(linear: Expr, bits: Bits, stack: boolean): Expr {
     const f = this.f;
     const result = f.local(I64);
     const entry = this.tlbEntry(linear);
@@ -338,7 +307,7 @@ export class InterpreterBuilder implements Builder {
     return get(result, I64);
   }
 
-  private storeMemory(linear: Expr, bits: Bits, value: Expr, stack: boolean): void {
+  storeMemory(linear: Expr, bits: Bits, value: Expr, stack: boolean): void {
     const f = this.f;
     const v = this.let(value);
     const entry = this.tlbEntry(linear);
@@ -541,6 +510,27 @@ export class InterpreterBuilder implements Builder {
     });
   }
 
+  readVector(i: number, part = 0): Expr {
+    return this.vectors.read(i, part);
+  }
+  writeVector(i: number, parts: Expr[]): void {
+    this.vectors.write(i, parts);
+  }
+  vectorRegister(register: number, part = 0): Expr {
+    return this.vectors.register(register, part);
+  }
+  vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
+    return this.vectors.operation(name, vectors, argument);
+  }
+  protectionFaultIf(condition: Expr): void {
+    const f = this.f;
+    ifElse(f, condition, () => {
+      call(Import.slow, I32, uop, cpu, i32c(Slow.limit)).emit(f);
+      f.code.push(0x1a); // drop
+      ret(f, i32c(0));
+    });
+  }
+
   private stackLinear(pointer: Expr, bits: Bits, write: boolean): Expr {
     this.usedStack = true;
     if (this.form.stack === 'flat64') return pointer;
@@ -692,7 +682,9 @@ export class InterpreterBuilder implements Builder {
   finish(semantics: (b: Builder) => void): Fn {
     const f = this.f;
     if (!this.form.repeat) {
+      this.vectors.begin();
       semantics(this);
+      this.vectors.end();
       if (!this.ended) this.next();
       return f;
     }

@@ -3,9 +3,10 @@
  * Opcodes: WebAssembly Core Specification, "Binary Format".
  */
 
-export type Type = 0x7f | 0x7e; // i32, i64
+export type Type = 0x7f | 0x7e | 0x7b; // i32, i64, v128
 export const I32: Type = 0x7f;
 export const I64: Type = 0x7e;
+export const V128: Type = 0x7b;
 const VOID_BLOCK = 0x40;
 
 /** Appends an unsigned LEB128 number (0 .. 2^32-1). */
@@ -68,7 +69,7 @@ export interface Expr {
   readonly constant?: bigint;
 }
 
-const make = (type: Type, emit: (f: Fn) => void): Expr => ({ type, emit });
+export const make = (type: Type, emit: (f: Fn) => void): Expr => ({ type, emit });
 
 export function i32c(value: number): Expr {
   const constant = BigInt.asIntN(32, BigInt(value));

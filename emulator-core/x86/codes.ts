@@ -2,13 +2,14 @@
  * Joins iced-x86's Codes (one per encoding) with the instruction table: operand kinds and sizes come from the Code's name.
  */
 import { Code } from 'iced-x86';
-import type { Bits } from '../translate/builder';
+import type { Bits, VectorFile, Width } from '../translate/builder';
 import { INSTRUCTIONS, type Instruction } from './instructions';
 
 /** What one operand of a Code can be. An r/m operand has both sizes. */
 export interface CodeOperand {
   register?: Bits;
-  memory?: Bits;
+  vector?: VectorFile;
+  memory?: Width;
   immediate?: Bits;
 }
 
@@ -19,6 +20,8 @@ export interface CodeInfo {
   rowIndex: number;
   operands: CodeOperand[];
   operandBits: Bits;
+  /** VEX-encoded. */
+  vex: boolean;
 }
 
 const FIXED: Record<string, Bits> = {
@@ -38,6 +41,10 @@ function parseOperand(token: string): CodeOperand | undefined {
   // Far pointers: the offset's size counts.
   const far = /^(ptr|m)16(16|32|64)$/.exec(token);
   if (far) return far[1] === 'm' ? { memory: Number(far[2]) as Bits } : { immediate: Number(far[2]) as Bits };
+  const vector = /^([xy]?mm)(?:m(\d+))?$/.exec(token);
+  if (vector) return { vector: vector[1] as VectorFile, memory: vector[2] ? (Number(vector[2]) as Width) : undefined };
+  // Gathers address memory by a vector of indices; MASKMOV by rDI.
+  if (/^vm\d\d[xy]$/.test(token) || token === 'mem') return { memory: 64 };
   const m = /^(rm|r|m|moffs|imm|rel)(\d+)(?:m(\d+))?$/.exec(token);
   if (!m) return undefined;
   const bits = Number(m[2]) as Bits;
@@ -48,7 +55,8 @@ function parseOperand(token: string): CodeOperand | undefined {
 }
 
 function describe(code: number, name: string, row: Instruction, rowIndex: number): CodeInfo {
-  const tokens = name.split('_').slice(1);
+  const vex = name.startsWith('VEX_');
+  const tokens = name.split('_').slice(vex ? 2 : 1);
   const operands: CodeOperand[] = [];
   for (const token of tokens) {
     const operand = parseOperand(token);
@@ -56,12 +64,15 @@ function describe(code: number, name: string, row: Instruction, rowIndex: number
     operands.push(operand);
   }
   const first = operands[0];
-  let operandBits: Bits = row.operandBits ?? first?.register ?? first?.memory ?? first?.immediate ?? 32;
+  const vectors = operands.some((o) => o.vector);
+  const size = vectors ? (operands.find((o) => o.register)?.register ?? 64) : (first?.register ?? first?.memory);
+  let operandBits = (row.operandBits ?? size ?? first?.immediate ?? 32) as Bits;
   if (tokens[0]?.startsWith('rel')) operandBits = tokens[0] === 'rel16' ? 16 : (Number(tokens[1]) as Bits);
-  // Immediates are sign-extended to the size of the operand they combine with.
-  const target = first?.register ?? first?.memory;
-  for (const operand of operands.slice(1)) if (operand.immediate && target) operand.immediate = target;
-  return { code, name, row, rowIndex, operands, operandBits };
+  // Immediates are sign-extended to the size of the operand they combine with; beside vectors they are bytes.
+  if (size && !vectors) {
+    for (const operand of operands.slice(1)) if (operand.immediate) operand.immediate = size as Bits;
+  }
+  return { code, name, row, rowIndex, operands, operandBits, vex };
 }
 
 function build(): (CodeInfo | undefined)[] {
@@ -74,11 +85,10 @@ function build(): (CodeInfo | undefined)[] {
   const table: (CodeInfo | undefined)[] = [];
   for (const [name, code] of Object.entries(Code)) {
     if (typeof code !== 'number') continue;
-    const cut = name.indexOf('_');
-    const mnemonic = cut < 0 ? name : name.slice(0, cut);
+    const [mnemonic, ...rest] = name.replace(/^VEX_(?!KNC_)/, '').split('_');
     const candidates = byMnemonic.get(mnemonic);
     if (!candidates) continue;
-    const operands = cut < 0 ? '' : name.slice(cut + 1);
+    const operands = rest.join('_');
     const found = candidates.find(({ row }) => !row.operands || row.operands.test(operands));
     if (found) table[code] = describe(code, name, found.row, found.index);
   }

@@ -4,15 +4,20 @@ import { SegmentIndex, State, Uop, UopFlag, segmentOffset } from '../cpu/layout'
 import type { MachineMemory } from '../mmu/memory';
 import { Pseudo, variant, type HandlerModule } from '../translate/handlers';
 import { CODES, type CodeInfo } from './codes';
+import type { VectorUnit } from './instructions/instruction';
 
 /** Codes beyond iced-x86's, for micro-ops that stand for something else. */
-export const SpecialCode = { breakpoint: 0xfff0, crossPage: 0xfff1, invalid: 0 } as const;
+export const SpecialCode = { breakpoint: 0xfff0, crossPage: 0xfff1, deviceNotAvailable: 0xfff2, invalid: 0 } as const;
 
 /** What decoding depends on besides the bytes. */
 export interface DecodeContext {
   bitness: 16 | 32 | 64;
   /** Is the segment (index as SegmentIndex) flat in 32-bit code? */
   flat(segment: number): boolean;
+  /** What the vector units answer now: 0 available, or the exception: 6 (#UD), 7 (#NM). */
+  units: Readonly<Record<VectorUnit, 0 | 6 | 7>>;
+  /** Protected mode, not virtual-8086: VEX encodings exist. */
+  vex: boolean;
 }
 
 const ALL_GPR: readonly string[] = ['AX', 'CX', 'DX', 'BX', 'SP', 'BP', 'SI', 'DI'];
@@ -36,7 +41,11 @@ const REGISTER_OFFSET: Int32Array = (() => {
   put('None', State.zero);
   put('RIP', State.ripBase);
   put('EIP', State.ripBase);
-  for (let i = 0; i < 8; i++) put('ST' + i, i);
+  for (let i = 0; i < 8; i++) {
+    put('ST' + i, i);
+    put('MM' + i, State.fpr + 16 * i);
+  }
+  for (let i = 0; i < 16; i++) for (const file of ['XMM', 'YMM']) put(file + i, State.ymm + 32 * i);
   for (let i = 0; i < 16; i++) {
     put('CR' + i, i);
     put('DR' + i, i);
@@ -141,6 +150,11 @@ export class InstructionDecoder {
     u16[(at + Uop.code) >> 1] = this.status === 'invalid' ? SpecialCode.invalid : this.code;
     const info = this.info;
     if (!info) return; // assist 0: undefined or unimplemented
+    const refused = info.vex && !context.vex ? 6 : info.row.unit ? context.units[info.row.unit] : 0;
+    if (refused) {
+      u16[(at + Uop.code) >> 1] = refused === 7 ? SpecialCode.deviceNotAvailable : SpecialCode.invalid;
+      return;
+    }
     const x = this.instruction;
     let addressBits = context.bitness as number;
     let memory = -1;
@@ -199,7 +213,8 @@ export class InstructionDecoder {
     const offset = REGISTER_OFFSET[register];
     if (operand === 0) this.memory.i32[(at + Uop.r0) >> 2] = offset;
     else if (operand === 1) this.memory.i32[(at + Uop.r1) >> 2] = offset;
-    else this.memory.u16[(at + Uop.r2) >> 1] = offset;
+    else if (operand === 2) this.memory.u16[(at + Uop.r2) >> 1] = offset;
+    else this.memory.i32[(at + Uop.r3) >> 2] = offset;
   }
 
   private addressBits(bitness: number): number {

@@ -2,6 +2,8 @@
  * Runs one instruction as test vectors do: code at CODE, 256 bytes of data at DATA, all general registers and the arithmetic
  * flags given; runs until the INT3 behind the code (or an exception), and reads everything back.
  */
+import { State } from '../../emulator-core/cpu/layout';
+import { Cr4 } from '../../emulator-core/cpu/vcpu';
 import { INTERRUPT_STACK, TestMachine } from './testMachine';
 
 export const DATA = 0x200000;
@@ -14,6 +16,16 @@ export interface VectorInput {
   gpr: bigint[];
   flags: number;
   memory: Uint8Array;
+  vectors?: VectorRegisters;
+}
+export interface VectorRegisters {
+  /** MM0..7 (64 bits) and YMM0..15 (256 bits) as numbers. */
+  mm: bigint[];
+  ymm: bigint[];
+  mxcsr: number;
+}
+export function noVectors(): VectorRegisters {
+  return { mm: new Array<bigint>(8).fill(0n), ymm: new Array<bigint>(16).fill(0n), mxcsr: 0x1f80 };
 }
 export interface VectorOutput {
   gpr: bigint[];
@@ -23,6 +35,7 @@ export interface VectorOutput {
   /** 3: done; else the exception. */
   vector: number;
   memory: Uint8Array;
+  vectors: VectorRegisters;
 }
 
 export class VectorRunner {
@@ -49,6 +62,7 @@ export class VectorRunner {
     code.set(input.code);
     t.write(CODE, code);
     input.gpr.forEach((value, i) => cpu.setGpr(i, value));
+    this.enableVectors(t, input.vectors ?? noVectors());
     cpu.rflags = input.flags | 2;
     cpu.rip = BigInt(CODE);
     cpu.pending = undefined;
@@ -65,6 +79,26 @@ export class VectorRunner {
       rip: vector === 3 ? at - 1 : at,
       vector,
       memory: t.read(DATA, DATA_BYTES),
+      vectors: {
+        mm: Array.from({ length: 8 }, (_, i) => cpu.get64(State.fpr + 16 * i)),
+        ymm: Array.from({ length: 16 }, (_, i) =>
+          [3, 2, 1, 0].reduce((value, part) => (value << 64n) | cpu.get64(State.ymm + 32 * i + 8 * part), 0n),
+        ),
+        mxcsr: cpu.get32(State.mxcsr),
+      },
     };
+  }
+
+  private enableVectors({ cpu }: TestMachine, { mm, ymm, mxcsr }: VectorRegisters): void {
+    cpu.set64(State.cr4, cpu.get64(State.cr4) | BigInt(Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.OSXSAVE));
+    cpu.set64(State.xcr0, 7n);
+    cpu.set32(State.mxcsr, mxcsr);
+    mm.forEach((value, i) => cpu.set64(State.fpr + 16 * i, value));
+    ymm.forEach((value, i) => {
+      for (let part = 0; part < 4; part++) {
+        cpu.set64(State.ymm + 32 * i + 8 * part, BigInt.asUintN(64, value >> BigInt(64 * part)));
+      }
+    });
+    cpu.modeChanged();
   }
 }

@@ -5,6 +5,7 @@ import { data } from './data';
 import { decimal } from './decimal';
 import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
+import { simd } from './simd';
 import { string } from './string';
 import { system } from './system';
 import { x87 } from './x87';
@@ -18,5 +19,6 @@ export const INSTRUCTIONS: readonly Instruction[] = [
   ...string,
   ...system,
   ...x87,
+  ...simd,
 ];
 export type { Instruction } from './instruction';

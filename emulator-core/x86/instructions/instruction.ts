@@ -23,9 +23,19 @@ export interface Instruction {
   repeat?: 'rep' | 'repe';
   /** Control does not reach the next instruction by itself (jumps, calls, returns, what may change the mode). */
   endsBlock?: boolean;
+  /**
+   * Which state it works on, for the rows over vector registers: #UD and #NM by CR0.EM and TS, CR4.OSFXSR and OSXSAVE, and XCR0.
+   * SDM Vol. 2A, 2.4 "AVX and SSE Instruction Exception Classification"; Vol. 3A, 2.5 "Control Registers".
+   */
+  unit?: VectorUnit;
+  /** Exception to the rule that legacy 128-bit memory operands must be aligned and VEX ones need not. */
+  aligned?: boolean;
   /** What the manual leaves undefined, or where implementations differ. */
   note?: string;
 }
+
+/** State that the operating system enables as a whole. */
+export type VectorUnit = 'mmx' | 'sse' | 'avx';
 
 export type Family = readonly Instruction[];
 

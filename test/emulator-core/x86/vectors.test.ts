@@ -3,7 +3,15 @@ import assert from 'node:assert';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { GPR_NAMES, fromHex, toHex } from '../testMachine';
-import { CODE, DATA_BYTES, VectorRunner, type VectorInput, type VectorOutput } from '../vectorRunner';
+import {
+  CODE,
+  DATA_BYTES,
+  VectorRunner,
+  noVectors,
+  type VectorInput,
+  type VectorOutput,
+  type VectorRegisters,
+} from '../vectorRunner';
 
 const FOLDER = path.join(__dirname, '../../vectors');
 const DEFAULT_RSP = 0x200080n;
@@ -11,6 +19,7 @@ const DEFAULT_RSP = 0x200080n;
 interface Expected {
   gpr: bigint[];
   memory: Uint8Array;
+  vectors: VectorRegisters;
   rip: number;
   vector: number;
   flags: number;
@@ -28,11 +37,27 @@ function fields(text: string): [string, string][] {
     });
 }
 
-/** Applies `rax=1f` and `[1c]=0102`; anything else goes to `other`. */
-function apply(text: string, gpr: bigint[], memory: Uint8Array, other: (name: string, value: string) => void): void {
+/** Applies `mm3=`, `xmm3=` (the rest of the YMM register stays), `ymm3=` and `mxcsr=`; true when it was one of them. */
+function applyVector(name: string, value: string, to: VectorRegisters): boolean {
+  const [, file, index] = /^(mm|xmm|ymm)(\d+)$/.exec(name) ?? [];
+  if (name === 'mxcsr') to.mxcsr = parseInt(value, 16);
+  else if (file === 'mm') to.mm[+index] = BigInt('0x' + value);
+  else if (file === 'ymm') to.ymm[+index] = BigInt('0x' + value);
+  else if (file === 'xmm') to.ymm[+index] = ((to.ymm[+index] >> 128n) << 128n) | BigInt('0x' + value);
+  else return false;
+  return true;
+}
+
+/** Applies `rax=1f`, `[1c]=0102` and vector registers; anything else goes to `other`. */
+function apply(
+  text: string,
+  { gpr, memory, vectors }: Pick<Expected, 'gpr' | 'memory' | 'vectors'>,
+  other: (name: string, value: string) => void,
+): void {
   for (const [name, value] of fields(text)) {
     const register = (GPR_NAMES as readonly string[]).indexOf(name);
     if (register >= 0) gpr[register] = BigInt('0x' + value);
+    else if (applyVector(name, value, vectors)) continue;
     else if (name.startsWith('[')) memory.set(fromHex(value), parseInt(name.slice(1), 16));
     else other(name, value);
   }
@@ -44,8 +69,9 @@ export function parse(line: string): { input: VectorInput; expected: Expected } 
   const code = fromHex(bytes);
   const gpr = GPR_NAMES.map((name) => (name === 'rsp' ? DEFAULT_RSP : 0n));
   const memory = Uint8Array.from({ length: DATA_BYTES }, (_, i) => 37 * i + 11);
-  const input: VectorInput = { mode: mode === '32' ? 32 : 64, code, gpr, flags: 0, memory };
-  apply(inputs, gpr, memory, (name, value) => {
+  const vectors = noVectors();
+  const input: VectorInput = { mode: mode === '32' ? 32 : 64, code, gpr, flags: 0, memory, vectors };
+  apply(inputs, { gpr, memory, vectors }, (name, value) => {
     if (name === 'flags') input.flags = parseInt(value, 16);
     else if (name === 'fill') memory.fill(parseInt(value, 16));
     else throw new Error(`unknown input '${name}'`);
@@ -53,12 +79,13 @@ export function parse(line: string): { input: VectorInput; expected: Expected } 
   const expected: Expected = {
     gpr: [...gpr],
     memory: memory.slice(),
+    vectors: { ...vectors, mm: [...vectors.mm], ymm: [...vectors.ymm] },
     rip: CODE + code.length,
     vector: 3,
     flags: 0,
     mask: 0,
   };
-  apply(outputs, expected.gpr, expected.memory, (name, value) => {
+  apply(outputs, expected, (name, value) => {
     if (name === 'rip') expected.rip = CODE + parseInt(value, 16);
     else if (name === 'fault') {
       expected.vector = parseInt(value, 16);
@@ -80,12 +107,15 @@ function difference(got: VectorOutput, want: Expected, mode: 32 | 64): string {
   GPR_NAMES.forEach((name, i) => {
     if (mode === 64 || i < 8) check(name, BigInt.asUintN(mode, got.gpr[i]), want.gpr[i]);
   });
+  got.vectors.mm.forEach((value, i) => check(`mm${i}`, value, want.vectors.mm[i]));
+  got.vectors.ymm.forEach((value, i) => check(`ymm${i}`, value, want.vectors.ymm[i]));
+  check('mxcsr', got.vectors.mxcsr, want.vectors.mxcsr);
   if (toHex(got.memory) !== toHex(want.memory)) problems.push('memory differs');
   return problems.join('; ');
 }
 
 describe('instruction vectors', () => {
-  const runner = new VectorRunner(['+movbe', '+abm']);
+  const runner = new VectorRunner(['+movbe', '+abm', '+avx2', '+mmxext']);
   for (const file of readdirSync(FOLDER).filter((name) => name.endsWith('.txt'))) {
     it(`${file} agrees with hardware`, () => {
       const problems: string[] = [];

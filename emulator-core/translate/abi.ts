@@ -1,0 +1,54 @@
+/** What handlers, the generator and the core agree on: forms of a handler, imported functions, the slow path's requests. */
+import type { Bits, VectorFile, Width } from './builder';
+
+/** How a memory operand's linear address is made: 64-bit flat; 32-bit flat; through a segment (FS/GS, 16-bit, limits, address-size prefix). */
+export type MemoryKind = 'flat64' | 'flat32' | 'segment';
+
+export interface OperandForm {
+  kind: 'r' | 'm' | 'i';
+  /** Vector operands are read and written with the vector methods only. */
+  bits: Width;
+  /** Of a register: the register file, absent for general (and other) registers. */
+  vector?: VectorFile;
+  /** Which micro-op field holds the register: r0 .. r3. */
+  slot: 0 | 1 | 2 | 3;
+}
+
+export interface HandlerForm {
+  operands: OperandForm[];
+  operandBits: Bits;
+  memory: MemoryKind;
+  /** In 64-bit mode the stack is flat; else it goes through SS. */
+  stack: 'flat64' | 'segment';
+  /** rep: RCX counts; repz/repnz also test ZF (CMPS, SCAS). */
+  repeat?: 'rep' | 'repe' | 'repne';
+  /** VEX-encoded: writes clear the rest of a vector register. */
+  vex?: boolean;
+  /** The 128- or 256-bit memory operand must be aligned. */
+  aligned?: boolean;
+}
+
+/** Indices of the imported functions; the numbers after them are the module's own helpers. */
+export const Import = { slow: 0, assist: 1, fault: 2, divide: 3, vector: 4 } as const;
+export const IMPORTS = [
+  { name: 'slow', parameters: 3 },
+  { name: 'assist', parameters: 2 },
+  { name: 'fault', parameters: 3 },
+  { name: 'divide', parameters: 3 },
+  { name: 'vector', parameters: 3 },
+];
+export const Helper = { lookup: 5, exitNext: 6, run: 7 } as const;
+
+/** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
+export const Slow = {
+  sizeMask: 7,
+  read: 0,
+  write: 8,
+  modify: 16,
+  commit: 24,
+  operation: 24,
+  stack: 32,
+  limit: 64,
+} as const;
+/** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
+export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;

@@ -1,0 +1,135 @@
+/**
+ * The vector part of the interpreter's builder: operands in MM, XMM and YMM registers and in memory, and the call of operations
+ * that are done outside of the handlers.
+ */
+import { State, Tlb } from '../cpu/layout';
+import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
+import { Import, Slow, type HandlerForm } from './abi';
+import type { InterpreterBuilder } from './interpreter';
+import { I32, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
+import { i64x2, v128 } from './wasmSimd';
+
+const uop = get(0, I32);
+const cpu = get(1, I32);
+const MF = 16;
+/** Status word: exception summary; TOP. */
+const FSW_ES = 0x80;
+const FSW_TOP = 0x3800;
+
+const INPUTS = [State.vectorA, State.vectorB, State.vectorC];
+
+export class VectorEmitter {
+  /** i32 local: host address of the memory operand read (or of its copy in State.bounce). */
+  private address?: Expr;
+
+  constructor(
+    private readonly b: InterpreterBuilder,
+    private readonly form: HandlerForm,
+  ) {}
+
+  private get usesMmx(): boolean {
+    return this.form.operands.some((o) => o.vector === 'mm');
+  }
+
+  /** A pending x87 exception is reported before an MMX instruction. SDM Vol. 3A, "MMX Technology System Programming". */
+  begin(): void {
+    if (this.usesMmx) this.b.faultIf(i32.and(i32.load(cpu, State.fsw), i32c(FSW_ES)), MF);
+  }
+  /** MMX instructions set TOP to 0 and all tags to valid. SDM Vol. 1, 9.5.1 "MMX Instructions and the x87 FPU Tag Word". */
+  end(): void {
+    if (!this.usesMmx) return;
+    i32.store(cpu, i32.and(i32.load(cpu, State.fsw), i32c(~FSW_TOP)), State.fsw)(this.b.f);
+    i32.store(cpu, i32c(0), State.ftw)(this.b.f);
+  }
+
+  read(i: number, part: number): Expr {
+    const { kind, bits, vector } = this.form.operands[i];
+    if (kind === 'r') {
+      if (!vector) throw new Error(`operand ${i} is no vector`);
+      if (vector === 'mm') return v128.load64Zero(this.b.registerAddress(i), 0);
+      return v128.load(this.b.registerAddress(i), 16 * part);
+    }
+    if (bits === 128 || bits === 256) return v128.load((this.address ??= this.resolve(bits)), 16 * part);
+    return i64x2.replace(v128.zero, 0, this.b.let(this.b.read(i)));
+  }
+
+  /** Address to read the whole operand from; what the soft TLB does not reach is copied to State.bounce. */
+  private resolve(bits: 128 | 256): Expr {
+    const { b } = this;
+    const { f } = b;
+    const linear = this.alignedLinear(bits);
+    const address = f.local(I32);
+    const entry = b.tlbEntry(linear);
+    ifElse(
+      f,
+      b.tlbMiss(entry, linear, bits, Tlb.tagRead),
+      () => {
+        b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.read));
+        set(address, i32.add(cpu, i32c(State.bounce)))(f);
+      },
+      () => set(address, i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))(f),
+    );
+    return get(address, I32);
+  }
+
+  private alignedLinear(bits: 128 | 256): Expr {
+    const linear = this.b.operandLinear();
+    if (this.form.aligned) this.b.protectionFaultIf(i64.ne(i64.and(linear, i64c(bits / 8 - 1)), i64c(0)));
+    return linear;
+  }
+
+  write(i: number, parts: Expr[]): void {
+    const { b } = this;
+    const { kind, bits, vector } = this.form.operands[i];
+    if (kind === 'm') this.store(bits, parts);
+    else if (vector === 'mm') {
+      const address = b.let(b.registerAddress(i));
+      i64.store(address, i64x2.extract(parts[0], 0), 0)(b.f);
+      // As an x87 register it is a NaN or infinity then: sign and exponent are all ones.
+      i64.store16(address, i64c(0xffff), 8)(b.f);
+    } else if (vector) {
+      const address = b.let(b.registerAddress(i));
+      const values = parts.map((part) => b.let(part));
+      values.forEach((value, part) => v128.store(address, value, 16 * part)(b.f));
+      if (this.form.vex && parts.length === 1) v128.store(address, v128.zero, 16)(b.f);
+    } else throw new Error(`operand ${i} is no vector`);
+  }
+
+  private store(bits: number, parts: Expr[]): void {
+    const { b } = this;
+    const { f } = b;
+    b.wroteMemory = true;
+    if (bits !== 128 && bits !== 256) {
+      b.storeMemory(b.operandLinear(), bits as 8 | 16 | 32 | 64, i64x2.extract(parts[0], 0), false);
+      return;
+    }
+    const values = parts.map((part) => b.let(part));
+    const linear = this.alignedLinear(bits);
+    const entry = b.tlbEntry(linear);
+    const put = (address: Expr): void => values.forEach((value, part) => v128.store(address, value, 16 * part)(f));
+    ifElse(
+      f,
+      b.tlbMiss(entry, linear, bits, Tlb.tagWrite),
+      () => {
+        put(i32.add(cpu, i32c(State.bounce)));
+        b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.write));
+      },
+      () => put(b.let(i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))),
+    );
+  }
+
+  register(register: number, part: number): Expr {
+    return v128.load(cpu, State.ymm + 32 * register + 16 * part);
+  }
+
+  operation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
+    const { b } = this;
+    const { f } = b;
+    vectors.forEach((parts, v) => parts.forEach((part, i) => v128.store(cpu, part, INPUTS[v] + 16 * i)(f)));
+    const id = i32c(VECTOR_OPERATION_NAMES.indexOf(name));
+    const request = argument ? i32.or(id, i32.shl(argument, i32c(16))) : id;
+    ifElse(f, call(Import.vector, I32, uop, cpu, request), () => ret(f, i32c(0)));
+    const count = Math.max(1, ...vectors.map((parts) => parts.length));
+    return Array.from({ length: count }, (_, i) => v128.load(cpu, State.vectorResult + 16 * i));
+  }
+}
