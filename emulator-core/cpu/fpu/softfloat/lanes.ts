@@ -1,0 +1,149 @@
+/**
+ * Vectors of floating-point lanes: operands, result, and what is the same for every operation: denormals, NaNs, and how the
+ * exceptions of the lanes come together. SDM Vol. 1, "SIMD Floating-Point Exception Conditions" and "Handling SIMD Floating-Point
+ * Exceptions in Software"; table "Rules for Handling NaNs".
+ */
+import { BEFORE, Exception, FloatEnvironment, Mxcsr } from './environment';
+import { DOUBLE, HALF, SINGLE, type BinaryFormat } from './rounding';
+
+/** 256 bits, seen as lanes of any kind. */
+export class FloatVector {
+  readonly bytes = new Uint8Array(32);
+  readonly u16 = new Uint16Array(this.bytes.buffer);
+  readonly u32 = new Uint32Array(this.bytes.buffer);
+  readonly i32 = new Int32Array(this.bytes.buffer);
+  readonly f32 = new Float32Array(this.bytes.buffer);
+  readonly f64 = new Float64Array(this.bytes.buffer);
+
+  number(format: BinaryFormat, i: number): number {
+    return format === DOUBLE ? this.f64[i] : this.f32[i];
+  }
+
+  /** Stores a lane; a NaN stands for the indefinite value, which an invalid operation gives. */
+  put(format: BinaryFormat, i: number, value: number): void {
+    if (value !== value) this.putIndefinite(format, i);
+    else if (format === DOUBLE) this.f64[i] = value;
+    else this.f32[i] = value;
+  }
+
+  putIndefinite(format: BinaryFormat, i: number): void {
+    if (format === DOUBLE) {
+      this.u32[2 * i] = 0;
+      this.u32[2 * i + 1] = 0xfff80000;
+    } else this.u32[i] = 0xffc00000;
+  }
+
+  /** For a lane that is a NaN: has it the quiet bit clear? */
+  signaling(format: BinaryFormat, i: number): boolean {
+    return format === DOUBLE ? (this.u32[2 * i + 1] & 0x80000) === 0 : (this.u32[i] & 0x400000) === 0;
+  }
+
+  copyLane(format: BinaryFormat, i: number, from: FloatVector, j: number): void {
+    if (format === DOUBLE) {
+      this.u32[2 * i] = from.u32[2 * j];
+      this.u32[2 * i + 1] = from.u32[2 * j + 1];
+    } else this.u32[i] = from.u32[j];
+  }
+
+  /** Sets the quiet bit of a lane that is a NaN. */
+  quiet(format: BinaryFormat, i: number): void {
+    if (format === DOUBLE) this.u32[2 * i + 1] |= 0x80000;
+    else this.u32[i] |= 0x400000;
+  }
+
+  /** Stores all ones or all zeros. */
+  putMask(format: BinaryFormat, i: number, value: boolean): void {
+    const word = value ? 0xffffffff : 0;
+    if (format === DOUBLE) this.u32[2 * i] = this.u32[2 * i + 1] = word;
+    else this.u32[i] = word;
+  }
+}
+
+/** Operands and result of the operation in progress. One object serves a machine. */
+export class FloatUnit {
+  readonly a = new FloatVector();
+  readonly b = new FloatVector();
+  readonly c = new FloatVector();
+  readonly result = new FloatVector();
+  /** Operands rearranged. */
+  readonly p = new FloatVector();
+  readonly q = new FloatVector();
+  readonly env = new FloatEnvironment();
+  private met = 0;
+  private before = 0;
+  private after = 0;
+
+  /** Starts an instruction under this MXCSR. */
+  begin(mxcsr: number): void {
+    this.env.load(mxcsr);
+    this.met = this.before = this.after = 0;
+  }
+
+  /**
+   * Ends an instruction: the exceptions to add to MXCSR's flags. If one of them is unmasked, `result` must not be used.
+   * Exceptions of results are left out when one of operands is unmasked, whichever the lane.
+   */
+  end(): number {
+    this.met |= this.before;
+    if ((this.before & ~this.env.masks) === 0) this.met |= this.after;
+    this.before = this.after = 0;
+    return this.met;
+  }
+
+  /** Ends one of several operations that an instruction consists of. False when an unmasked exception ends the instruction. */
+  step(): boolean {
+    return (this.end() & ~this.env.masks) === 0;
+  }
+
+  /** Operand lane as a number; with DAZ a denormal is a zero of its sign, else it is noted. */
+  operand(format: BinaryFormat, vector: FloatVector, i: number): number {
+    const x = vector.number(format, i);
+    if (x === 0 || Math.abs(x) >= format.smallestNormal || x !== x) return x;
+    if (this.env.daz) return x < 0 ? -0 : 0;
+    this.env.flags |= Exception.DE;
+    return x;
+  }
+
+  /** Takes over what the environment has noted for a lane. Invalid operations and divisions by zero precede denormal operands. */
+  settle(): void {
+    const { flags } = this.env;
+    this.before |= flags & (Exception.IE | Exception.ZE) ? flags & (BEFORE & ~Exception.DE) : flags & BEFORE;
+    this.after |= flags & ~BEFORE;
+    this.env.flags = 0;
+  }
+
+  /** Notes an invalid operation for this lane. */
+  invalid(): void {
+    this.env.flags |= Exception.IE;
+  }
+
+  /** result[i] = the NaN vector[j], quiet. */
+  propagate(format: BinaryFormat, i: number, vector: FloatVector, j = i): void {
+    this.result.copyLane(format, i, vector, j);
+    this.result.quiet(format, i);
+  }
+
+  /** When one of a[i], b[i] is a NaN, gives the first that is and returns true. */
+  nanOfTwo(format: BinaryFormat, i: number): boolean {
+    const { a, b } = this;
+    const nanA = Number.isNaN(a.number(format, i));
+    const nanB = Number.isNaN(b.number(format, i));
+    if (!nanA && !nanB) return false;
+    if ((nanA && a.signaling(format, i)) || (nanB && b.signaling(format, i))) this.invalid();
+    this.env.flags &= ~Exception.DE;
+    this.propagate(format, i, nanA ? a : b);
+    return true;
+  }
+
+  /** As nanOfTwo for a[i], b[i], c[i]. */
+  nanOfThree(format: BinaryFormat, i: number): boolean {
+    if (Number.isNaN(this.c.number(format, i)) && this.c.signaling(format, i)) this.invalid();
+    if (this.nanOfTwo(format, i)) return true;
+    if (!Number.isNaN(this.c.number(format, i))) return false;
+    this.env.flags &= ~Exception.DE;
+    this.propagate(format, i, this.c);
+    return true;
+  }
+}
+
+export { DOUBLE, HALF, Mxcsr, SINGLE };
