@@ -14,6 +14,7 @@ import { biosRegisters } from './cpu/biosRegisters';
 import { Core, PageState, type CoreHost } from './cpu/core';
 import { cpuid, cpuidHas, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
 import { Delivery } from './cpu/delivery';
+import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import type { MsrCpu } from './cpu/msrs';
 import { resetMsrs, setFirmwareMtrrs } from './cpu/msrs';
@@ -95,6 +96,7 @@ export class Machine implements CoreHost {
   end?: MachineEnd;
 
   private readonly context: AssistContext;
+  private readonly monitors: Monitors;
   private readonly assists: (Assist | undefined)[] = [];
   private readonly msrViews: MsrCpu[];
   /** Virtual time that passed while all vCPUs were halted. */
@@ -134,6 +136,7 @@ export class Machine implements CoreHost {
     this.mmu = new Mmu(this.memory, this.ept);
     this.model = makeCpuModel(options.vendor, options.features);
     this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this);
+    this.monitors = new Monitors(options.cpus, (page, on) => this.core.setPageState(page, PageState.monitored, on));
     this.tscOffset = this.vcpus.map(() => 0n);
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
@@ -188,6 +191,7 @@ export class Machine implements CoreHost {
   private collectAssists(): void {
     const vmmAssists = exitAssists({
       vmm: this.vmm,
+      monitors: this.monitors,
       readPort: (port, size) => {
         this.platform.currentCpu = this.context.cpu.index;
         const value = this.platform.bus.readPort(port, size);
@@ -275,6 +279,7 @@ export class Machine implements CoreHost {
     this.biosDisk.restore([]);
     this.delivery.reset();
     this.vmm.reset();
+    this.monitors.reset();
     this.turn = 0;
     this.quantumEnd = QUANTUM;
     this.inputs = [];
@@ -299,6 +304,7 @@ export class Machine implements CoreHost {
   private initialize(cpu: Vcpu): void {
     cpu.reset();
     cpu.activity = cpu.index === 0 ? 'active' : 'wait-for-sipi';
+    this.monitors.disarm(cpu.index);
     this.core.flushTranslations(cpu);
     cpu.attention = true;
   }
@@ -416,13 +422,23 @@ export class Machine implements CoreHost {
   }
 
   private runnable(cpu: Vcpu): boolean {
-    if (cpu.activity === 'halted' && this.delivery.wakes(cpu)) cpu.activity = 'active';
+    if (cpu.activity === 'halted' && (this.delivery.wakes(cpu) || this.monitorWakes(cpu))) {
+      cpu.activity = 'active';
+      this.monitors.disarm(cpu.index);
+    }
     return cpu.activity === 'active';
+  }
+
+  /** An interrupt that RFLAGS.IF holds off ends a wait in MWAIT. */
+  private monitorWakes(cpu: Vcpu): boolean {
+    return this.monitors.wakesOnAnyInterrupt(cpu.index) && this.platform.hasInterrupt(cpu.index);
   }
 
   /** Some halted vCPU takes interrupts at all. */
   private canWake(): boolean {
-    return this.vcpus.some((cpu) => cpu.activity === 'halted' && cpu.interruptsEnabled);
+    return this.vcpus.some(
+      (cpu) => cpu.activity === 'halted' && (cpu.interruptsEnabled || this.monitors.wakesOnAnyInterrupt(cpu.index)),
+    );
   }
 
   // ---- input -----------------------------------------------------------------------------------------------------
@@ -585,6 +601,9 @@ export class Machine implements CoreHost {
   pageDirtied(page: number): void {
     this.history.pageDirtied(page);
   }
+  monitoredWrite(page: number, offset: number, size: number): void {
+    for (const index of this.monitors.written(page, offset, size)) this.vcpus[index].activity = 'active';
+  }
   breakpointHit(cpu: Vcpu, linear: bigint): boolean {
     const pass = this.passBreakpoints;
     if (pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear) return false;
@@ -704,6 +723,7 @@ export class Machine implements CoreHost {
       ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
       vmm: this.vmm.save(),
       delivery: this.delivery.save(),
+      monitors: this.monitors.save(),
       disk: this.biosDisk.save(),
       platform: structuredClone(this.platform.save()),
       end: this.end,
@@ -736,6 +756,7 @@ export class Machine implements CoreHost {
     }
     this.vmm.restore(s.vmm);
     this.delivery.restore(s.delivery);
+    this.monitors.restore(s.monitors);
     this.biosDisk.restore(s.disk);
     this.platform.restore(s.platform);
     this.mmu.invalidateEpt();
@@ -765,6 +786,7 @@ interface SavedState {
   ept: Uint8Array;
   vmm: unknown;
   delivery: ReturnType<Delivery['save']>;
+  monitors: ReturnType<Monitors['save']>;
   disk: ReturnType<MemoryDisk['save']>;
   platform: ReturnType<Platform['save']>;
   end?: MachineEnd;

@@ -132,6 +132,10 @@ export class AssistContext implements CpuContext {
   probeWrite(linear: bigint, bytes: number, system = false): void {
     if (!this.core.probeWrite(this.cpu, this.wrapLinear(linear), bytes, !system && this.cpu.cpl === 3)) this.failed();
   }
+  probeRead(linear: bigint): number {
+    if (!this.core.probeRead(this.cpu, this.wrapLinear(linear), this.cpu.cpl === 3)) this.failed();
+    return this.core.mmu.gpa;
+  }
   private failed(): never {
     const pending = this.cpu.pending;
     if (!pending) throw new Abandon();

@@ -15,7 +15,7 @@ import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, VCPU_JUMPS, VCPU_TLB, TLB_BY
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 
 /** Why a guest page may not be written (or read) on the fast path. */
-export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8 } as const;
+export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8, monitored: 16 } as const;
 
 /** What the core needs from the machine around it. */
 export interface CoreHost {
@@ -29,6 +29,8 @@ export interface CoreHost {
   watchHit(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
   /** First write to a page since the last checkpoint; called before it. */
   pageDirtied(physicalPage: number): void;
+  /** A write to a page with PageState.monitored. */
+  monitoredWrite(physicalPage: number, offset: number, size: number): void;
   /** A breakpoint micro-op. True: stop here. */
   breakpointHit(cpu: Vcpu, linear: bigint): boolean;
   /** Page offsets with breakpoints for a linear page (address >> 12), if any. */
@@ -546,6 +548,11 @@ export class Core {
     return this.resolve(cpu, (end >> 12n) << 12n, Access.write, user);
   }
 
+  /** Translates a byte for reading; as probeWrite. */
+  probeRead(cpu: Vcpu, linear: bigint, user: boolean): boolean {
+    return this.resolve(cpu, linear, Access.read, user);
+  }
+
   /** Guest paging for one page; true with mmu.gpa. */
   private resolve(cpu: Vcpu, linear: bigint, access: number, user: boolean): boolean {
     const low = Number(linear & 0xffffffffn);
@@ -664,6 +671,7 @@ export class Core {
       this.host.pageDirtied(page);
       this.pageState[page] &= ~PageState.clean;
     }
+    if (state & PageState.monitored) this.host.monitoredWrite(page, offset, size);
     if (!(state & PageState.code)) return false;
     const hit = this.code.written(page, offset, size);
     if (hit && this.cpu) this.cpu.attention = true;
@@ -728,7 +736,7 @@ function decodeContext(cpu: Vcpu): DecodeContext {
   const flat = [0, 1, 2, 3, 4, 5].map((s) => cpu.flat(s));
   // FS and GS move often and are not part of the context's key: never treated as flat.
   flat[SegmentIndex.fs] = flat[SegmentIndex.gs] = false;
-  return { bitness: cpu.bitness, flat: (segment) => flat[segment], units: cpu.units, vex: !cpu.realOrV8086 };
+  return { bitness: cpu.bitness, flat: (segment) => flat[segment], units: cpu.units, real: cpu.realOrV8086 };
 }
 
 const modules = new WeakMap<Uint8Array, WebAssembly.Module>();

@@ -43,6 +43,8 @@ export interface CpuContext {
   /** As the processor's own accesses to descriptor tables and TSS: supervisor privilege whatever CPL is. */
   readSystem(linear: bigint, bytes: number): bigint;
   writeSystem(linear: bigint, value: bigint, bytes: number): void;
+  /** Throws what a read of the byte would throw, without reading; its guest-physical address. */
+  probeRead(linear: bigint): number;
   /** Throws what a write of `bytes` would throw, without writing. `system`: as readSystem. */
   probeWrite(linear: bigint, bytes: number, system?: boolean): void;
 

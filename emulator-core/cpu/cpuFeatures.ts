@@ -96,8 +96,12 @@ export const BASE_FEATURES: readonly string[] = (
 ).split(' ');
 
 /** Off unless launch.json asks. Features in neither list cannot be turned on: the core does not do them. */
-export const OPTIONAL_FEATURES: readonly string[] =
-  'x2apic tsc_deadline movbe abm mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave avx avx2'.split(' ');
+export const OPTIONAL_FEATURES: readonly string[] = [
+  'x2apic tsc_deadline',
+  'movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
+  'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
+  'mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave avx avx2',
+].flatMap((line) => line.split(' '));
 
 /** Adds `name` and what it implies. */
 function turnOn(features: Set<string>, name: string): void {

@@ -11,6 +11,7 @@ import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
 import { Cr0, Cr4, Efer, Flag, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
+import { extensionAssists } from './extensionAssists';
 import {
   CrAccess,
   ExitReason,
@@ -19,10 +20,12 @@ import {
   encodeIoQualification,
 } from './vmx/exitReasons';
 import type { Vmm } from './vmm';
+import type { Monitors } from '../cpu/monitor';
 
 /** What the handlers need of the platform behind the VMM. */
 export interface ExitHandlers {
   vmm: Vmm;
+  monitors: Monitors;
   readPort(port: number, size: number): number;
   writePort(port: number, value: number, size: number): void;
   cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
@@ -337,6 +340,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   }
 
   return {
+    ...extensionAssists(h),
     input,
     output,
     inputString: (c) => stringIo(c, true),
@@ -386,9 +390,6 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
       const invd = CODES[c.code]!.row.mnemonic === 'Invd';
       if (invd) exit(c, ExitReason.invd);
       else if (vmm.secondary & Secondary.wbinvdExiting) exit(c, ExitReason.wbinvd);
-    },
-    flushLine: (c) => {
-      c.read(c.linear(1, false), 1);
     },
     swapGs: (c) => {
       if (c.cpu.bitness !== 64) throw new GuestFault(Vector.UD);

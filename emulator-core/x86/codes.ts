@@ -15,13 +15,13 @@ export interface CodeOperand {
 
 export interface CodeInfo {
   code: number;
+  /** As iced-x86's, without 'VEX_'. */
   name: string;
+  vex: boolean;
   row: Instruction;
   rowIndex: number;
   operands: CodeOperand[];
   operandBits: Bits;
-  /** VEX-encoded. */
-  vex: boolean;
 }
 
 const FIXED: Record<string, Bits> = {
@@ -75,6 +75,9 @@ function describe(code: number, name: string, row: Instruction, rowIndex: number
   return { code, name, row, rowIndex, operands, operandBits, vex };
 }
 
+/** Encodings of instruction sets that the processor has not: EVEX, Knights Corner's, AMD's XOP and 3DNow!. */
+const OTHER_ENCODINGS = /^(EVEX|MVEX|VEX_KNC|XOP|D3NOW)_/;
+
 function build(): (CodeInfo | undefined)[] {
   const byMnemonic = new Map<string, { row: Instruction; index: number }[]>();
   INSTRUCTIONS.forEach((row, index) => {
@@ -84,8 +87,8 @@ function build(): (CodeInfo | undefined)[] {
   });
   const table: (CodeInfo | undefined)[] = [];
   for (const [name, code] of Object.entries(Code)) {
-    if (typeof code !== 'number') continue;
-    const [mnemonic, ...rest] = name.replace(/^VEX_(?!KNC_)/, '').split('_');
+    if (typeof code !== 'number' || OTHER_ENCODINGS.test(name)) continue;
+    const [mnemonic, ...rest] = name.replace(/^VEX_/, '').split('_');
     const candidates = byMnemonic.get(mnemonic);
     if (!candidates) continue;
     const operands = rest.join('_');

@@ -12,12 +12,12 @@ export const SpecialCode = { breakpoint: 0xfff0, crossPage: 0xfff1, deviceNotAva
 /** What decoding depends on besides the bytes. */
 export interface DecodeContext {
   bitness: 16 | 32 | 64;
+  /** Real-address or virtual-8086 mode: VEX prefixes mean nothing there. */
+  real: boolean;
   /** Is the segment (index as SegmentIndex) flat in 32-bit code? */
   flat(segment: number): boolean;
   /** What the vector units answer now: 0 available, or the exception: 6 (#UD), 7 (#NM). */
   units: Readonly<Record<VectorUnit, 0 | 6 | 7>>;
-  /** Protected mode, not virtual-8086: VEX encodings exist. */
-  vex: boolean;
 }
 
 const ALL_GPR: readonly string[] = ['AX', 'CX', 'DX', 'BX', 'SP', 'BP', 'SI', 'DI'];
@@ -105,6 +105,9 @@ export class InstructionDecoder {
     // Without the feature the F3 prefix means nothing there: TZCNT and LZCNT are BSF and BSR.
     if (!features.has('bmi1')) this.options |= DecoderOptions.NoMPFX_0FBC;
     if (!features.has('abm')) this.options |= DecoderOptions.NoMPFX_0FBD;
+    // Likewise WBNOINVD is WBINVD.
+    if (!features.has('wbnoinvd')) this.options |= DecoderOptions.NoWbnoinvd;
+    if (!features.has('lahf_lm')) this.options |= DecoderOptions.NoLahfSahf64;
   }
 
   /** Starts at `ip` (page offset, used as instruction pointer) with the bytes given. */
@@ -127,12 +130,16 @@ export class InstructionDecoder {
         decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
       this.info = undefined;
     } else this.status = 'ok';
-    if (this.info?.row.feature && !this.features.has(this.info.row.feature)) {
-      this.status = 'invalid';
-      this.info = undefined;
-      this.code = SpecialCode.invalid;
-    }
+    const feature = this.info?.row.feature;
+    if (feature && !this.features.has(feature)) this.refuse();
     return this.status;
+  }
+
+  /** The processor does not have the instruction just decoded. */
+  private refuse(): void {
+    this.status = 'invalid';
+    this.info = undefined;
+    this.code = SpecialCode.invalid;
   }
 
   dispose(): void {
@@ -144,13 +151,14 @@ export class InstructionDecoder {
   write(at: number, ip: number, context: DecodeContext): void {
     const { u32, i32, u16, u8, i64 } = this.memory;
     const w = at >> 2;
+    if (this.info?.vex && context.real) this.refuse();
     u32.fill(0, w, w + Uop.bytes / 4);
     i32[(at + Uop.ip) >> 2] = ip;
     i32[(at + Uop.length) >> 2] = this.length;
     u16[(at + Uop.code) >> 1] = this.status === 'invalid' ? SpecialCode.invalid : this.code;
     const info = this.info;
     if (!info) return; // assist 0: undefined or unimplemented
-    const refused = info.vex && !context.vex ? 6 : info.row.unit ? context.units[info.row.unit] : 0;
+    const refused = info.row.unit ? context.units[info.row.unit] : 0;
     if (refused) {
       u16[(at + Uop.code) >> 1] = refused === 7 ? SpecialCode.deviceNotAvailable : SpecialCode.invalid;
       return;

@@ -1,4 +1,5 @@
 /** The assists that need nothing but the vCPU; those that may exit to the VMM are in virt/exitAssists.ts. */
+import { cacheAssists } from './cache';
 import { decimalAssists } from './decimal';
 import { flagAssists } from './flags';
 import { fpuAssists } from './fpu';
@@ -8,6 +9,7 @@ import { transferAssists } from './transfer';
 
 export const ASSISTS: Record<string, Assist> = {
   ...flagAssists,
+  ...cacheAssists,
   ...decimalAssists,
   ...tableAssists,
   ...transferAssists,

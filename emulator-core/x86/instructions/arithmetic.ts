@@ -6,7 +6,7 @@ import type { Family } from './instruction';
 const { rax, rdx } = Gpr;
 
 /** High 64 bits of an unsigned 64 x 64 product, from four 32-bit partial products. */
-function highProduct(b: Builder, x: Expr, y: Expr): Expr {
+export function highProduct(b: Builder, x: Expr, y: Expr): Expr {
   const low = (v: Expr): Expr => i64.and(v, i64c(0xffffffffn));
   const high = (v: Expr): Expr => i64.shrU(v, i64c(32));
   const cross1 = b.let(i64.add(i64.mul(high(x), low(y)), high(i64.mul(low(x), low(y)))));
@@ -261,6 +261,7 @@ export const arithmetic: Family = [
   },
   {
     mnemonic: 'Cmpxchg8b',
+    feature: 'cx8',
     manual: 'CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes',
     semantics: (b) => {
       const pair = (high: number, low: number): Expr => i64.or(i64.shl(b.reg(high, 32), i64c(32)), b.reg(low, 32));
@@ -277,6 +278,7 @@ export const arithmetic: Family = [
   },
   {
     mnemonic: 'Cmpxchg16b',
+    feature: 'cx16',
     manual: 'CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes',
     assist: 'cmpxchg16b',
   },

@@ -51,7 +51,7 @@ function loopRows(mnemonic: string, extra?: (b: Builder) => Expr): Instruction[]
   }));
 }
 
-const nothing = (mnemonic: string, manual: string, operands?: RegExp): Instruction => ({
+export const nothing = (mnemonic: string, manual: string, operands?: RegExp): Instruction => ({
   mnemonic,
   manual,
   operands,
@@ -214,13 +214,6 @@ export const control: Family = [
   nothing('Nopd', 'NOP—No Operation'),
   nothing('Nopq', 'NOP—No Operation'),
   nothing('Reservednop', 'NOP—No Operation'),
-  nothing('Endbr64', 'ENDBR64—Terminate an Indirect Branch in 64-bit Mode'),
-  nothing('Endbr32', 'ENDBR32—Terminate an Indirect Branch in 32-bit and Compatibility Mode'),
-  nothing('Prefetchw', 'PREFETCHW—Prefetch Data Into Caches in Anticipation of a Write'),
-  nothing('Prefetcht0', 'PREFETCHh—Prefetch Data Into Caches'),
-  nothing('Prefetcht1', 'PREFETCHh—Prefetch Data Into Caches'),
-  nothing('Prefetcht2', 'PREFETCHh—Prefetch Data Into Caches'),
-  nothing('Prefetchnta', 'PREFETCHh—Prefetch Data Into Caches'),
   nothing('Lfence', 'LFENCE—Load Fence'),
   nothing('Mfence', 'MFENCE—Memory Fence'),
   nothing('Sfence', 'SFENCE—Store Fence'),

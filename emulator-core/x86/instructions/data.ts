@@ -115,6 +115,7 @@ export const data: Family = [
   { mnemonic: 'Xchg', manual: 'XCHG—Exchange Register/Memory With Register', semantics: exchange },
   ...rows(CONDITIONS, (cc) => ({
     mnemonic: 'Cmov' + CONDITION_NAMES[cc],
+    feature: 'cmov',
     manual: 'CMOVcc—Conditional Move',
     // The source is read, and a 32-bit destination zero-extended, whatever the condition.
     semantics: (b: Builder) => {

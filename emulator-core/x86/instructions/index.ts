@@ -1,8 +1,10 @@
 /** The instruction table: every row of every family. */
 import { arithmetic } from './arithmetic';
+import { bitManipulation } from './bitManipulation';
 import { control } from './control';
 import { data } from './data';
 import { decimal } from './decimal';
+import { extensions } from './extensions';
 import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
 import { simd } from './simd';
@@ -15,10 +17,12 @@ export const INSTRUCTIONS: readonly Instruction[] = [
   ...arithmetic,
   ...decimal,
   ...logicFamily,
+  ...bitManipulation,
   ...control,
   ...string,
   ...system,
   ...x87,
   ...simd,
+  ...extensions,
 ];
 export type { Instruction } from './instruction';
