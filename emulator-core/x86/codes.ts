@@ -15,7 +15,7 @@ export interface CodeOperand {
 
 export interface CodeInfo {
   code: number;
-  /** As iced-x86's, without 'VEX_'. */
+  /** As iced-x86's. */
   name: string;
   vex: boolean;
   row: Instruction;
