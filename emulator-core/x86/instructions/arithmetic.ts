@@ -117,8 +117,8 @@ function subtract(b: Builder, borrowIn: boolean): void {
   b.flagsSub(b.bits(0), x, y, r);
 }
 
-const UNDEFINED_DIVIDE = 'CF OF SF ZF AF PF undefined: kept';
-const UNDEFINED_MULTIPLY = 'SF ZF AF PF undefined: SF ZF PF from the low half, AF 0';
+const UNDEFINED_DIVIDE = { undefinedResults: [{ flags: 'CF OF SF ZF AF PF' }], note: 'Undefined flags are kept' };
+const UNDEFINED_MULTIPLY = { undefinedResults: [{ flags: 'SF ZF AF PF' }], note: 'SF ZF PF from the low half, AF 0' };
 
 export const arithmetic: Family = [
   { mnemonic: 'Add', manual: 'ADD—Add', semantics: (b) => add(b, false) },
@@ -168,31 +168,31 @@ export const arithmetic: Family = [
     mnemonic: 'Mul',
     manual: 'MUL—Unsigned Multiply',
     semantics: (b) => multiplyAccumulator(b, false),
-    note: UNDEFINED_MULTIPLY,
+    ...UNDEFINED_MULTIPLY,
   },
   {
     mnemonic: 'Imul',
     manual: 'IMUL—Signed Multiply',
     operands: /^rm\d+$/,
     semantics: (b) => multiplyAccumulator(b, true),
-    note: UNDEFINED_MULTIPLY,
+    ...UNDEFINED_MULTIPLY,
   },
   {
     mnemonic: 'Imul',
     manual: 'IMUL—Signed Multiply',
     operands: /^r\d+_rm\d+$/,
     semantics: (b) => multiplySigned(b, b.let(b.readSigned(0)), b.let(b.readSigned(1))),
-    note: UNDEFINED_MULTIPLY,
+    ...UNDEFINED_MULTIPLY,
   },
   {
     mnemonic: 'Imul',
     manual: 'IMUL—Signed Multiply',
     operands: /_imm\d+$/,
     semantics: (b) => multiplySigned(b, b.let(b.readSigned(1)), b.let(b.readSigned(2))),
-    note: UNDEFINED_MULTIPLY,
+    ...UNDEFINED_MULTIPLY,
   },
-  { mnemonic: 'Div', manual: 'DIV—Unsigned Divide', semantics: (b) => divide(b, false), note: UNDEFINED_DIVIDE },
-  { mnemonic: 'Idiv', manual: 'IDIV—Signed Divide', semantics: (b) => divide(b, true), note: UNDEFINED_DIVIDE },
+  { mnemonic: 'Div', manual: 'DIV—Unsigned Divide', semantics: (b) => divide(b, false), ...UNDEFINED_DIVIDE },
+  { mnemonic: 'Idiv', manual: 'IDIV—Signed Divide', semantics: (b) => divide(b, true), ...UNDEFINED_DIVIDE },
   {
     mnemonic: 'Cbw',
     manual: 'CBW/CWDE/CDQE—Convert Byte to Word/Convert Word to Doubleword/Convert Doubleword to Quadword',

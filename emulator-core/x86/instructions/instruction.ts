@@ -5,6 +5,22 @@
  */
 import type { Builder } from '../../translate/builder';
 
+/**
+ * When a result is undefined, if not always. The count is that of a shift or rotate, modulo 32 or 64; the size is the
+ * destination's in bits.
+ */
+export type UndefinedWhen =
+  'count is not 0' | 'count is over 1' | 'count is the size or more' | 'count is over the size';
+
+/** Results that the manual leaves undefined. Whoever compares with another processor leaves them out. */
+export interface UndefinedResult {
+  /** Status flags, as in 'OF SF'. */
+  flags?: string;
+  /** The first operand. */
+  destination?: true;
+  when?: UndefinedWhen;
+}
+
 export interface Instruction {
   /** iced-x86 mnemonic: the part of its Code names before the first underscore. */
   mnemonic: string;
@@ -30,7 +46,9 @@ export interface Instruction {
   unit?: VectorUnit;
   /** Exception to the rule that legacy 128-bit memory operands must be aligned and VEX ones need not. */
   aligned?: boolean;
-  /** What the manual leaves undefined, or where implementations differ. */
+  /** What the manual leaves undefined. */
+  undefinedResults?: readonly UndefinedResult[];
+  /** What the row chooses where the manual leaves it open, or where implementations differ. */
   note?: string;
 }
 

@@ -1,7 +1,7 @@
 /** Bitwise logic, shifts, rotates, bit tests and bit scans. */
 import type { Bits, Builder } from '../../translate/builder';
 import { i64, i64c, select, type Expr } from '../../translate/wasm';
-import { rows, type Family } from './instruction';
+import { rows, type Family, type UndefinedResult } from './instruction';
 
 function logic(b: Builder, operation: (x: Expr, y: Expr) => Expr): void {
   const x = b.modify(0);
@@ -169,17 +169,50 @@ function countZeros(b: Builder, leading: boolean): void {
   b.flagsResult(bits, r, i64.extendU(i64.eqz(x)), i64c(0));
 }
 
-const SHIFT_NOTE = 'OF for counts other than 1, CF for counts beyond the size and AF undefined';
+const AF_UNDEFINED: readonly UndefinedResult[] = [{ flags: 'AF' }];
+/** SAR shifts copies of the sign out, so its CF is defined for all counts. */
+const SHIFT_RIGHT_SIGNED: readonly UndefinedResult[] = [
+  { flags: 'OF', when: 'count is over 1' },
+  { flags: 'AF', when: 'count is not 0' },
+];
+const SHIFT: readonly UndefinedResult[] = [...SHIFT_RIGHT_SIGNED, { flags: 'CF', when: 'count is the size or more' }];
+const ROTATE: readonly UndefinedResult[] = [{ flags: 'OF', when: 'count is over 1' }];
+const DOUBLE_SHIFT: readonly UndefinedResult[] = [
+  ...SHIFT_RIGHT_SIGNED,
+  { destination: true, flags: 'CF PF AF ZF SF OF', when: 'count is over the size' },
+];
+const BIT_TEST: readonly UndefinedResult[] = [{ flags: 'OF SF AF PF' }];
+const BIT_SCAN: readonly UndefinedResult[] = [{ flags: 'CF OF SF AF PF' }];
+const BIT_COUNT: readonly UndefinedResult[] = [{ flags: 'OF SF AF PF' }];
 
 export const logicFamily: Family = [
-  { mnemonic: 'And', manual: 'AND—Logical AND', semantics: (b) => logic(b, i64.and), note: 'AF undefined: 0' },
-  { mnemonic: 'Or', manual: 'OR—Logical Inclusive OR', semantics: (b) => logic(b, i64.or), note: 'AF undefined: 0' },
-  { mnemonic: 'Xor', manual: 'XOR—Logical Exclusive OR', semantics: (b) => logic(b, i64.xor), note: 'AF undefined: 0' },
+  {
+    mnemonic: 'And',
+    manual: 'AND—Logical AND',
+    semantics: (b) => logic(b, i64.and),
+    undefinedResults: AF_UNDEFINED,
+    note: 'AF 0',
+  },
+  {
+    mnemonic: 'Or',
+    manual: 'OR—Logical Inclusive OR',
+    semantics: (b) => logic(b, i64.or),
+    undefinedResults: AF_UNDEFINED,
+    note: 'AF 0',
+  },
+  {
+    mnemonic: 'Xor',
+    manual: 'XOR—Logical Exclusive OR',
+    semantics: (b) => logic(b, i64.xor),
+    undefinedResults: AF_UNDEFINED,
+    note: 'AF 0',
+  },
   {
     mnemonic: 'Test',
     manual: 'TEST—Logical Compare',
     semantics: (b) => b.flagsLogic(b.bits(0), b.let(i64.and(b.read(0), b.read(1)))),
-    note: 'AF undefined: 0',
+    undefinedResults: AF_UNDEFINED,
+    note: 'AF 0',
   },
   {
     mnemonic: 'Not',
@@ -190,40 +223,62 @@ export const logicFamily: Family = [
     mnemonic,
     manual: 'SAL/SAR/SHL/SHR—Shift',
     semantics: shl,
-    note: SHIFT_NOTE,
+    undefinedResults: SHIFT,
   })),
-  { mnemonic: 'Shr', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: shr, note: SHIFT_NOTE },
-  { mnemonic: 'Sar', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: sar, note: SHIFT_NOTE },
-  { mnemonic: 'Rol', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, true), note: SHIFT_NOTE },
-  { mnemonic: 'Ror', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, false), note: SHIFT_NOTE },
-  { mnemonic: 'Rcl', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotateCarry(b, true), note: SHIFT_NOTE },
-  { mnemonic: 'Rcr', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotateCarry(b, false), note: SHIFT_NOTE },
+  { mnemonic: 'Shr', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: shr, undefinedResults: SHIFT },
+  { mnemonic: 'Sar', manual: 'SAL/SAR/SHL/SHR—Shift', semantics: sar, undefinedResults: SHIFT_RIGHT_SIGNED },
+  { mnemonic: 'Rol', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, true), undefinedResults: ROTATE },
+  { mnemonic: 'Ror', manual: 'RCL/RCR/ROL/ROR—Rotate', semantics: (b) => rotate(b, false), undefinedResults: ROTATE },
+  {
+    mnemonic: 'Rcl',
+    manual: 'RCL/RCR/ROL/ROR—Rotate',
+    semantics: (b) => rotateCarry(b, true),
+    undefinedResults: ROTATE,
+  },
+  {
+    mnemonic: 'Rcr',
+    manual: 'RCL/RCR/ROL/ROR—Rotate',
+    semantics: (b) => rotateCarry(b, false),
+    undefinedResults: ROTATE,
+  },
   {
     mnemonic: 'Shld',
     manual: 'SHLD—Double Precision Shift Left',
     semantics: (b) => doubleShift(b, true),
-    note: SHIFT_NOTE,
+    undefinedResults: DOUBLE_SHIFT,
   },
   {
     mnemonic: 'Shrd',
     manual: 'SHRD—Double Precision Shift Right',
     semantics: (b) => doubleShift(b, false),
-    note: SHIFT_NOTE,
+    undefinedResults: DOUBLE_SHIFT,
   },
-  { mnemonic: 'Bt', manual: 'BT—Bit Test', semantics: (b) => bitTest(b, 'none') },
-  { mnemonic: 'Bts', manual: 'BTS—Bit Test and Set', semantics: (b) => bitTest(b, 'set') },
-  { mnemonic: 'Btr', manual: 'BTR—Bit Test and Reset', semantics: (b) => bitTest(b, 'reset') },
-  { mnemonic: 'Btc', manual: 'BTC—Bit Test and Complement', semantics: (b) => bitTest(b, 'complement') },
+  { mnemonic: 'Bt', manual: 'BT—Bit Test', semantics: (b) => bitTest(b, 'none'), undefinedResults: BIT_TEST },
+  { mnemonic: 'Bts', manual: 'BTS—Bit Test and Set', semantics: (b) => bitTest(b, 'set'), undefinedResults: BIT_TEST },
+  {
+    mnemonic: 'Btr',
+    manual: 'BTR—Bit Test and Reset',
+    semantics: (b) => bitTest(b, 'reset'),
+    undefinedResults: BIT_TEST,
+  },
+  {
+    mnemonic: 'Btc',
+    manual: 'BTC—Bit Test and Complement',
+    semantics: (b) => bitTest(b, 'complement'),
+    undefinedResults: BIT_TEST,
+  },
   {
     mnemonic: 'Bsf',
     manual: 'BSF—Bit Scan Forward',
     semantics: (b) => bitScan(b, false),
+    undefinedResults: BIT_SCAN,
     note: 'A zero source leaves the destination as it was (documented by AMD, so on Intel processors, too)',
   },
   {
     mnemonic: 'Bsr',
     manual: 'BSR—Bit Scan Reverse',
     semantics: (b) => bitScan(b, true),
+    undefinedResults: BIT_SCAN,
     note: 'As BSF for a zero source',
   },
   {
@@ -231,12 +286,14 @@ export const logicFamily: Family = [
     feature: 'bmi1',
     manual: 'TZCNT—Count the Number of Trailing Zero Bits',
     semantics: (b) => countZeros(b, false),
+    undefinedResults: BIT_COUNT,
   },
   {
     mnemonic: 'Lzcnt',
     feature: 'abm',
     manual: 'LZCNT—Count the Number of Leading Zero Bits',
     semantics: (b) => countZeros(b, true),
+    undefinedResults: BIT_COUNT,
   },
   {
     mnemonic: 'Popcnt',
@@ -252,19 +309,22 @@ export const logicFamily: Family = [
   },
   {
     mnemonic: 'Bswap',
+    operands: /^r16$/,
     manual: 'BSWAP—Byte Swap',
-    note: 'With a 16-bit register undefined: gives 0',
+    semantics: (b) => b.write(0, i64c(0)),
+    undefinedResults: [{ destination: true }],
+    note: 'Gives 0',
+  },
+  {
+    mnemonic: 'Bswap',
+    operands: /^r(32|64)$/,
+    manual: 'BSWAP—Byte Swap',
     semantics: (b) => {
-      const bits = b.bits(0);
-      if (bits === 16) {
-        b.write(0, i64c(0));
-        return;
-      }
       const swapHalf = (v: Expr, m: bigint, n: number): Expr =>
         i64.or(i64.shl(i64.and(v, i64c(m)), i64c(n)), i64.and(i64.shrU(v, i64c(n)), i64c(m)));
       const bytes = b.let(swapHalf(b.let(b.read(0)), 0x00ff00ff00ff00ffn, 8));
       const words = b.let(swapHalf(bytes, 0x0000ffff0000ffffn, 16));
-      b.write(0, bits === 64 ? i64.rotl(words, i64c(32)) : words);
+      b.write(0, b.bits(0) === 64 ? i64.rotl(words, i64c(32)) : words);
     },
   },
 ];

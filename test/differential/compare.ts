@@ -1,0 +1,97 @@
+/** Finds what differs between the two outcomes of a case, leaving out what the manuals leave undefined. */
+import type { Sequence } from './generate';
+import { Case, CaseFlag, DATA, ENDLESS, Outcome, VISIBLE_FLAGS } from './protocol';
+import { accessesSeveral, looseBits, looseFlags, looseRegisters, looseStatus } from './processors';
+import { undefinedFlags, undefinedMemory, undefinedRegisters } from './undefined';
+
+const GPR_NAMES = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
+const SEGMENT_NAMES = 'es cs ss ds fs gs'.split(' ');
+const hex = (value: number): string => (value >>> 0).toString(16);
+
+/** Exact comparison without any explanation: the fast path. */
+function same(a: Outcome, b: Outcome): boolean {
+  return (
+    a.vector === b.vector &&
+    a.rip[0] === b.rip[0] &&
+    a.rip[1] === b.rip[1] &&
+    ((a.rflags ^ b.rflags) & VISIBLE_FLAGS) === 0 &&
+    a.gpr.equals(b.gpr) &&
+    a.error === b.error &&
+    a.address[0] === b.address[0] &&
+    a.address[1] === b.address[1] &&
+    a.mxcsr === b.mxcsr &&
+    a.fcw === b.fcw &&
+    a.fsw === b.fsw &&
+    a.valid === b.valid &&
+    a.selectors.every((value, i) => value === b.selectors[i]) &&
+    a.bases.equals(b.bases) &&
+    a.x87.equals(b.x87) &&
+    a.ymm.equals(b.ymm) &&
+    a.memory.equals(b.memory)
+  );
+}
+
+/** Differences as text, empty when there are none. `got` is the machine's outcome, `want` the processor's. */
+export function difference(sequence: Sequence, cases: Buffer, at: number, got: Outcome, want: Outcome): string[] {
+  if (same(got, want)) return [];
+  const out: string[] = [];
+  const check = (what: string, a: number, b: number): void => {
+    if (a !== b) out.push(`${what} ${hex(a)}, not ${hex(b)}`);
+  };
+  check('vector', got.vector, want.vector);
+  if (got.vector === ENDLESS || want.vector === ENDLESS) return out;
+  check('rip', got.rip[0], want.rip[0]);
+  check('rip, high', got.rip[1], want.rip[1]);
+  // The kernel hides whether pages of the upper half are present.
+  const present = want.vector === 14 && want.address[1] >>> 31 ? 1 : 0;
+  check('error', got.error & ~present, want.error & ~present);
+  const where = sequence.instructions.length > 1 || !accessesSeveral(sequence.instructions[0].form.info.name);
+  if (where) {
+    check('address', got.address[0], want.address[0]);
+    check('address, high', got.address[1], want.address[1]);
+  }
+  const mask = VISIBLE_FLAGS & ~(undefinedFlags(sequence, cases, at) | looseFlags(sequence, want));
+  check('flags', got.rflags & mask, want.rflags & mask);
+  const wide = !(cases.readUInt32LE(at + Case.flags) & CaseFlag.compatibility);
+  const loose = undefinedRegisters(sequence, cases, at) | looseRegisters(sequence, want);
+  for (let r = 0; r < (wide ? 16 : 8); r++) {
+    if (loose & (1 << r)) continue;
+    const bits = looseBits(sequence, r);
+    check(GPR_NAMES[r], got.gpr.readUInt32LE(r * 8) & ~bits, want.gpr.readUInt32LE(r * 8) & ~bits);
+    if (wide) check(GPR_NAMES[r] + ', high', got.gpr.readUInt32LE(r * 8 + 4), want.gpr.readUInt32LE(r * 8 + 4));
+  }
+  check('mxcsr', got.mxcsr, want.mxcsr);
+  check('fcw', got.fcw, want.fcw);
+  const codes = ~looseStatus(sequence, want);
+  check('fsw', got.fsw & codes, want.fsw & codes);
+  check('valid x87 registers', got.valid, want.valid);
+  for (let s = 0; s < 6; s++) check(SEGMENT_NAMES[s], selector(got.selectors[s]), selector(want.selectors[s]));
+  for (let s = 0; s < 4; s++)
+    check(s < 2 ? 'fs base' : 'gs base', got.bases.readUInt32LE(s * 4), want.bases.readUInt32LE(s * 4));
+  for (let r = 0; r < 8; r++)
+    checkBytes(out, `R${r}`, got.x87.subarray(r * 16, r * 16 + 10), want.x87.subarray(r * 16, r * 16 + 10));
+  for (let r = 0; r < 16; r++)
+    checkBytes(out, `ymm${r}`, got.ymm.subarray(r * 32, r * 32 + 32), want.ymm.subarray(r * 32, r * 32 + 32));
+  if (!got.memory.equals(want.memory)) {
+    const ignored = undefinedMemory(sequence, cases, at);
+    const first = want.memory.findIndex((byte, i) => byte !== got.memory[i] && !ignored(DATA + i));
+    if (first >= 0)
+      checkBytes(
+        out,
+        `[${hex(DATA + first)}]`,
+        got.memory.subarray(first, first + 16),
+        want.memory.subarray(first, first + 16),
+      );
+  }
+  return out;
+}
+
+/** Returning to user code, as the kernel does before a signal handler runs, clears the RPL of null selectors. SDM Vol. 2, "IRET". */
+function selector(value: number): number {
+  return value < 4 ? 0 : value;
+}
+
+function checkBytes(out: string[], what: string, a: Buffer, b: Buffer): void {
+  if (!a.equals(b))
+    out.push(`${what} ${Buffer.from(a).reverse().toString('hex')}, not ${Buffer.from(b).reverse().toString('hex')}`);
+}

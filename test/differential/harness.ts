@@ -1,0 +1,135 @@
+/** Runs batches on both sides and compares. While the processor runs a batch, the machine runs the one before. */
+import { difference } from './compare';
+import { Emulated } from './emulated';
+import { listForms, type FormList } from './forms';
+import { Generator, type GeneratedBatch } from './generate';
+import { Native, readResult, type BatchResult } from './native';
+import { Outcome, Result } from './protocol';
+import { caseLine } from './vectorLine';
+
+export interface Tally {
+  executions: number;
+  mismatches: number;
+}
+export interface Mismatch {
+  form: string;
+  /** The case as a line that vectorLine.ts reads. */
+  line: string;
+  problems: string[];
+  /** Batch and case, for --case. */
+  where: string;
+}
+export interface Summary {
+  executions: number;
+  seconds: number;
+  tallies: Map<string, Tally>;
+  mismatches: Mismatch[];
+  mismatchCount: number;
+  forms: FormList;
+  /** Batches in which the runner's child died, with the form that it died in. */
+  crashes: string[];
+}
+export interface Options {
+  seed: number;
+  only?: RegExp;
+  /** Ends after these many cases or seconds, whichever is first, at the end of a batch. */
+  cases?: number;
+  seconds?: number;
+  sequences?: number;
+  datasets?: number;
+  /** Mismatches kept per form. */
+  keep?: number;
+  progress?: (summary: Summary) => void;
+  /** Changes what the machine did, to see that it is noticed. */
+  tamper?: (outcome: Outcome) => void;
+}
+
+export async function runDifferential(options: Options): Promise<Summary> {
+  const native = new Native();
+  try {
+    return await run(native, options);
+  } finally {
+    native.close();
+  }
+}
+
+async function run(native: Native, options: Options): Promise<Summary> {
+  const { seed, only, cases = Infinity, seconds = Infinity, sequences = 200, datasets = 50, keep = 3 } = options;
+  // Faults are thrown inside the machine, often: their stack traces cost more than the instruction.
+  const traces = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  const machine = new Emulated(native.features);
+  const both = new Set([...machine.features].filter((name) => native.features.has(name)));
+  const forms = listForms(both, only);
+  if (!forms.forms.length) throw new Error('no form matches');
+  const summary: Summary = {
+    executions: 0, seconds: 0, tallies: new Map(), mismatches: [], mismatchCount: 0, forms, crashes: [],
+  }; // prettier-ignore
+  const perBatch = Math.min(sequences, Math.max(20, forms.forms.length));
+  const generators = [0, 1].map(() => new Generator(seed, perBatch, datasets, native.bases));
+  const make = (number: number): GeneratedBatch =>
+    generators[number % 2].batch(number, forms.forms, (number * perBatch) % forms.forms.length);
+  const started = Date.now();
+  const over = (): boolean => summary.executions >= cases || Date.now() - started >= seconds * 1000;
+  let batch = make(0);
+  native.start(batch);
+  try {
+    for (let number = 0; ; number++) {
+      const result = await native.finish();
+      const next = over() ? undefined : make(number + 1);
+      if (next) native.start(next);
+      judge(number, batch, result, machine, summary, keep, options.tamper);
+      summary.seconds = (Date.now() - started) / 1000;
+      options.progress?.(summary);
+      if (!next) return summary;
+      batch = next;
+    }
+  } finally {
+    Error.stackTraceLimit = traces;
+  }
+}
+
+const got = new Outcome();
+const want = new Outcome();
+
+function judge(
+  number: number,
+  batch: GeneratedBatch,
+  native: BatchResult,
+  machine: Emulated,
+  summary: Summary,
+  keep: number,
+  tamper?: (outcome: Outcome) => void,
+): void {
+  const cases = batch.cases as Buffer;
+  machine.setCode(batch.code);
+  let at = 0;
+  for (let i = 0; i < native.count; i++) {
+    const sequence = batch.sequences[batch.sequenceOf[i]];
+    const offset = batch.offsets[i];
+    readResult(cases, offset, native.results, at, want);
+    at += native.results.readUInt32LE(at + Result.size);
+    machine.run(cases, offset, got);
+    tamper?.(got);
+    const problems = difference(sequence, cases, offset, got, want);
+    const name = sequence.name;
+    let tally = summary.tallies.get(name);
+    if (!tally) summary.tallies.set(name, (tally = { executions: 0, mismatches: 0 }));
+    tally.executions++;
+    summary.executions++;
+    if (problems.length) {
+      tally.mismatches++;
+      summary.mismatchCount++;
+      if (tally.mismatches <= keep) {
+        const line = caseLine(sequence, cases, offset, want);
+        summary.mismatches.push({ form: name, line, problems, where: `${number}:${i}` });
+      }
+    }
+  }
+  if (native.count < batch.count) {
+    const sequence = batch.sequences[batch.sequenceOf[native.count]];
+    summary.crashes.push(
+      `${sequence.name}: the runner's child died (wait status ${native.status}) in batch ${number}, case ${native.count}`,
+    );
+  }
+}
