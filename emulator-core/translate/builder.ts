@@ -84,6 +84,10 @@ export interface Builder {
    * instruction ends here.
    */
   vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
+  /** MXCSR, i32. */
+  mxcsr(): Expr;
+  /** Sets exception flags (i32, bits 5:0) of MXCSR. */
+  addExceptionFlags(flags: Expr): void;
   /** Raises #GP(0) when the i32 condition holds. */
   protectionFaultIf(condition: Expr): void;
 

@@ -522,6 +522,12 @@ export class InterpreterBuilder implements Builder {
   vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
     return this.vectors.operation(name, vectors, argument);
   }
+  mxcsr(): Expr {
+    return i32.load(cpu, State.mxcsr);
+  }
+  addExceptionFlags(flags: Expr): void {
+    i32.store(cpu, i32.or(this.mxcsr(), flags), State.mxcsr)(this.f);
+  }
   protectionFaultIf(condition: Expr): void {
     const f = this.f;
     ifElse(f, condition, () => {

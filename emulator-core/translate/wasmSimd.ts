@@ -249,6 +249,22 @@ export const i64x2 = {
   extmulHighI32x4U: binary(0xdf),
 };
 
+/** splat(convert(i64)), i64 signed. */
+const splatInteger = (convert: number, splat: number) => (x: Expr) =>
+  make(V128, (f) => {
+    x.emit(f);
+    f.code.push(convert);
+    opcode(f, splat);
+  });
+
+/** Lane 0 truncated to a signed i64; saturates, and a NaN gives 0. */
+const truncateLane = (lane: number, truncate: number) => (v: Expr) =>
+  make(I64, (f) => {
+    v.emit(f);
+    opcode(f, lane);
+    f.code.push(0, 0xfc, truncate);
+  });
+
 export const f32x4 = {
   eq: binary(0x41),
   ne: binary(0x42),
@@ -257,6 +273,12 @@ export const f32x4 = {
   le: binary(0x45),
   ge: binary(0x46),
   demoteF64x2Zero: unary(0x5e),
+  ceil: unary(0x67),
+  floor: unary(0x68),
+  trunc: unary(0x69),
+  nearest: unary(0x6a),
+  splatI64S: splatInteger(0xb4, 0x13),
+  truncateI64S: truncateLane(0x1f, 0x04),
   abs: unary(0xe0),
   neg: unary(0xe1),
   sqrt: unary(0xe3),
@@ -279,6 +301,12 @@ export const f64x2 = {
   le: binary(0x4b),
   ge: binary(0x4c),
   promoteLowF32x4: unary(0x5f),
+  ceil: unary(0x74),
+  floor: unary(0x75),
+  trunc: unary(0x7a),
+  nearest: unary(0x94),
+  splatI64S: splatInteger(0xb9, 0x14),
+  truncateI64S: truncateLane(0x21, 0x06),
   abs: unary(0xec),
   neg: unary(0xed),
   sqrt: unary(0xef),

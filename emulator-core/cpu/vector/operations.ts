@@ -3,6 +3,7 @@
  * and the result in the vCPU's area.
  */
 import type { MachineMemory } from '../../mmu/memory';
+import { FLOAT_VECTOR_OPERATIONS } from './float';
 
 /**
  * `cpu`: address of the vCPU's area: operands at State.vectorA, vectorB, vectorC, result at State.vectorResult, all little-endian
@@ -11,7 +12,9 @@ import type { MachineMemory } from '../../mmu/memory';
  */
 export type VectorOperation = (memory: MachineMemory, cpu: number, argument: number) => number;
 
-const OPERATIONS = {} satisfies Record<string, VectorOperation>;
+const OPERATIONS = {
+  ...FLOAT_VECTOR_OPERATIONS,
+} satisfies Record<string, VectorOperation>;
 
 export type VectorOperationName = Extract<keyof typeof OPERATIONS, string>;
 /** A name's place is its number in the generated handlers. */

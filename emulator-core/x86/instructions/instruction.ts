@@ -46,6 +46,8 @@ export interface Instruction {
   unit?: VectorUnit;
   /** Exception to the rule that legacy 128-bit memory operands must be aligned and VEX ones need not. */
   aligned?: boolean;
+  /** Relative error up to which processors may give different results. */
+  tolerance?: number;
   /** What the manual leaves undefined. */
   undefinedResults?: readonly UndefinedResult[];
   /** What the row chooses where the manual leaves it open, or where implementations differ. */

@@ -33,7 +33,7 @@ export const reciprocal = approximate((u, i, x) => {
 export const reciprocalRoot = approximate((u, i, x) => {
   if (x < 0) u.result.putIndefinite(SINGLE, i);
   else {
-    u.result.f32[i] = 1 / Math.sqrt(x);
+    u.result.f32[i] = 1 / Math.fround(Math.sqrt(x));
     if (x !== Infinity) shorten(u, i);
   }
 });

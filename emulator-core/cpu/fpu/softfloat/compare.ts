@@ -59,11 +59,6 @@ export const PREDICATES: readonly Predicate[] = (
   ] as const
 ).map(([name, relations]) => ({ name, relations, signaling: name.endsWith('s') }));
 
-/** True when the predicate (immediate bits 4:0) holds. Operands may be NaNs. */
-export function compares(predicate: Predicate, a: number, b: number): boolean {
-  return ((predicate.relations >> relation(a, b)) & 1) !== 0;
-}
-
 /** The lesser; the second when neither is. */
 export function minimum(a: number, b: number): number {
   return a < b ? a : b;

@@ -3,17 +3,26 @@
  * exceptions of the lanes come together. SDM Vol. 1, "SIMD Floating-Point Exception Conditions" and "Handling SIMD Floating-Point
  * Exceptions in Software"; table "Rules for Handling NaNs".
  */
-import { BEFORE, Exception, FloatEnvironment, Mxcsr } from './environment';
-import { DOUBLE, HALF, SINGLE, type BinaryFormat } from './rounding';
+import { BEFORE, Exception, FloatEnvironment } from './environment';
+import { DOUBLE, type BinaryFormat } from './rounding';
 
-/** 256 bits, seen as lanes of any kind. */
+/** 256 bits, seen as lanes of any kind: 32 bytes of a buffer, or of its own. */
 export class FloatVector {
-  readonly bytes = new Uint8Array(32);
-  readonly u16 = new Uint16Array(this.bytes.buffer);
-  readonly u32 = new Uint32Array(this.bytes.buffer);
-  readonly i32 = new Int32Array(this.bytes.buffer);
-  readonly f32 = new Float32Array(this.bytes.buffer);
-  readonly f64 = new Float64Array(this.bytes.buffer);
+  readonly bytes: Uint8Array;
+  readonly u16: Uint16Array;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  readonly f32: Float32Array;
+  readonly f64: Float64Array;
+
+  constructor(buffer: ArrayBufferLike = new ArrayBuffer(32), at = 0) {
+    this.bytes = new Uint8Array(buffer, at, 32);
+    this.u16 = new Uint16Array(buffer, at, 16);
+    this.u32 = new Uint32Array(buffer, at, 8);
+    this.i32 = new Int32Array(buffer, at, 8);
+    this.f32 = new Float32Array(buffer, at, 8);
+    this.f64 = new Float64Array(buffer, at, 4);
+  }
 
   number(format: BinaryFormat, i: number): number {
     return format === DOUBLE ? this.f64[i] : this.f32[i];
@@ -59,12 +68,12 @@ export class FloatVector {
   }
 }
 
-/** Operands and result of the operation in progress. One object serves a machine. */
+/** Operands and result of the operation in progress. */
 export class FloatUnit {
-  readonly a = new FloatVector();
-  readonly b = new FloatVector();
-  readonly c = new FloatVector();
-  readonly result = new FloatVector();
+  readonly a: FloatVector;
+  readonly b: FloatVector;
+  readonly c: FloatVector;
+  readonly result: FloatVector;
   /** Operands rearranged. */
   readonly p = new FloatVector();
   readonly q = new FloatVector();
@@ -72,6 +81,11 @@ export class FloatUnit {
   private met = 0;
   private before = 0;
   private after = 0;
+
+  /** `at`: where in the buffer a, b, c and the result are; without a buffer they have their own. */
+  constructor(buffer?: ArrayBufferLike, at: readonly number[] = []) {
+    [this.a, this.b, this.c, this.result] = [0, 1, 2, 3].map((i) => new FloatVector(buffer, at[i]));
+  }
 
   /** Starts an instruction under this MXCSR. */
   begin(mxcsr: number): void {
@@ -145,5 +159,3 @@ export class FloatUnit {
     return true;
   }
 }
-
-export { DOUBLE, HALF, Mxcsr, SINGLE };

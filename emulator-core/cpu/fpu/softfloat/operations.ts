@@ -40,26 +40,6 @@ function unary(f: (u: FloatUnit, format: BinaryFormat, x: number, option: number
   };
 }
 
-/** In each 128 bits: sums or differences of neighbours, those of a in the low half, those of b in the high one. */
-function horizontal(f: Binary): FloatOperation {
-  const pairs = vertical(f);
-  return (u, format, count, option) => {
-    const perVector = format === DOUBLE ? 2 : 4;
-    const half = perVector / 2;
-    const { p, q } = u;
-    for (let i = 0; i < count; i++) {
-      const within = i % perVector;
-      const from = within < half ? u.a : u.b;
-      const j = i - within + 2 * (within % half);
-      p.copyLane(format, i, from, j);
-      q.copyLane(format, i, from, j + 1);
-    }
-    u.a.bytes.set(p.bytes);
-    u.b.bytes.set(q.bytes);
-    pairs(u, format, count, option);
-  };
-}
-
 const products = vertical(multiply);
 const sums = vertical(add);
 
@@ -168,9 +148,6 @@ export const FLOAT_OPERATIONS = {
     env.flags &= option & 8 ? 0 : ~Exception.DE;
     return rounded;
   }),
-  /** HADDPS, HADDPD. */
-  horizontalAdd: horizontal(add),
-  horizontalSubtract: horizontal(subtract),
   /** DPPS, DPPD; option: the immediate. */
   dot,
   reciprocal,
