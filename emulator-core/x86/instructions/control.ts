@@ -173,9 +173,10 @@ export const control: Family = [
     endsBlock: true,
     assist: 'overflowTrap',
   },
-  { mnemonic: 'Syscall', manual: 'SYSCALL—Fast System Call', endsBlock: true, assist: 'syscall' },
+  { mnemonic: 'Syscall', feature: 'syscall', manual: 'SYSCALL—Fast System Call', endsBlock: true, assist: 'syscall' },
   {
     mnemonic: 'Sysretd',
+    feature: 'syscall',
     manual: 'SYSRET—Return From Fast System Call',
     endsBlock: true,
     operandBits: 32,
@@ -183,14 +184,16 @@ export const control: Family = [
   },
   {
     mnemonic: 'Sysretq',
+    feature: 'syscall',
     manual: 'SYSRET—Return From Fast System Call',
     endsBlock: true,
     operandBits: 64,
     assist: 'sysret',
   },
-  { mnemonic: 'Sysenter', manual: 'SYSENTER—Fast System Call', endsBlock: true, assist: 'sysenter' },
+  { mnemonic: 'Sysenter', feature: 'sep', manual: 'SYSENTER—Fast System Call', endsBlock: true, assist: 'sysenter' },
   {
     mnemonic: 'Sysexitd',
+    feature: 'sep',
     manual: 'SYSEXIT—Fast Return from Fast System Call',
     endsBlock: true,
     operandBits: 32,
@@ -198,6 +201,7 @@ export const control: Family = [
   },
   {
     mnemonic: 'Sysexitq',
+    feature: 'sep',
     manual: 'SYSEXIT—Fast Return from Fast System Call',
     endsBlock: true,
     operandBits: 64,

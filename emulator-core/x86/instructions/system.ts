@@ -8,6 +8,8 @@ const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instr
 const ending = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
   assisted(assist, manual, ...mnemonics).map((row) => ({ ...row, endsBlock: true }));
 
+const featured = (feature: string, list: Instruction[]): Instruction[] => list.map((row) => ({ ...row, feature }));
+
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
   ...assisted('output', 'OUT—Output to Port', 'Out'),
@@ -18,10 +20,10 @@ export const system: Family = [
   ...ending('halt', 'HLT—Halt', 'Hlt'),
   ...assisted('pause', 'PAUSE—Spin Loop Hint', 'Pause'),
   ...assisted('cpuid', 'CPUID—CPU Identification', 'Cpuid'),
-  ...assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr'),
-  ...ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr'),
-  ...assisted('readTimeStamp', 'RDTSC—Read Time-Stamp Counter', 'Rdtsc'),
-  ...assisted('readTimeStampAndId', 'RDTSCP—Read Time-Stamp Counter and Processor ID', 'Rdtscp'),
+  ...featured('msr', assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr')),
+  ...featured('msr', ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr')),
+  ...featured('tsc', assisted('readTimeStamp', 'RDTSC—Read Time-Stamp Counter', 'Rdtsc')),
+  ...featured('rdtscp', assisted('readTimeStampAndId', 'RDTSCP—Read Time-Stamp Counter and Processor ID', 'Rdtscp')),
   ...assisted('readPerformanceCounter', 'RDPMC—Read Performance-Monitoring Counters', 'Rdpmc'),
   ...assisted('storeDescriptorTable', 'SGDT—Store Global Descriptor Table Register', 'Sgdt', 'Sidt'),
   ...assisted('loadDescriptorTable', 'LGDT/LIDT—Load Global/Interrupt Descriptor Table Register', 'Lgdt', 'Lidt'),
