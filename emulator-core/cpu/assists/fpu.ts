@@ -20,6 +20,7 @@ import {
 } from '../fpu/float80';
 import { Code, FpuState } from '../fpu/fpuState';
 import { Cr0, Flag, GuestFault, Vector } from '../vcpu';
+import { TRANSCENDENTAL } from './fpuTranscendental';
 import { loadEnvironment, notePointers, restore, save, storeEnvironment } from './fpuEnvironment';
 import type { Assist } from './operands';
 
@@ -377,6 +378,7 @@ const OPERATIONS: Record<string, Operation> = {
     fpu.top = fpu.top - 1;
     fpu.set(0, parts.significand);
   },
+  ...TRANSCENDENTAL,
   Fprem: partialRemainder(false),
   Fprem1: partialRemainder(true),
   Fninit: () => fpu.initialize(),

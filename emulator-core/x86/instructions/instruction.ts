@@ -46,6 +46,8 @@ export interface Instruction {
   unit?: VectorUnit;
   /** Exception to the rule that legacy 128-bit memory operands must be aligned and VEX ones need not. */
   aligned?: boolean;
+  /** Results may differ between processors by this many units in the last place, and so may C1 (x87 transcendentals). */
+  ulps?: number;
   /** Relative error up to which processors may give different results. */
   tolerance?: number;
   /** What the manual leaves undefined. */

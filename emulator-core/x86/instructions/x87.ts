@@ -1,6 +1,5 @@
 /**
  * The x87 FPU. One assist carries out all of them (cpu/assists/fpu.ts looks the operation up by mnemonic); a row says which exist.
- * The transcendental instructions (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1, FSINCOS) have no row: they are #UD with a note.
  */
 import type { Family, Instruction } from './instruction';
 
@@ -12,6 +11,12 @@ const UNMASKED =
 const INCOMPLETE = 'An incomplete reduction takes 32 to 63 bits, which the manual leaves open';
 /** Rows with a note. */
 const noted = (note: string, list: readonly Instruction[]): Instruction[] => list.map((row) => ({ ...row, note }));
+
+const ACCURACY = 'Correctly rounded; processors may be one unit in the last place off, with C1 to match';
+const REDUCTION = 'Arguments are reduced with a π of 66 bits (SDM Vol. 1, "Approximation of Pi")';
+/** SDM Vol. 1, "Transcendental Instruction Accuracy". */
+const transcendental = (note: string | undefined, list: readonly Instruction[]): Instruction[] =>
+  list.map((row) => ({ ...row, ulps: 1, note: note ? `${ACCURACY}. ${note}` : ACCURACY }));
 
 export const x87: Family = [
   ...all('FLD—Load Floating-Point Value', 'Fld'),
@@ -76,6 +81,17 @@ export const x87: Family = [
   ...all('FXTRACT—Extract Exponent and Significand', 'Fxtract'),
   ...noted(INCOMPLETE, all('FPREM—Partial Remainder', 'Fprem')),
   ...noted(INCOMPLETE, all('FPREM1—Partial Remainder', 'Fprem1')),
+  ...transcendental('Below -1 and above 1 the result is undefined: the operand', all('F2XM1—Compute 2x–1', 'F2xm1')),
+  ...transcendental(undefined, all('FYL2X—Compute y * log2x', 'Fyl2x')),
+  ...transcendental(
+    'Outside ±(1 - √2/2) the result is undefined: y * log2(x + 1) all the same, and x itself from -1 downward',
+    all('FYL2XP1—Compute y * log2(x +1)', 'Fyl2xp1'),
+  ),
+  ...transcendental(undefined, all('FPATAN—Partial Arctangent', 'Fpatan')),
+  ...transcendental(REDUCTION, all('FPTAN—Partial Tangent', 'Fptan')),
+  ...transcendental(REDUCTION, all('FSIN—Sine', 'Fsin')),
+  ...transcendental(REDUCTION, all('FCOS—Cosine', 'Fcos')),
+  ...transcendental(REDUCTION, all('FSINCOS—Sine and Cosine', 'Fsincos')),
   ...all('FINIT/FNINIT—Initialize Floating-Point Unit', 'Fninit'),
   ...all('FCLEX/FNCLEX—Clear Exceptions', 'Fnclex'),
   ...all('FSTCW/FNSTCW—Store x87 FPU Control Word', 'Fnstcw'),
