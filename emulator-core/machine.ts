@@ -10,6 +10,7 @@ import { MemoryDisk } from './boot/biosDisk';
 import type { BiosMachine } from './boot/biosMachine';
 import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
+import { stateAssists } from './cpu/assists/xstate';
 import { biosRegisters } from './cpu/biosRegisters';
 import { Core, PageState, type CoreHost } from './cpu/core';
 import { cpuid, cpuidHas, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
@@ -192,6 +193,7 @@ export class Machine implements CoreHost {
     const vmmAssists = exitAssists({
       vmm: this.vmm,
       monitors: this.monitors,
+      features: this.model.features,
       readPort: (port, size) => {
         this.platform.currentCpu = this.context.cpu.index;
         const value = this.platform.bus.readPort(port, size);
@@ -219,7 +221,7 @@ export class Machine implements CoreHost {
       validPointers: (cr3) => this.mmu.validPointers(cr3),
       cr4Allowed: () => this.cr4Allowed(),
     });
-    const table: Record<string, Assist> = { ...ASSISTS, ...vmmAssists };
+    const table: Record<string, Assist> = { ...ASSISTS, ...stateAssists(this.model.features), ...vmmAssists };
     for (const info of CODES) {
       if (!info?.row.assist) continue;
       const assist = table[info.row.assist];

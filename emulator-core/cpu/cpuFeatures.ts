@@ -100,7 +100,7 @@ export const OPTIONAL_FEATURES: readonly string[] = [
   'x2apic tsc_deadline',
   'movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
-  'mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave avx avx2 fma f16c',
+  'mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave xsaveopt xsavec xgetbv1 xsaves avx avx2 fma f16c',
 ].flatMap((line) => line.split(' '));
 
 /** Adds `name` and what it implies. */

@@ -7,6 +7,7 @@ import type { Assist } from '../cpu/assists/operands';
 import { privileged, readOperand } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
 import { SegmentIndex, State } from '../cpu/layout';
+import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
 import { Cr0, Cr4, Efer, Flag, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
@@ -26,6 +27,8 @@ import type { Monitors } from '../cpu/monitor';
 export interface ExitHandlers {
   vmm: Vmm;
   monitors: Monitors;
+  /** CPUID features of the processor. */
+  features: ReadonlySet<string>;
   readPort(port: number, size: number): number;
   writePort(port: number, value: number, size: number): void;
   cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
@@ -347,6 +350,16 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     outputString: (c) => stringIo(c, false),
     cpuid,
     halt,
+    writeExtendedControl: (c) => {
+      const { cpu } = c;
+      if (!(cpu.cr4 & Cr4.OSXSAVE)) throw new GuestFault(Vector.UD);
+      privileged(c);
+      exit(c, ExitReason.xsetbv);
+      const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
+      if (cpu.gpr32(RCX) !== 0 || !validXcr0(h.features, value)) throw new GuestFault(Vector.GP, 0);
+      cpu.set64(State.xcr0, value);
+      cpu.modeChanged();
+    },
     pause: (c) => {
       if (vmm.primary & Primary.pauseExiting) exit(c, ExitReason.pause);
     },

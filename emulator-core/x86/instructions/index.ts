@@ -8,6 +8,7 @@ import { extensions } from './extensions';
 import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
 import { simd } from './simd';
+import { state } from './state';
 import { string } from './string';
 import { system } from './system';
 import { x87 } from './x87';
@@ -22,6 +23,7 @@ export const INSTRUCTIONS: readonly Instruction[] = [
   ...string,
   ...system,
   ...x87,
+  ...state,
   ...simd,
   ...extensions,
 ];
