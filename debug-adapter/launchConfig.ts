@@ -115,7 +115,7 @@ export async function planLaunch(
   }
   if (wanted.length === 0 && isElf(kernel.bytes)) symbols.push({ ...kernel, offset: 0n });
 
-  const cpu = (checked.cpu ?? {}) as { features?: string[] };
+  const cpu = (checked.cpu ?? {}) as { model?: string; features?: string[] };
   const output = (checked.console ?? 'terminal') as ConsoleChoice;
   return {
     engine: {
@@ -128,7 +128,7 @@ export async function planLaunch(
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,
       mode: 'bare',
-      cpu: { vendor: 'intel', features: cpu.features ?? [] },
+      cpu: { vendor: 'intel', ...(cpu.model ? { model: cpu.model } : {}), features: cpu.features ?? [] },
       exits,
       record: (checked.record as boolean | undefined) ?? true,
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,

@@ -13,17 +13,17 @@ import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { biosRegisters } from './cpu/biosRegisters';
 import { Core, PageState, type CoreHost } from './cpu/core';
-import { cpuid, cpuidHas, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
+import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
 import { Delivery } from './cpu/delivery';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import type { MsrCpu } from './cpu/msrs';
-import { resetMsrs, setFirmwareMtrrs } from './cpu/msrs';
+import { miscEnable, resetMsrs, setFirmwareMtrrs } from './cpu/msrs';
 import { PAGE, SegmentIndex, State, type SegmentName } from './cpu/layout';
-import { Abandon, Cr4, GuestFault, Vcpu, type PendingException } from './cpu/vcpu';
+import { Abandon, GuestFault, Vcpu, type PendingException } from './cpu/vcpu';
 import { Platform } from './devices/platform';
 import type { Assist } from './cpu/assists/operands';
-import { Mmu } from './mmu/mmu';
+import { Mmu, PointerLoad } from './mmu/mmu';
 import { MachineMemory } from './mmu/memory';
 import { History } from './time/history';
 import type { VmExit } from './virt/exit';
@@ -39,6 +39,8 @@ export interface MachineOptions {
   cpus: number;
   vendor: CpuVendor;
   features: readonly string[];
+  /** Named processor model; absent: the default one. */
+  model?: string;
   debugExit: boolean;
   /** Wall time at power-on, milliseconds since 1970. */
   startTime: number;
@@ -134,8 +136,9 @@ export class Machine implements CoreHost {
     this.vcpus = Array.from({ length: options.cpus }, (_, i) => new Vcpu(i, this.memory));
     this.ept = new Ept(this.memory.view, () => this.memory.allocateEptPage());
     this.ept.map(0, this.memory.ramBase, this.memory.ramSize);
-    this.mmu = new Mmu(this.memory, this.ept);
-    this.model = makeCpuModel(options.vendor, options.features);
+    this.model = makeCpuModel(options.vendor, options.features, options.model);
+    for (const cpu of this.vcpus) cpu.maxLinearBits = this.model.maxLinearAddress;
+    this.mmu = new Mmu(this.memory, this.ept, this.model);
     this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this);
     this.monitors = new Monitors(options.cpus, (page, on) => this.core.setPageState(page, PageState.monitored, on));
     this.tscOffset = this.vcpus.map(() => 0n);
@@ -218,8 +221,9 @@ export class Machine implements CoreHost {
       firmwareCall: (c) => this.firmwareCall(c.cpu),
       apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
       setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
-      validPointers: (cr3) => this.mmu.validPointers(cr3),
-      cr4Allowed: () => this.cr4Allowed(),
+      loadPointers: (cpu, cr3) => this.loadPointers(cpu, cr3),
+      cr4Allowed: cr4Allowed(this.model),
+      maxPhysicalAddress: this.model.maxPhysicalAddress,
     });
     const table: Record<string, Assist> = { ...ASSISTS, ...stateAssists(this.model.features), ...vmmAssists };
     for (const info of CODES) {
@@ -236,18 +240,20 @@ export class Machine implements CoreHost {
       cpus: this.vcpus.length,
       cr4: cpu.cr4,
       xcr0: cpu.get32(State.xcr0),
+      xss: cpu.get32(State.xss),
       tscHz: TSC_HZ,
       crystalHz: TSC_HZ,
+      miscEnable: miscEnable(this.msrViews[cpu.index]),
     };
   }
 
-  private cr4Allowed(): number {
-    const has = (feature: string, bits: number): number => (cpuidHas(this.model, feature) ? bits : 0);
-    return (
-      has('vme', Cr4.VME | Cr4.PVI) | has('tsc', Cr4.TSD) | has('de', Cr4.DE) | has('pse', Cr4.PSE) | has('pae', Cr4.PAE) | has('mce', Cr4.MCE) |
-      has('pge', Cr4.PGE) | Cr4.PCE | has('fxsr', Cr4.OSFXSR) | has('sse', Cr4.OSXMMEXCPT) | has('umip', Cr4.UMIP) | has('la57', Cr4.LA57) |
-      has('fsgsbase', Cr4.FSGSBASE) | has('pcid', Cr4.PCIDE) | has('xsave', Cr4.OSXSAVE) | has('smep', Cr4.SMEP) | has('smap', Cr4.SMAP)
-    ); // prettier-ignore
+  /** PAE page-directory-pointer registers from where `cr3` points; false: malformed. Abandon where there is no memory. */
+  loadPointers(cpu: Vcpu, cr3: number): boolean {
+    for (;;) {
+      const status = this.mmu.loadPointers(cpu, cr3);
+      if (status !== PointerLoad.ept) return status === PointerLoad.ok;
+      if (!this.eptWalkExit(cpu, 0n, EptAccess.read)) throw new Abandon();
+    }
   }
 
   // ---- power on, reset -------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
 import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
-import { parseFeatures } from '../../emulator-core/cpu/cpuid';
+import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
@@ -118,7 +118,8 @@ class EmbeddedTarget implements Target {
   private stopExit?: ExitRecord;
 
   constructor(private readonly launch: EmbeddedLaunch) {
-    parseFeatures(launch.cpu.features);
+    // First of all, before memory is taken: an error names the attribute.
+    makeCpuModel(launch.cpu.vendor, launch.cpu.features, launch.cpu.model);
     // The hooks are there before the breakpoints that they ask: booting calls them.
     const late: { hits?: Hits } = {};
     this.machine = new Machine(
@@ -127,6 +128,7 @@ class EmbeddedTarget implements Target {
         cpus: launch.cpus,
         vendor: launch.cpu.vendor,
         features: launch.cpu.features,
+        model: launch.cpu.model,
         debugExit: launch.debugExit,
         startTime: START_TIME,
         kernel: {

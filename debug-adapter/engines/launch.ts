@@ -31,7 +31,7 @@ export interface EmbeddedLaunch {
   memory: number;
   cpus: number;
   mode: 'bare';
-  cpu: { vendor: 'intel'; features: string[] };
+  cpu: { vendor: 'intel'; model?: string; features: string[] };
   /** Names of exits whose breakpoints are armed from the start; the adapter arms them, engines need not. */
   exits: string[];
   /** Keep the history for going back. */

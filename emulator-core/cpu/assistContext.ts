@@ -99,7 +99,7 @@ export class AssistContext implements CpuContext {
     const linear = offset + cpu.get64(struct + Segment.base);
     if (cpu.bitness !== 64) return linear & 0xffffffffn;
     const wrapped = BigInt.asUintN(64, linear);
-    if (BigInt.asIntN(48, wrapped) !== BigInt.asIntN(64, wrapped)) throw new GuestFault(vector, 0);
+    if (!cpu.canonical(wrapped)) throw new GuestFault(vector, 0);
     return wrapped;
   }
 
@@ -107,7 +107,12 @@ export class AssistContext implements CpuContext {
     return this.access(linear, bytes, this.cpu.cpl === 3);
   }
   readSystem(linear: bigint, bytes: number): bigint {
-    return this.access(linear, bytes, false);
+    this.core.mmu.implicit = true;
+    try {
+      return this.access(linear, bytes, false);
+    } finally {
+      this.core.mmu.implicit = false;
+    }
   }
   private wrapLinear(linear: bigint): bigint {
     return this.cpu.longMode ? BigInt.asUintN(64, linear) : linear & 0xffffffffn;
@@ -121,7 +126,15 @@ export class AssistContext implements CpuContext {
     this.store(linear, value, bytes, this.cpu.cpl === 3);
   }
   writeSystem(linear: bigint, value: bigint, bytes: number): void {
-    this.store(linear, value, bytes, false);
+    this.core.mmu.implicit = true;
+    try {
+      this.store(linear, value, bytes, false);
+    } finally {
+      this.core.mmu.implicit = false;
+    }
+  }
+  writeAs(cpl: number, linear: bigint, value: bigint, bytes: number): void {
+    this.store(linear, value, bytes, cpl === 3);
   }
   private store(linear: bigint, value: bigint, bytes: number, user: boolean): void {
     const v = BigInt.asUintN(64, value);

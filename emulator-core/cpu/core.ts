@@ -214,7 +214,7 @@ export class Core {
   private codeLinear(cpu: Vcpu): bigint {
     const rip = cpu.rip;
     if (cpu.bitness === 64) {
-      if (BigInt.asIntN(48, rip) === BigInt.asIntN(64, rip)) return rip;
+      if (cpu.canonical(rip)) return rip;
     } else if (rip <= BigInt(cpu.segmentLimit(SegmentIndex.cs))) {
       return (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
     }
@@ -469,7 +469,7 @@ export class Core {
     const operation = kind & Slow.operation;
     if (operation === Slow.commit) return this.commitModify(cpu);
     const linear = cpu.get64(State.slowAddress);
-    if (cpu.bitness === 64 && !canonical(linear, size)) {
+    if (cpu.bitness === 64 && !canonical(cpu, linear, size)) {
       cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
       return this.abort(uop);
     }
@@ -727,9 +727,8 @@ export function linearPage(linear: bigint): number {
   return Number(BigInt.asUintN(64, linear) >> 12n);
 }
 
-function canonical(linear: bigint, size: number): boolean {
-  const last = linear + BigInt(size - 1);
-  return BigInt.asIntN(48, linear) === BigInt.asIntN(64, linear) && BigInt.asIntN(48, last) === BigInt.asIntN(64, last);
+function canonical(cpu: Vcpu, linear: bigint, size: number): boolean {
+  return cpu.canonical(linear) && cpu.canonical(linear + BigInt(size - 1));
 }
 
 function decodeContext(cpu: Vcpu): DecodeContext {

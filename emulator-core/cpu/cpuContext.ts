@@ -45,6 +45,8 @@ export interface CpuContext {
   writeSystem(linear: bigint, value: bigint, bytes: number): void;
   /** Throws what a read of the byte would throw, without reading; its guest-physical address. */
   probeRead(linear: bigint): number;
+  /** As code at privilege level `cpl` would: what an interruption pushes on the stack that it switches to. */
+  writeAs(cpl: number, linear: bigint, value: bigint, bytes: number): void;
   /** Throws what a write of `bytes` would throw, without writing. `system`: as readSystem. */
   probeWrite(linear: bigint, bytes: number, system?: boolean): void;
 

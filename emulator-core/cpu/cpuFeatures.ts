@@ -1,5 +1,6 @@
 /**
- * Processor features: where CPUID announces each, what it needs, and which ones the embedded processor has.
+ * Processor features: where CPUID announces each, what it needs, and which ones the embedded processor has. Named models are in
+ * cpuModels.ts.
  * Sources: Intel SDM Vol. 2A, CPUID; AMD APM Vol. 3, Appendix E "Obtaining Processor Information Via the CPUID Instruction".
  */
 
@@ -56,7 +57,7 @@ const REGISTERS: readonly (readonly [number, number, CpuidRegister, string])[] =
     7,
     0,
     'edx',
-    '4:fsrm 10:md_clear 14:serialize 20:ibt 26:spec_ctrl:msr 27:stibp:msr 28:flush_l1d:msr 29:arch_capabilities:msr 31:ssbd:msr',
+    '4:fsrm 10:md_clear 14:serialize 20:ibt 26:spec_ctrl:msr 27:stibp:spec_ctrl 28:flush_l1d:msr 29:arch_capabilities:msr 31:ssbd:spec_ctrl',
   ],
   [0xd, 1, 'eax', '0:xsaveopt:xsave 1:xsavec:xsave 2:xgetbv1:xsave 3:xsaves:xsavec'],
   [
@@ -89,19 +90,41 @@ export const CPU_FEATURES: readonly CpuFeature[] = REGISTERS.flatMap(([leaf, sub
 );
 const BY_NAME = new Map(CPU_FEATURES.map((feature) => [feature.name, feature]));
 
-/** On unless launch.json takes them away. Everything here is something the core does. */
-export const BASE_FEATURES: readonly string[] = (
-  'fpu de pse tsc msr pae cx8 apic sep mtrr pge cmov pat pse36 clflush cx16 popcnt hypervisor arat tsc_adjust ' +
-  'syscall nx rdtscp lm lahf_lm invtsc'
-).split(' ');
-
-/** Off unless launch.json asks. Features in neither list cannot be turned on: the core does not do them. */
-export const OPTIONAL_FEATURES: readonly string[] = [
-  'x2apic tsc_deadline',
-  'movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
+/**
+ * What the core does: nothing else can be announced. A feature belongs here once every instruction of it has a row (a test
+ * compares them), and with it what it implies.
+ */
+export const CORE_FEATURES: readonly string[] = [
+  // No instructions of their own, or instructions that are always there.
+  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush cx16 hypervisor x2apic tsc_deadline arat tsc_adjust',
+  'smep smap pcid invpcid pku la57 spec_ctrl stibp ssbd flush_l1d arch_capabilities syscall nx pdpe1gb rdtscp lm lahf_lm invtsc',
+  'cmp_legacy extapic cr8_legacy topoext',
+  // Instruction sets.
+  'popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
+].flatMap((line) => line.split(' '));
+
+/**
+ * Begun, but not every instruction has its row yet: no model announces them, and launch.json turns them on by name alone. A
+ * feature moves to CORE_FEATURES when it is complete.
+ */
+export const OPTIONAL_FEATURES: readonly string[] = [
   'mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave xsaveopt xsavec xgetbv1 xsaves avx avx2 fma f16c',
 ].flatMap((line) => line.split(' '));
+
+/** What only one vendor's processors announce: 'max' leaves out the other's. */
+const VENDOR_FEATURES: Record<'intel' | 'amd', readonly string[]> = {
+  intel: ['tsc_deadline', 'spec_ctrl', 'stibp', 'ssbd', 'flush_l1d', 'arch_capabilities', 'serialize'],
+  amd: [
+    'mmxext', 'fxsr_opt', 'cmp_legacy', 'extapic', 'cr8_legacy', 'sse4a', 'misalignsse', 'topoext', 'clzero', 'svm', 'npt', '3dnow', '3dnowext',
+  ],
+}; // prettier-ignore
+
+/** The core's features that a processor of `vendor` can have. */
+export function coreFeatures(vendor: 'intel' | 'amd'): string[] {
+  const foreign = VENDOR_FEATURES[vendor === 'intel' ? 'amd' : 'intel'];
+  return CORE_FEATURES.filter((name) => !foreign.includes(name));
+}
 
 /** Adds `name` and what it implies. */
 function turnOn(features: Set<string>, name: string): void {
@@ -119,14 +142,18 @@ function turnOff(features: Set<string>, name: string): void {
 }
 
 /**
- * launch.json's cpu.features applied in order to the base features: '+name' turns on with what it implies, '-name' off
- * with what needs it. Case does not matter and '-' inside a name means '_'.
+ * `base` (what a named model has; what the core does not do is left out), then launch.json's cpu.features in order: '+name' turns on
+ * with what it implies, '-name' off with what needs it. Case does not matter and '-' inside a name means '_'.
  * Error, naming entry and attribute, for an entry without sign, an unknown name (with the nearest one), or one that the
  * embedded processor does not have.
  */
-export function parseFeatures(list: readonly string[], attribute = 'cpu.features'): Set<string> {
+export function parseFeatures(
+  base: readonly string[],
+  list: readonly string[],
+  attribute = 'cpu.features',
+): Set<string> {
   const features = new Set<string>();
-  for (const name of BASE_FEATURES) turnOn(features, name);
+  for (const name of base) if (CORE_FEATURES.includes(name)) turnOn(features, name);
   for (const entry of list) {
     const sign = entry[0];
     const name = entry.slice(1).trim().toLowerCase().replaceAll('-', '_');
@@ -139,13 +166,12 @@ export function parseFeatures(list: readonly string[], attribute = 'cpu.features
         `${attribute}: no CPU feature is called '${entry.slice(1)}'${near ? `; did you mean '${sign}${near}'?` : ''}`,
       );
     }
-    if (sign === '-') {
-      turnOff(features, name);
-    } else if (BASE_FEATURES.includes(name) || OPTIONAL_FEATURES.includes(name)) {
-      turnOn(features, name);
-    } else {
-      const all = [...BASE_FEATURES, ...OPTIONAL_FEATURES].sort().join(', ');
-      throw new Error(`${attribute}: the embedded processor has no '${name}'; it has ${all}`);
+    if (sign === '-') turnOff(features, name);
+    else if (CORE_FEATURES.includes(name) || OPTIONAL_FEATURES.includes(name)) turnOn(features, name);
+    else {
+      const why = name.startsWith('avx512') ? ' (AVX-512 is left out)' : '';
+      const all = [...CORE_FEATURES].sort().join(', ');
+      throw new Error(`${attribute}: the embedded processor has no '${name}'${why}; it has ${all}`);
     }
   }
   return features;

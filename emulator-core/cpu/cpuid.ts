@@ -4,8 +4,13 @@
  */
 import { hex, type Field } from '../fields';
 import { CPU_FEATURES, parseFeatures, type CpuidRegister } from './cpuFeatures';
+import { CPU_MODELS, DEFAULT_MODEL, parseModelName, type CpuSignature, type CpuVendor } from './cpuModels';
+import { MiscEnable } from './msrs';
+import { STATE_COMPONENTS, compactedSize, standardSize, supportedComponents } from './stateComponents';
+import { Cr4 } from './vcpu';
 
-export { parseFeatures, CPU_FEATURES, BASE_FEATURES, OPTIONAL_FEATURES } from './cpuFeatures';
+export { parseFeatures, CPU_FEATURES, CORE_FEATURES } from './cpuFeatures';
+export type { CpuVendor } from './cpuModels';
 
 export interface CpuidResult {
   eax: number;
@@ -14,14 +19,8 @@ export interface CpuidResult {
   edx: number;
 }
 
-export type CpuVendor = 'intel' | 'amd';
-
-export interface CpuModel {
+export interface CpuModel extends CpuSignature {
   readonly vendor: CpuVendor;
-  /** Display family, model and stepping, extended parts added. */
-  readonly family: number;
-  readonly model: number;
-  readonly stepping: number;
   /** At most 47 characters. */
   readonly brand: string;
   readonly features: ReadonlySet<string>;
@@ -39,22 +38,29 @@ export interface CpuidContext {
   cpus: number;
   cr4: number;
   xcr0: number;
+  xss: number;
   tscHz: number;
+  /** IA32_MISC_ENABLE; absent: nothing of CPUID is limited by it. */
+  miscEnable?: bigint;
   /** Frequency of the core crystal clock, which also drives the local APIC timer. Absent: leaf 0x15 says nothing. */
   crystalHz?: number;
 }
 
-/** The guest's processor. `features`: launch.json's cpu.features; errors as parseFeatures gives them. */
+/**
+ * The guest's processor: a named model, with launch.json's cpu.features applied. Errors as parseFeatures and parseModelName give
+ * them.
+ */
 export function makeCpuModel(
   vendor: CpuVendor,
   features: readonly string[] = [],
+  name: string = DEFAULT_MODEL,
   hypervisorLeaf?: CpuModel['hypervisorLeaf'],
 ): CpuModel {
-  const on = parseFeatures(features);
+  const named = CPU_MODELS[parseModelName(name)];
+  const on = parseFeatures(named.features(vendor), features);
   return {
     vendor,
-    // A Skylake client part; AMD's first Zen server part.
-    ...(vendor === 'intel' ? { family: 6, model: 0x5e, stepping: 3 } : { family: 0x17, model: 1, stepping: 2 }),
+    ...named.signature[vendor],
     brand: 'Ringside Virtual CPU',
     features: on,
     maxPhysicalAddress: 40,
@@ -68,9 +74,21 @@ export function cpuidHas(model: CpuModel, feature: string): boolean {
   return model.features.has(feature) || model.vendor === feature;
 }
 
+/** CR4 bits that each feature brings. SDM Vol. 3A, "Control Registers". */
+const CR4_FEATURES: readonly (readonly [feature: string, bits: number])[] = [
+  ['vme', Cr4.VME | Cr4.PVI], ['tsc', Cr4.TSD], ['de', Cr4.DE], ['pse', Cr4.PSE], ['pae', Cr4.PAE], ['mce', Cr4.MCE], ['pge', Cr4.PGE],
+  ['fxsr', Cr4.OSFXSR], ['sse', Cr4.OSXMMEXCPT], ['umip', Cr4.UMIP], ['la57', Cr4.LA57], ['fsgsbase', Cr4.FSGSBASE], ['pcid', Cr4.PCIDE],
+  ['xsave', Cr4.OSXSAVE], ['smep', Cr4.SMEP], ['smap', Cr4.SMAP], ['pku', Cr4.PKE],
+]; // prettier-ignore
+
+/** The CR4 bits that the guest may set; the others are reserved. RDPMC is always there, and so is PCE. */
+export function cr4Allowed(model: CpuModel): number {
+  let allowed: number = Cr4.PCE;
+  for (const [feature, bits] of CR4_FEATURES) if (model.features.has(feature)) allowed |= bits;
+  return allowed;
+}
+
 const VENDOR_STRINGS: Record<CpuVendor, string> = { intel: 'GenuineIntel', amd: 'AuthenticAMD' };
-const CR4_OSXSAVE = 1 << 18;
-const CR4_PKE = 1 << 22;
 
 type LeafFunction = (model: CpuModel, context: CpuidContext, subleaf: number) => Partial<CpuidResult>;
 
@@ -91,22 +109,14 @@ const CACHES = [
 ];
 const LINE = 64;
 
-/** XSAVE state components: XCR0 bit, needed feature, size, offset. SDM Vol. 1, "XSAVE-Managed State". */
-const STATE_COMPONENTS = [
-  { bit: 2, feature: 'avx', size: 256, offset: 576 },
-  { bit: 5, feature: 'avx512f', size: 64, offset: 1088 },
-  { bit: 6, feature: 'avx512f', size: 512, offset: 1152 },
-  { bit: 7, feature: 'avx512f', size: 1024, offset: 1664 },
-  { bit: 9, feature: 'pku', size: 8, offset: 2688 },
-];
-
 const LEAVES: readonly Leaf[] = [
   {
     leaf: 0,
     name: 'Maximum basic leaf and vendor',
-    read: (model) => {
+    read: (model, context) => {
       const [ebx, edx, ecx] = words(VENDOR_STRINGS[model.vendor], 3);
-      return { eax: maxBasicLeaf(model), ebx, ecx, edx };
+      const limited = ((context.miscEnable ?? 0n) & MiscEnable.limitCpuid) !== 0n;
+      return { eax: limited ? 2 : maxBasicLeaf(model), ebx, ecx, edx };
     },
   },
   {
@@ -114,7 +124,7 @@ const LEAVES: readonly Leaf[] = [
     name: 'Version and features',
     read: (model, context) => {
       const result = featureBits(model, 1, 0);
-      if (model.features.has('xsave') && context.cr4 & CR4_OSXSAVE) result.ecx |= 1 << 27;
+      if (model.features.has('xsave') && context.cr4 & Cr4.OSXSAVE) result.ecx |= 1 << 27;
       if (context.cpus > 1) result.edx |= 1 << 28;
       result.eax = signature(model);
       result.ebx =
@@ -136,17 +146,9 @@ const LEAVES: readonly Leaf[] = [
     name: 'Deterministic cache parameters',
     vendor: 'intel',
     read: (_model, context, subleaf) => {
-      const cache = CACHES[subleaf];
-      if (!cache) return {};
+      const result = cacheParameters(context, subleaf);
       const cores = Math.min(64, 2 ** coreBits(context.cpus));
-      const sharing = cache.shared ? Math.min(4096, 2 ** coreBits(context.cpus)) : 1;
-      return {
-        eax: cache.type | (cache.level << 5) | (1 << 8) | ((sharing - 1) << 14) | ((cores - 1) << 26),
-        ebx: (LINE - 1) | ((cache.ways - 1) << 22),
-        ecx: cache.sets - 1,
-        // The last level is inclusive of the ones below.
-        edx: cache.shared ? 2 : 0,
-      };
+      return result.eax ? { ...result, eax: result.eax | ((cores - 1) << 26) } : {};
     },
   },
   {
@@ -161,14 +163,13 @@ const LEAVES: readonly Leaf[] = [
     read: (model, context, subleaf) => {
       if (subleaf !== 0) return {};
       const result = featureBits(model, 7, 0);
-      if (model.features.has('pku') && context.cr4 & CR4_PKE) result.ecx |= 1 << 4;
+      if (model.features.has('pku') && context.cr4 & Cr4.PKE) result.ecx |= 1 << 4;
       return result;
     },
   },
   {
     leaf: 0xb,
     name: 'Extended topology',
-    vendor: 'intel',
     read: (_model, context, subleaf) => {
       const common = { edx: context.apicId };
       if (subleaf === 0) return { ...common, eax: 0, ebx: 1, ecx: 0x100 };
@@ -180,14 +181,16 @@ const LEAVES: readonly Leaf[] = [
     leaf: 0xd,
     name: 'Processor extended state',
     read: (model, context, subleaf) => {
-      if (!model.features.has('xsave')) return {};
-      const components = STATE_COMPONENTS.filter(({ feature }) => model.features.has(feature));
-      const end = (mask: number) =>
-        components.reduce((size, c) => (mask & (1 << c.bit) ? Math.max(size, c.offset + c.size) : size), 576);
-      const all = components.reduce((mask, { bit }) => mask | (1 << bit), model.features.has('sse') ? 3 : 1);
-      if (subleaf === 0) return { eax: all, ebx: end(context.xcr0), ecx: end(all), edx: 0 };
-      if (subleaf === 1) return featureBits(model, 0xd, 1);
-      const component = components.find(({ bit }) => bit === subleaf);
+      const { features } = model;
+      if (!features.has('xsave')) return {};
+      const all = supportedComponents(features);
+      if (subleaf === 0) return { eax: all, ebx: standardSize(context.xcr0), ecx: standardSize(all) };
+      if (subleaf === 1) {
+        const { eax } = featureBits(model, 0xd, 1);
+        // The size of what XSAVES (or XSAVEC) writes now.
+        return { eax, ebx: features.has('xsavec') ? compactedSize(context.xcr0 | context.xss) : 0 };
+      }
+      const component = STATE_COMPONENTS.find(({ bit, feature }) => bit === subleaf && features.has(feature));
       return component ? { eax: component.size, ebx: component.offset } : {};
     },
   },
@@ -224,6 +227,7 @@ const LEAVES: readonly Leaf[] = [
     name: 'Extended features',
     read: (model, context) => {
       const result = featureBits(model, 0x80000001, 0);
+      if ((context.miscEnable ?? 0n) & MiscEnable.xdDisable) result.edx &= ~(1 << 20);
       if (model.vendor === 'amd') {
         result.eax = signature(model);
         // AMD repeats these bits of leaf 1 EDX: 9:0, 17:12, 24:23.
@@ -270,14 +274,49 @@ const LEAVES: readonly Leaf[] = [
     vendor: 'amd',
     read: (model) => (model.features.has('svm') ? { eax: 1, ebx: 16, edx: featureBits(model, 0x8000000a, 0).edx } : {}),
   },
+  {
+    leaf: 0x80000019,
+    name: '1-GByte page TLB',
+    vendor: 'amd',
+    // Data and instruction TLBs of 64 entries, fully associative.
+    read: (model) => (model.features.has('pdpe1gb') ? { eax: 0xf040f040 } : {}),
+  },
+  {
+    leaf: 0x8000001d,
+    name: 'Cache properties',
+    vendor: 'amd',
+    read: (_model, context, subleaf) => cacheParameters(context, subleaf),
+  },
+  {
+    leaf: 0x8000001e,
+    name: 'Processor topology',
+    vendor: 'amd',
+    // Each core has one thread; one node.
+    read: (_model, context) => ({ eax: context.apicId, ebx: context.apicId & 0xff }),
+  },
 ];
 const BY_LEAF = new Map(LEAVES.map((leaf) => [leaf.leaf, leaf]));
+
+/** Leaf 4 of Intel's and leaf 0x8000001D of AMD's processors, but for the number of cores. */
+function cacheParameters(context: CpuidContext, subleaf: number): Partial<CpuidResult> {
+  const cache = CACHES[subleaf];
+  if (!cache) return {};
+  const sharing = cache.shared ? Math.min(4096, 2 ** coreBits(context.cpus)) : 1;
+  return {
+    eax: cache.type | (cache.level << 5) | (1 << 8) | ((sharing - 1) << 14),
+    ebx: (LINE - 1) | ((cache.ways - 1) << 22),
+    ecx: cache.sets - 1,
+    // The last level is inclusive of the ones below.
+    edx: cache.shared ? 2 : 0,
+  };
+}
 
 function maxBasicLeaf(model: CpuModel): number {
   return model.vendor === 'intel' ? 0x16 : 0xd;
 }
 
 function maxExtendedLeaf(model: CpuModel): number {
+  if (model.features.has('topoext')) return 0x8000001e;
   return model.features.has('svm') ? 0x8000000a : 0x80000008;
 }
 

@@ -88,6 +88,8 @@ export const State = {
   pkru: 0x648,
   /** IA32_XSS. i64 */
   xss: 0x650,
+  /** PAE page-directory-pointer registers, 4 slots. SDM Vol. 3A, "PDPTE Registers" */
+  pdpte: 0x680,
   /** Vector registers: YMM0..YMM15, 32 bytes each; the low 16 bytes are XMM0..XMM15. (MM0..MM7 are in fpr.) */
   ymm: 0x800,
   /** Operands and result of vector operations that are done outside the handlers. 32 bytes each */

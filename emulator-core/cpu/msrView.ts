@@ -19,6 +19,7 @@ const SLOTS: Record<Exclude<MsrSlot, 'fsBase' | 'gsBase' | 'apicBase'>, number> 
   sysenterEsp: State.sysenterEsp,
   sysenterEip: State.sysenterEip,
   tscAdjust: State.tscAdjust,
+  xss: State.xss,
 };
 
 export function msrView(cpu: Vcpu, machine: Machine): MsrCpu {
@@ -45,6 +46,7 @@ export function msrView(cpu: Vcpu, machine: Machine): MsrCpu {
     setTscDeadline: (value) => apic().writeTscDeadline(value, machine.tsc(cpu.index)),
     setApicBase: (value) => apic().writeApicBase(value),
     maxPhysicalAddress: machine.model.maxPhysicalAddress,
+    maxLinearAddress: machine.model.maxLinearAddress,
     cpuidHas: (feature) => cpuidHas(machine.model, feature),
   };
 }

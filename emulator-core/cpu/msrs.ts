@@ -24,7 +24,8 @@ export type MsrSlot =
   | 'sysenterCs'
   | 'sysenterEsp'
   | 'sysenterEip'
-  | 'tscAdjust';
+  | 'tscAdjust'
+  | 'xss';
 
 /** The vCPU as its MSRs see it. */
 export interface MsrCpu {
@@ -44,6 +45,8 @@ export interface MsrCpu {
   setApicBase(value: bigint): boolean;
   /** Physical-address width in bits. */
   maxPhysicalAddress: number;
+  /** Linear-address width in bits, whatever CR4.LA57 says. */
+  maxLinearAddress: number;
   /** A CPUID feature by name; 'intel' and 'amd' ask for the vendor. */
   cpuidHas(feature: string): boolean;
 }
@@ -71,13 +74,12 @@ export interface MsrRow {
 
 const U64 = (1n << 64n) - 1n;
 
-/** True when bits 63:47 are all equal: a 48-bit linear address, sign-extended. */
-export function isCanonical(address: bigint): boolean {
-  const top = BigInt.asUintN(64, address) >> 47n;
-  return top === 0n || top === 0x1ffffn;
+/** True when `address` is a sign-extended linear address of `bits` bits: 48 or 57. */
+export function isCanonical(address: bigint, bits: number): boolean {
+  return BigInt.asIntN(bits, address) === BigInt.asIntN(64, address);
 }
 
-const canonical = (value: bigint) => isCanonical(value);
+const canonical = (value: bigint, cpu: MsrCpu) => isCanonical(value, cpu.maxLinearAddress);
 const low32 = (value: bigint) => value >> 32n === 0n;
 const only = (mask: bigint) => (value: bigint) => (value & ~mask) === 0n;
 /** True when each of the 8 bytes is one of `types`. */
@@ -99,11 +101,22 @@ export const Efer = { sce: 1n, lme: 1n << 8n, lma: 1n << 10n, nxe: 1n << 11n, sv
 const EFER_BITS = names([0, 'SCE'], [8, 'LME'], [10, 'LMA'], [11, 'NXE'], [12, 'SVME'], [13, 'LMSLE'], [14, 'FFXSR']);
 const CR0_PG = 1n << 31n;
 
+/** IA32_MISC_ENABLE bits that other things depend on. */
+export const MiscEnable = { limitCpuid: 1n << 22n, xdDisable: 1n << 34n };
+const MISC_ENABLE = 0x1a0;
+/** Branch trace store and PEBS are not there; MONITOR is when CPUID says so. Writes do not change these bits. */
+const MISC_READ_ONLY = 0x41880n;
+
+/** IA32_MISC_ENABLE as RDMSR reads it; 0 on processors without it. */
+export function miscEnable(cpu: MsrCpu): bigint {
+  return readMsr(cpu, MISC_ENABLE) ?? 0n;
+}
+
 function eferValid(value: bigint, cpu: MsrCpu): boolean {
   let allowed = Efer.lma;
   if (cpu.cpuidHas('syscall')) allowed |= Efer.sce;
   if (cpu.cpuidHas('lm')) allowed |= Efer.lme;
-  if (cpu.cpuidHas('nx')) allowed |= Efer.nxe;
+  if (cpu.cpuidHas('nx') && !(miscEnable(cpu) & MiscEnable.xdDisable)) allowed |= Efer.nxe;
   if (cpu.cpuidHas('svm')) allowed |= Efer.svme;
   if (cpu.cpuidHas('fxsr_opt')) allowed |= Efer.ffxsr;
   if ((value & ~allowed) !== 0n) return false;
@@ -117,6 +130,24 @@ const APIC_BASE_EXTD = 1n << 10n;
 function apicBaseValid(value: bigint, cpu: MsrCpu): boolean {
   return inWidth(value, cpu) && ((value & APIC_BASE_EXTD) === 0n || cpu.cpuidHas('x2apic'));
 }
+
+/** IA32_ARCH_CAPABILITIES: what an interpreter that does not speculate is free of. SDM Vol. 4; Vol. 3A, "Speculative Execution". */
+const ARCH_CAPABILITY_BITS = names(
+  [0, 'RDCL_NO'],
+  [3, 'SKIP_L1DFL_VMENTRY'],
+  [4, 'SSB_NO'],
+  [5, 'MDS_NO'],
+  [6, 'IF_PSCHANGE_MC_NO'],
+  [8, 'TAA_NO'],
+  [13, 'SBDR_SSDP_NO'],
+  [14, 'FBSDP_NO'],
+  [15, 'PSDP_NO'],
+  [20, 'BHI_NO'],
+  [24, 'PBRSB_NO'],
+  [26, 'GDS_NO'],
+  [27, 'RFDS_NO'],
+);
+const ARCH_CAPABILITIES = ARCH_CAPABILITY_BITS.reduce((all, { bit }) => all | (1n << BigInt(bit)), 0n);
 
 const ROWS: MsrRow[] = [];
 function add(index: number, name: string, row: Partial<MsrRow> = {}): void {
@@ -164,6 +195,13 @@ add(0x03b, 'IA32_TSC_ADJUST', {
     return true;
   },
 });
+// Nothing is ever predicted here, so there is nothing to restrict or to flush: the commands do nothing.
+add(0x048, 'IA32_SPEC_CTRL', {
+  feature: 'spec_ctrl',
+  bits: names([0, 'IBRS'], [1, 'STIBP'], [2, 'SSBD']),
+  valid: (value, cpu) => only(1n | (cpu.cpuidHas('stibp') ? 2n : 0n) | (cpu.cpuidHas('ssbd') ? 4n : 0n))(value),
+});
+add(0x049, 'IA32_PRED_CMD', { feature: 'spec_ctrl', valid: only(1n), read: () => undefined, write: () => true });
 // Updates are not loaded; the revision stays. Writing 0 before CPUID, as the update protocol wants, is harmless.
 add(0x079, 'IA32_BIOS_UPDT_TRIG', { feature: 'intel', read: () => undefined, write: () => true });
 add(0x08b, 'IA32_BIOS_SIGN_ID', {
@@ -173,6 +211,8 @@ add(0x08b, 'IA32_BIOS_SIGN_ID', {
   write: () => true,
 });
 readOnly(0x0fe, 'IA32_MTRRCAP', 0x508n, 'mtrr', names([0, 'VCNT', 8], [8, 'FIX'], [10, 'WC'], [11, 'SMRR']));
+readOnly(0x10a, 'IA32_ARCH_CAPABILITIES', ARCH_CAPABILITIES, 'arch_capabilities', ARCH_CAPABILITY_BITS);
+add(0x10b, 'IA32_FLUSH_CMD', { feature: 'flush_l1d', valid: only(1n), read: () => undefined, write: () => true });
 add(0x174, 'IA32_SYSENTER_CS', { slot: 'sysenterCs', feature: 'sep', valid: low32 });
 add(0x175, 'IA32_SYSENTER_ESP', { slot: 'sysenterEsp', feature: 'sep', valid: canonical });
 add(0x176, 'IA32_SYSENTER_EIP', { slot: 'sysenterEip', feature: 'sep', valid: canonical });
@@ -180,8 +220,8 @@ readOnly(0x179, 'IA32_MCG_CAP', 0n, 'mca');
 add(0x17a, 'IA32_MCG_STATUS', { feature: 'mca', valid: only(7n), bits: names([0, 'RIPV'], [1, 'EIPV'], [2, 'MCIP']) });
 add(0x1a0, 'IA32_MISC_ENABLE', {
   feature: 'intel',
-  // Fast strings; branch trace store and PEBS are not there.
-  reset: 0x1801n,
+  // Fast strings.
+  reset: 1n,
   bits: names(
     [0, 'Fast-Strings Enable'],
     [3, 'Automatic Thermal Control Circuit Enable'],
@@ -194,10 +234,10 @@ add(0x1a0, 'IA32_MISC_ENABLE', {
     [23, 'xTPR Message Disable'],
     [34, 'XD Bit Disable'],
   ),
-  // Bits 11 and 12 are read-only. What the processor lacks can't be turned on, and XD and high CPUID leaves not off.
-  valid: only(0x0081_1809n),
+  valid: only(0x4_00c5_1889n),
+  read: (cpu) => (cpu.extra.get(MISC_ENABLE) ?? 1n) | 0x1800n | (cpu.cpuidHas('monitor') ? 0x40000n : 0n),
   write: (cpu, value) => {
-    cpu.extra.set(0x1a0, (value & ~0x1800n) | 0x1800n);
+    cpu.extra.set(MISC_ENABLE, value & ~MISC_READ_ONLY);
     return true;
   },
 });
@@ -249,6 +289,9 @@ add(0x6e0, 'IA32_TSC_DEADLINE', {
     return true;
   },
 });
+
+// No supervisor state components.
+add(0xda0, 'IA32_XSS', { slot: 'xss', feature: 'xsaves', valid: only(0n) });
 
 add(0xc0000080, 'IA32_EFER', {
   slot: 'efer',

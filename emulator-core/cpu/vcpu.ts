@@ -115,6 +115,13 @@ export class Vcpu {
   bitness: 16 | 32 | 64 = 16;
   /** IA-32e mode (EFER.LMA), also in compatibility mode. */
   longMode = false;
+  /** Width of canonical linear addresses: 57 with 5-level paging, else 48. SDM Vol. 1, "Canonical Addressing". */
+  linearBits = 48;
+  /**
+   * The processor's own linear-address width, 48 or 57. What WRMSR and the loads of descriptor-table and segment bases take is
+   * canonical to it whatever CR4.LA57 says.
+   */
+  maxLinearBits = 48;
   /** Identifies how code bytes decode now (CodeCache context). */
   contextKey = '';
   pending?: PendingException;
@@ -206,6 +213,20 @@ export class Vcpu {
   }
   get iopl(): number {
     return (this.get32(State.flags) >> 12) & 3;
+  }
+  /** True when `address` is canonical in the paging mode in use. */
+  canonical(address: bigint): boolean {
+    return BigInt.asIntN(this.linearBits, address) === BigInt.asIntN(64, address);
+  }
+  /** True when `address` may be the base of a segment or descriptor table. */
+  canonicalBase(address: bigint): boolean {
+    return BigInt.asIntN(this.maxLinearBits, address) === BigInt.asIntN(64, address);
+  }
+  /** Loads PKRU. Translations made under the old rights are forgotten. */
+  setPkru(value: number): void {
+    const before = this.get32(State.pkru);
+    this.set32(State.pkru, value);
+    if (before !== (value | 0) && this.cr4 & Cr4.PKE) this.flushTlb();
   }
   get interruptsEnabled(): boolean {
     return (this.get32(State.flags) & Flag.IF) !== 0;
@@ -327,6 +348,7 @@ export class Vcpu {
     const rights = this.rights(SegmentIndex.cs);
     const before = this.bitness;
     this.longMode = (this.efer & Efer.LMA) !== 0;
+    this.linearBits = this.cr4 & Cr4.LA57 ? 57 : 48;
     if (this.longMode && rights & Rights.L) this.bitness = 64;
     else this.bitness = rights & Rights.DB ? 32 : 16;
     const real = this.realOrV8086;

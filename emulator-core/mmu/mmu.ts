@@ -1,6 +1,6 @@
 /**
- * Address translation: guest paging (32-bit, PAE, 4-level) with accessed and dirty flags and every #PF error-code bit, then EPT.
- * Results go into fields of the object: no allocation on this path.
+ * Address translation: guest paging (32-bit, PAE, 4-level, 5-level) with accessed and dirty flags, protection keys and every #PF
+ * error-code bit, then EPT. Results go into fields of the object: no allocation on this path.
  * SDM Vol. 3A, chapter "Paging"; Vol. 3C, "The Extended Page Table Mechanism (EPT)".
  */
 import { PAGE, State } from '../cpu/layout';
@@ -13,8 +13,19 @@ export const Access = { read: 0, write: 1, execute: 2 } as const;
 /** What translate() came to. */
 export const Translation = { ok: 0, pageFault: 1, ept: 2 } as const;
 
+/** What loadPointers() came to. `malformed`: #GP(0). */
+export const PointerLoad = { ok: 0, malformed: 1, ept: 2 } as const;
+
 /** #PF error code. SDM Vol. 3A, "Page-Fault Exceptions". */
-export const PageFault = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+export const PageFault = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16, key: 32 } as const;
+
+/** What paging depends on besides the control registers. */
+export interface PagingModel {
+  /** Names as CPUID's features have them: pdpe1gb and pse36 count here. */
+  readonly features: ReadonlySet<string>;
+  /** Physical-address width in bits, 36 .. 52: the address bits above it are reserved. */
+  readonly maxPhysicalAddress: number;
+}
 
 const PRESENT = 1;
 const WRITABLE = 2;
@@ -23,9 +34,13 @@ const ACCESSED = 0x20;
 const DIRTY = 0x40;
 const LARGE = 0x80;
 const GLOBAL = 0x100;
-/** Address bits 51..40 of a 64-bit entry's high half are reserved with 40 physical-address bits. */
-const RESERVED_HIGH = 0x000fff00;
 const NX_HIGH = 0x80000000 | 0;
+/** Protection key: bits 62:59 of a leaf, here in the entry's high half. */
+const KEY_SHIFT = 27;
+/** Reserved in a PAE page-directory-pointer entry: bits 2:1 and 8:5. */
+const POINTER_RESERVED = 0x1e6;
+/** PAE paging has no ignored bits at the top: 62..52 are reserved, too. */
+const PAE_RESERVED_HIGH = 0x7ff00000;
 
 /** Bits of the per-page EPT cache: permissions 0..2, then whether the EPT dirty flag is set. */
 const EPT_DIRTY = 8;
@@ -46,14 +61,37 @@ export class Mmu {
   eptMisconfiguration = false;
   /** The refused access was to a guest paging structure, not to the final address. */
   eptDuringWalk = false;
+  /**
+   * The access under way is the processor's own, to a descriptor table or a TSS: with SMAP it may not touch user pages whatever
+   * RFLAGS.AC says. SDM Vol. 3A, "Determination of Access Rights".
+   */
+  implicit = false;
 
   private readonly eptCache: Uint8Array;
+  /** In an entry's high half: which address bits there are, and which are reserved (of bits 51:32). */
+  private readonly addressHigh: number;
+  private readonly reservedHigh: number;
+  private readonly hugePages: boolean;
+  /** Address bits 39:32 of a 4-MByte page that are there, in the entry's bits 20:13; the rest of 21:13 is reserved. */
+  private readonly pse36Mask: number;
+
+  // Of the translation under way.
+  private cpu!: Vcpu;
+  private low = 0;
+  private access = 0;
+  private user = false;
 
   constructor(
     private readonly memory: MachineMemory,
     private readonly ept: Ept,
+    model: PagingModel,
   ) {
     this.eptCache = new Uint8Array(memory.ramSize / PAGE);
+    const width = model.maxPhysicalAddress - 32;
+    this.addressHigh = 2 ** width - 1;
+    this.reservedHigh = 0xfffff & ~this.addressHigh;
+    this.hugePages = model.features.has('pdpe1gb');
+    this.pse36Mask = model.features.has('pse36') ? this.addressHigh & 0xff : 0;
   }
 
   /** EPT entries changed: INVEPT. */
@@ -90,34 +128,45 @@ export class Mmu {
    * Sets accessed and dirty flags as the processor does.
    */
   translate(cpu: Vcpu, low: number, high: number, access: number, user: boolean): number {
-    const cr0 = cpu.cr0;
-    if (!(cr0 & Cr0.PG)) {
+    if (!(cpu.cr0 & Cr0.PG)) {
       this.gpa = low >>> 0;
       this.writable = true;
       this.pageSize = PAGE;
       this.global = false;
       return Translation.ok;
     }
-    const cr4 = cpu.cr4;
-    if (!(cr4 & Cr4.PAE)) return this.walk32(cpu, low, access, user);
-    const long = cpu.longMode;
-    const nx = (cpu.efer & Efer.NXE) !== 0;
-    let table: number;
-    let level: number;
-    if (long) {
-      table = (cpu.get32(State.cr3 + 4) & 0xff) * 0x100000000 + ((cpu.get32(State.cr3) & ~0xfff) >>> 0);
-      level = cr4 & Cr4.LA57 ? 5 : 4;
-    } else {
-      table = (cpu.get32(State.cr3) & ~0x1f) >>> 0;
-      level = 3;
-    }
+    this.cpu = cpu;
+    this.low = low >>> 0;
+    this.access = access;
+    this.user = user;
+    if (!(cpu.cr4 & Cr4.PAE)) return this.walk32();
+    if (cpu.longMode) return this.walk64(high);
+    const pointer = State.pdpte + (low >>> 30) * 8;
+    const lo = cpu.get32(pointer);
+    if (!(lo & PRESENT)) return this.fault(0);
+    const table = (cpu.get32(pointer + 4) & this.addressHigh) * 0x100000000 + ((lo & ~0xfff) >>> 0);
+    return this.walkTables(table, 2, 0, PAE_RESERVED_HIGH);
+  }
+
+  private walk64(high: number): number {
+    const { cpu } = this;
+    const cr3 = cpu.get32(State.cr3);
+    const table = (cpu.get32(State.cr3 + 4) & this.addressHigh) * 0x100000000 + ((cr3 & ~0xfff) >>> 0);
+    return this.walkTables(table, cpu.cr4 & Cr4.LA57 ? 5 : 4, high, 0);
+  }
+
+  /** From the table of `level` down, with 8-byte entries. `alsoReserved`: bits of the high half, besides the address's. */
+  private walkTables(table: number, level: number, high: number, alsoReserved: number): number {
+    const { cpu, low } = this;
+    let reservedHigh = this.reservedHigh | alsoReserved;
+    if (!(cpu.efer & Efer.NXE)) reservedHigh |= NX_HIGH;
     let combined = WRITABLE | USER;
     let noExecute = false;
     for (; ; level--) {
       let index: number;
       if (level === 5) index = (high >>> 16) & 511;
       else if (level === 4) index = (high >>> 7) & 511;
-      else if (level === 3) index = long ? ((high << 2) | (low >>> 30)) & 511 : low >>> 30;
+      else if (level === 3) index = ((high << 2) | (low >>> 30)) & 511;
       else if (level === 2) index = (low >>> 21) & 511;
       else index = (low >>> 12) & 511;
       const entryGpa = table + index * 8;
@@ -127,131 +176,123 @@ export class Mmu {
       const u32 = this.memory.u32;
       const lo = u32[host >> 2];
       const hi = u32[(host >> 2) + 1];
-      const pointer = !long && level === 3;
-      if (!(lo & PRESENT)) return this.fault(0, access, user, cpu, nx);
-      // PAE paging has no ignored bits at the top: 62..52 are reserved, too.
-      const reservedHigh = long ? RESERVED_HIGH : RESERVED_HIGH | 0x7ff00000;
-      const reserved = hi & reservedHigh || (!nx && hi & NX_HIGH) || (pointer && (lo & 0x1e6 || hi & 0xffffff00));
-      if (reserved || (level >= 4 && lo & LARGE)) return this.fault(PageFault.reserved, access, user, cpu, nx);
-      if (!pointer) combined &= lo;
+      if (!(lo & PRESENT)) return this.fault(0);
+      const large = (lo & LARGE) !== 0 && level > 1;
+      if (hi & reservedHigh || (large && (level > 3 || (level === 3 && !this.hugePages)))) {
+        return this.fault(PageFault.reserved | PageFault.present);
+      }
+      combined &= lo;
       if (hi & NX_HIGH) noExecute = true;
-      const leaf = level === 1 || (level <= 3 && !pointer && (lo & LARGE) !== 0);
-      const target = (hi & 0xff) * 0x100000000 + ((lo & ~0xfff) >>> 0);
-      if (!leaf) {
-        if (!pointer && !(lo & ACCESSED)) this.setEntryBits(host, entryGpa, lo | ACCESSED);
+      const target = (hi & this.addressHigh) * 0x100000000 + ((lo & ~0xfff) >>> 0);
+      if (level > 1 && !large) {
+        if (!(lo & ACCESSED)) this.setEntryBits(host, entryGpa, lo | ACCESSED);
         table = target;
         continue;
       }
       const size = level === 1 ? PAGE : level === 2 ? 0x200000 : 0x40000000;
-      if (level > 1 && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved, access, user, cpu, nx);
-      return this.finishLeaf(
-        cpu,
-        host,
-        entryGpa,
-        lo,
-        target - (target % size),
-        size,
-        low,
-        combined,
-        noExecute,
-        access,
-        user,
-        nx,
-      );
+      // Between the PAT bit and the address.
+      if (large && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved | PageFault.present);
+      // Protection keys are IA-32e mode's; PAE paging has no room for them.
+      const key = cpu.cr4 & Cr4.PKE && cpu.longMode ? (hi >>> KEY_SHIFT) & 15 : -1;
+      return this.finishLeaf(host, entryGpa, lo, target - (target % size), size, combined, noExecute, key);
     }
   }
 
   /**
-   * The check of the four PAE page-directory-pointer entries that loading CR3 (or turning PAE paging on) makes: false is #GP(0).
-   * SDM Vol. 3A, "PDPTE Registers".
+   * Loads the four PAE page-directory-pointer registers from the table that `cr3` points to, as MOV to CR3 in PAE paging does, and
+   * whatever turns PAE paging on. Malformed entries leave the registers as they were. SDM Vol. 3A, "PDPTE Registers".
    */
-  validPointers(cr3: number): boolean {
+  loadPointers(cpu: Vcpu, cr3: number): number {
+    const loaded: bigint[] = [];
     for (let i = 0; i < 4; i++) {
       const host = this.host(((cr3 & ~0x1f) >>> 0) + i * 8, EptAccess.read | EptAccess.write, true);
-      if (host < 0) return true; // the walk that follows exits
+      if (host < 0) return PointerLoad.ept;
       const lo = this.memory.u32[host >> 2];
       const hi = this.memory.u32[(host >> 2) + 1];
-      if (lo & PRESENT && (lo & 0x1e6 || hi & 0xffffff00)) return false;
+      if (lo & PRESENT && (lo & POINTER_RESERVED || hi & ~this.addressHigh)) return PointerLoad.malformed;
+      loaded.push(this.memory.u64[host >> 3]);
     }
-    return true;
+    loaded.forEach((value, i) => cpu.set64(State.pdpte + i * 8, value));
+    return PointerLoad.ok;
   }
 
-  private walk32(cpu: Vcpu, low: number, access: number, user: boolean): number {
+  private walk32(): number {
+    const { cpu, low } = this;
     const directory = ((cpu.get32(State.cr3) & ~0xfff) >>> 0) + (low >>> 22) * 4;
     let host = this.host(directory, EptAccess.read | EptAccess.write, true);
     if (host < 0) return Translation.ept;
     const pde = this.memory.u32[host >> 2];
-    if (!(pde & PRESENT)) return this.fault(0, access, user, cpu, false);
+    if (!(pde & PRESENT)) return this.fault(0);
     if (pde & LARGE && cpu.cr4 & Cr4.PSE) {
-      // PSE-36: bits 20..13 hold physical address bits 39..32; bit 21 is reserved.
-      if (pde & 0x200000) return this.fault(PageFault.reserved, access, user, cpu, false);
-      const base = ((pde >>> 13) & 0xff) * 0x100000000 + ((pde & 0xffc00000) >>> 0);
-      return this.finishLeaf(cpu, host, directory, pde, base, 0x400000, low, pde, false, access, user, false);
+      // PSE-36: bits 20:13 hold physical-address bits 39:32, as many as there are; the rest of bits 21:13 is reserved.
+      const upper = (pde >>> 13) & 0x1ff;
+      if (upper & ~this.pse36Mask) return this.fault(PageFault.reserved | PageFault.present);
+      const base = upper * 0x100000000 + ((pde & 0xffc00000) >>> 0);
+      return this.finishLeaf(host, directory, pde, base, 0x400000, pde, false, -1);
     }
     if (!(pde & ACCESSED)) this.setEntryBits(host, directory, pde | ACCESSED);
     const entry = ((pde & ~0xfff) >>> 0) + ((low >>> 12) & 1023) * 4;
     host = this.host(entry, EptAccess.read | EptAccess.write, true);
     if (host < 0) return Translation.ept;
     const pte = this.memory.u32[host >> 2];
-    if (!(pte & PRESENT)) return this.fault(0, access, user, cpu, false);
-    return this.finishLeaf(
-      cpu,
-      host,
-      entry,
-      pte,
-      (pte & ~0xfff) >>> 0,
-      PAGE,
-      low,
-      pde & pte,
-      false,
-      access,
-      user,
-      false,
-    );
+    if (!(pte & PRESENT)) return this.fault(0);
+    return this.finishLeaf(host, entry, pte, (pte & ~0xfff) >>> 0, PAGE, pde & pte, false, -1);
   }
 
+  /**
+   * Access rights, then the leaf's accessed and dirty flags. `combined`: R/W and U/S bits of all entries together; `key`: the
+   * protection key, -1 without. SDM Vol. 3A, "Determination of Access Rights" and "Protection Keys".
+   */
   private finishLeaf(
-    cpu: Vcpu,
     host: number,
     entryGpa: number,
     entry: number,
     base: number,
     size: number,
-    low: number,
     combined: number,
     noExecute: boolean,
-    access: number,
-    user: boolean,
-    nx: boolean,
+    key: number,
   ): number {
+    const { cpu, access, user } = this;
     const userPage = (combined & USER) !== 0;
-    let writable = (combined & WRITABLE) !== 0;
-    if (user) {
-      if (!userPage) return this.fault(PageFault.present, access, user, cpu, nx);
-    } else {
-      if (!(cpu.cr0 & Cr0.WP)) writable = true;
-      if (userPage && access === Access.execute && cpu.cr4 & Cr4.SMEP)
-        return this.fault(PageFault.present, access, user, cpu, nx);
-      const smap = userPage && access !== Access.execute && (cpu.cr4 & Cr4.SMAP) !== 0;
-      if (smap && !(cpu.systemFlags & Flag.AC)) return this.fault(PageFault.present, access, user, cpu, nx);
+    const writesChecked = user || (cpu.cr0 & Cr0.WP) !== 0;
+    let writable = !writesChecked || (combined & WRITABLE) !== 0;
+    let allowed = true;
+    if (user) allowed = userPage;
+    else if (userPage) {
+      if (access === Access.execute) allowed = !(cpu.cr4 & Cr4.SMEP);
+      else if (cpu.cr4 & Cr4.SMAP) allowed = !this.implicit && (cpu.systemFlags & Flag.AC) !== 0;
     }
-    if (access === Access.write && !writable) return this.fault(PageFault.present, access, user, cpu, nx);
-    if (access === Access.execute && noExecute) return this.fault(PageFault.present, access, user, cpu, nx);
+    if (access === Access.write && !writable) allowed = false;
+    if (access === Access.execute && noExecute) allowed = false;
+    let keyed = 0;
+    if (key >= 0 && userPage && access !== Access.execute) {
+      // PKRU: AD (no access) and WD (no writes) of each key.
+      const rights = cpu.get32(State.pkru) >>> (2 * key);
+      const writeDisabled = (rights & 2) !== 0 && writesChecked;
+      if (writeDisabled) writable = false;
+      if (rights & 1 || (writeDisabled && access === Access.write)) keyed = PageFault.key;
+    }
+    if (!allowed || keyed) return this.fault(PageFault.present | keyed);
     let wanted = entry | ACCESSED;
     if (access === Access.write) wanted |= DIRTY;
     if (wanted !== entry) this.setEntryBits(host, entryGpa, wanted);
-    this.gpa = base + ((low >>> 0) & (size - 1));
+    this.gpa = base + (this.low & (size - 1));
     this.writable = writable && (wanted & DIRTY) !== 0;
     this.pageSize = size;
     this.global = (entry & GLOBAL) !== 0 && (cpu.cr4 & Cr4.PGE) !== 0;
     return Translation.ok;
   }
 
-  private fault(bits: number, access: number, user: boolean, cpu: Vcpu, nx: boolean): number {
-    let code = bits === PageFault.reserved ? PageFault.reserved | PageFault.present : bits;
+  /** `code`: the bits that say why; what kind of access it was is added. */
+  private fault(code: number): number {
+    const { cpu, access } = this;
     if (access === Access.write) code |= PageFault.write;
-    if (user) code |= PageFault.user;
-    if (access === Access.execute && (nx || cpu.cr4 & Cr4.SMEP)) code |= PageFault.fetch;
+    if (this.user) code |= PageFault.user;
+    if (access === Access.execute) {
+      const nx = cpu.efer & Efer.NXE && cpu.cr4 & Cr4.PAE;
+      if (nx || cpu.cr4 & Cr4.SMEP) code |= PageFault.fetch;
+    }
     this.errorCode = code;
     return Translation.pageFault;
   }

@@ -1,31 +1,25 @@
 /**
- * Instructions that may exit to the VMM: port I/O, CPUID, HLT, MSRs, control and debug registers, hypercalls, time stamps.
+ * Instructions that may exit to the VMM: port I/O, CPUID, HLT, MSRs, debug registers, hypercalls, time stamps (control registers
+ * are in controlRegisters.ts).
  * Each checks the guest's own privilege first, then the VMCS controls, exits, and is handled as the VMM does.
  * SDM Vol. 3C, "Instructions That Cause VM Exits".
  */
 import type { Assist } from '../cpu/assists/operands';
-import { privileged, readOperand } from '../cpu/assists/operands';
+import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
-import { Cr0, Cr4, Efer, Flag, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
+import { Cr4, Flag, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
+import { ExitReason, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
 import { extensionAssists } from './extensionAssists';
-import {
-  CrAccess,
-  ExitReason,
-  encodeCrQualification,
-  encodeDrQualification,
-  encodeIoQualification,
-} from './vmx/exitReasons';
-import type { Vmm } from './vmm';
+import { controlRegisterAssists, type ControlRegisterHandlers } from './controlRegisters';
 import type { Monitors } from '../cpu/monitor';
 
 /** What the handlers need of the platform behind the VMM. */
-export interface ExitHandlers {
-  vmm: Vmm;
+export interface ExitHandlers extends ControlRegisterHandlers {
   monitors: Monitors;
   /** CPUID features of the processor. */
   features: ReadonlySet<string>;
@@ -37,12 +31,6 @@ export interface ExitHandlers {
   halt(cpu: Vcpu): void;
   /** VMCALL: true when firmware took it (rip is then set). */
   firmwareCall(c: CpuContext): boolean;
-  apicTaskPriority(cpu: Vcpu): number;
-  setApicTaskPriority(cpu: Vcpu, value: number): void;
-  /** PAE page-directory-pointer entries at this CR3 are well formed. */
-  validPointers(cr3: number): boolean;
-  /** Control-register bits that CPUID's features let the guest set. */
-  cr4Allowed(cpu: Vcpu): number;
 }
 
 const RAX = 0;
@@ -187,121 +175,6 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     }
   }
 
-  // ---- control registers ----
-
-  const CR_MOV = (number: number, access: number, register: number): number =>
-    encodeCrQualification({ number, access, register });
-
-  function readControlRegister(c: CpuContext): void {
-    privileged(c);
-    const cpu = c.cpu;
-    const number = c.registerOffset(1);
-    const register = c.registerOffset(0) >> 3;
-    const qualification = CR_MOV(number, CrAccess.movFrom, register);
-    if (number === 3 && vmm.primary & Primary.cr3StoreExiting) exit(c, ExitReason.crAccess, qualification);
-    if (number === 8 && vmm.primary & Primary.cr8StoreExiting) exit(c, ExitReason.crAccess, qualification);
-    const slot = { 0: State.cr0, 2: State.cr2, 3: State.cr3, 4: State.cr4 }[number];
-    if (slot === undefined && number !== 8) throw new GuestFault(Vector.UD);
-    const value = slot === undefined ? BigInt(h.apicTaskPriority(cpu)) : cpu.get64(slot);
-    cpu.setGprSized(register, value, cpu.bitness === 64 ? 8 : 4);
-  }
-
-  function writeControlRegister(c: CpuContext): void {
-    privileged(c);
-    const cpu = c.cpu;
-    const number = c.registerOffset(0);
-    const register = c.registerOffset(1) >> 3;
-    const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
-    const qualification = CR_MOV(number, CrAccess.movTo, register);
-    const leave = (): void => exit(c, ExitReason.crAccess, qualification);
-    const low = Number(value & 0xffffffffn);
-    const changes = (slot: number, mask: number): boolean => ((low ^ cpu.get32(slot)) & mask) !== 0;
-    switch (number) {
-      case 0:
-        if (changes(State.cr0, vmm.cr0Mask) || vmm.cr0Mask === 0xffffffff) leave();
-        return setCr0(c, value);
-      case 2:
-        cpu.set64(State.cr2, value);
-        return c.jump(c.nextRip);
-      case 3:
-        if (vmm.primary & Primary.cr3LoadExiting) leave();
-        return setCr3(c, value);
-      case 4:
-        if (changes(State.cr4, vmm.cr4Mask) || vmm.cr4Mask === 0xffffffff) leave();
-        return setCr4(c, value);
-      case 8:
-        if (vmm.primary & Primary.cr8LoadExiting) leave();
-        if (value & ~15n) throw new GuestFault(Vector.GP, 0);
-        h.setApicTaskPriority(cpu, low);
-        cpu.attention = true;
-        return;
-      default:
-        throw new GuestFault(Vector.UD);
-    }
-  }
-
-  /** #GP(0) when PAE paging would be in use with malformed pointers. */
-  function checkPointers(cpu: Vcpu, cr0: number, cr4: number, cr3: number): void {
-    const pae = (cr0 & Cr0.PG) !== 0 && (cr4 & Cr4.PAE) !== 0 && !(cpu.efer & Efer.LMA);
-    if (pae && !h.validPointers(cr3)) throw new GuestFault(Vector.GP, 0);
-  }
-
-  function setCr0(c: CpuContext, value: bigint): void {
-    const cpu = c.cpu;
-    if (value >> 32n) throw new GuestFault(Vector.GP, 0);
-    const bits = Number(value) | Cr0.ET;
-    const bad = (bits & Cr0.PG && !(bits & Cr0.PE)) || (bits & Cr0.NW && !(bits & Cr0.CD));
-    if (bad) throw new GuestFault(Vector.GP, 0);
-    const paging = (bits & Cr0.PG) !== 0;
-    const before = (cpu.cr0 & Cr0.PG) !== 0;
-    if (paging && !before && cpu.efer & Efer.LME) {
-      if (!(cpu.cr4 & Cr4.PAE) || cpu.rights(SegmentIndex.cs) & Rights.L) throw new GuestFault(Vector.GP, 0);
-      cpu.set32(State.efer, cpu.efer | Efer.LMA);
-    }
-    if (!paging && before && cpu.longMode) {
-      if (cpu.bitness === 64) throw new GuestFault(Vector.GP, 0);
-      cpu.set32(State.efer, cpu.efer & ~Efer.LMA);
-    }
-    checkPointers(cpu, bits, cpu.cr4, cpu.get32(State.cr3));
-    // Entering protected mode keeps CPL 0 whatever SS says; real mode selectors have DPL 0.
-    cpu.set64(State.cr0, BigInt((bits & 0xe005003f) >>> 0));
-    cpu.modeChanged();
-    c.flushTranslations();
-  }
-
-  function setCr3(c: CpuContext, value: bigint): void {
-    const cpu = c.cpu;
-    if (cpu.longMode && value >> 40n) throw new GuestFault(Vector.GP, 0);
-    checkPointers(cpu, cpu.cr0, cpu.cr4, Number(value & 0xffffffffn));
-    cpu.set64(State.cr3, value);
-    c.flushTranslations();
-  }
-
-  function setCr4(c: CpuContext, value: bigint): void {
-    const cpu = c.cpu;
-    if (value & ~BigInt(h.cr4Allowed(cpu) >>> 0)) throw new GuestFault(Vector.GP, 0);
-    const bits = Number(value);
-    if (cpu.longMode && !(bits & Cr4.PAE)) throw new GuestFault(Vector.GP, 0);
-    checkPointers(cpu, cpu.cr0, bits, cpu.get32(State.cr3));
-    cpu.set64(State.cr4, value);
-    cpu.modeChanged();
-    c.flushTranslations();
-  }
-
-  function machineStatus(c: CpuContext): void {
-    privileged(c);
-    const cpu = c.cpu;
-    const source = Number(readOperand(c, 0, 2) & 0xfn);
-    const changed = (cpu.cr0 ^ source) & 0xf & vmm.cr0Mask;
-    if (changed) {
-      const q = { number: 0, access: CrAccess.lmsw, lmswSource: source, lmswMemory: c.hasMemory };
-      exit(c, ExitReason.crAccess, encodeCrQualification(q));
-    }
-    // LMSW sets PE but never clears it.
-    const kept = cpu.cr0 & ~(Cr0.MP | Cr0.EM | Cr0.TS);
-    setCr0(c, BigInt((kept | source) >>> 0));
-  }
-
   // ---- debug registers ----
 
   function debugRegister(c: CpuContext, number: number): number {
@@ -376,28 +249,9 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     },
     readMsr: readModelSpecific,
     writeMsr: writeModelSpecific,
-    readControlRegister,
-    writeControlRegister,
-    loadMachineStatus: machineStatus,
-    clearTaskSwitched: (c) => {
-      privileged(c);
-      if (vmm.cr0Mask & Cr0.TS && c.cpu.cr0 & Cr0.TS) {
-        exit(c, ExitReason.crAccess, encodeCrQualification({ number: 0, access: CrAccess.clts }));
-      }
-      c.cpu.set64(State.cr0, BigInt((c.cpu.cr0 & ~Cr0.TS) >>> 0));
-    },
+    ...controlRegisterAssists(h),
     readDebugRegister: (c) => moveDebug(c, true),
     writeDebugRegister: (c) => moveDebug(c, false),
-    invalidatePage: (c) => {
-      privileged(c);
-      const struct = c.segmentOfOperand();
-      const linear = BigInt.asUintN(
-        64,
-        c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)),
-      );
-      if (vmm.primary & Primary.invlpgExiting) exit(c, ExitReason.invlpg, linear);
-      c.flushPage(linear);
-    },
     invalidateCaches: (c) => {
       privileged(c);
       const invd = CODES[c.code]!.row.mnemonic === 'Invd';

@@ -89,14 +89,19 @@ export class Vmm {
       Primary.cr8StoreExiting;
     // DEFAULT1 holds the CR3 exiting bits; processors with TRUE controls let them be 0.
     primary &= ~(Primary.cr3LoadExiting | Primary.cr3StoreExiting);
-    if (want('INVLPG')) primary |= Primary.invlpgExiting;
+    if (want('INVLPG') || want('INVPCID')) primary |= Primary.invlpgExiting;
     if (want('RDPMC')) primary |= Primary.rdpmcExiting;
     if (want('RDTSC') || want('RDTSCP')) primary |= Primary.rdtscExiting;
     if (want('CR_ACCESS')) primary |= Primary.cr3LoadExiting | Primary.cr3StoreExiting;
     if (want('MOV_DR')) primary |= Primary.movDrExiting;
     if (want('PAUSE')) primary |= Primary.pauseExiting;
     this.primary = (primary | Primary.activateSecondary) >>> 0;
-    this.secondary = Secondary.enableEpt | Secondary.enableRdtscp | Secondary.enableVpid | Secondary.unrestrictedGuest;
+    this.secondary =
+      Secondary.enableEpt |
+      Secondary.enableRdtscp |
+      Secondary.enableVpid |
+      Secondary.unrestrictedGuest |
+      Secondary.enableInvpcid;
     if (want('WBINVD')) this.secondary |= Secondary.wbinvdExiting;
     this.exceptionBitmap = want('EXCEPTION_OR_NMI') ? 0xffffffff : 0;
     for (const vector of exceptions) this.exceptionBitmap |= 1 << vector;

@@ -4,6 +4,7 @@ import { decimalAssists } from './decimal';
 import { flagAssists } from './flags';
 import { fpuAssists } from './fpu';
 import type { Assist } from './operands';
+import { protectionAssists } from './protection';
 import { tableAssists } from './tables';
 import { transferAssists } from './transfer';
 
@@ -14,4 +15,5 @@ export const ASSISTS: Record<string, Assist> = {
   ...tableAssists,
   ...transferAssists,
   ...fpuAssists,
+  ...protectionAssists,
 };

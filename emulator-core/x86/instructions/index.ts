@@ -8,6 +8,7 @@ import { extensions } from './extensions';
 import type { Instruction } from './instruction';
 import { logicFamily } from './logic';
 import { simd } from './simd';
+import { protection } from './protection';
 import { state } from './state';
 import { string } from './string';
 import { system } from './system';
@@ -26,5 +27,6 @@ export const INSTRUCTIONS: readonly Instruction[] = [
   ...state,
   ...simd,
   ...extensions,
+  ...protection,
 ];
 export type { Instruction } from './instruction';

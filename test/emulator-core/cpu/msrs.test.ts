@@ -34,6 +34,7 @@ function makeCpu(
     setTscDeadline: (value: bigint) => void (cpu.deadline = value),
     setApicBase: (value: bigint) => (slots.set('apicBase', value), true),
     maxPhysicalAddress: 40,
+    maxLinearAddress: 48,
     cpuidHas: (feature: string) => !without.includes(feature),
   };
   resetMsrs(cpu, true);
@@ -49,8 +50,12 @@ describe('MSRs', () => {
       [0x1b, 'IA32_APIC_BASE'],
       [0x3a, 'IA32_FEATURE_CONTROL'],
       [0x3b, 'IA32_TSC_ADJUST'],
+      [0x48, 'IA32_SPEC_CTRL'],
+      [0x49, 'IA32_PRED_CMD'],
       [0x8b, 'IA32_BIOS_SIGN_ID'],
       [0xfe, 'IA32_MTRRCAP'],
+      [0x10a, 'IA32_ARCH_CAPABILITIES'],
+      [0x10b, 'IA32_FLUSH_CMD'],
       [0x174, 'IA32_SYSENTER_CS'],
       [0x175, 'IA32_SYSENTER_ESP'],
       [0x176, 'IA32_SYSENTER_EIP'],
@@ -71,6 +76,7 @@ describe('MSRs', () => {
       [0x808, 'IA32_X2APIC_TPR'],
       [0x80b, 'IA32_X2APIC_EOI'],
       [0x830, 'IA32_X2APIC_ICR'],
+      [0xda0, 'IA32_XSS'],
       [0xc0000080, 'IA32_EFER'],
       [0xc0000081, 'IA32_STAR'],
       [0xc0000082, 'IA32_LSTAR'],
@@ -144,12 +150,15 @@ describe('MSRs', () => {
       assert.equal(writeMsr(cpu, msr, 0x100000000n), false);
     }
     assert.equal(writeMsr(cpu, 0xc0000081, 0x0023001000000000n), true);
-    assert.deepEqual([0x7fffffffffffn, 1n << 47n, 0xffff7fffffffffffn, -1n].map(isCanonical), [
-      true,
-      false,
-      false,
-      true,
-    ]);
+    const wide = { ...cpu, maxLinearAddress: 57 };
+    for (const msr of addresses) {
+      assert.equal(writeMsr(wide, msr, 0x0000800000000000n), true, 'with 57 bits, whatever CR4.LA57 says');
+      assert.equal(writeMsr(wide, msr, 1n << 56n), false);
+    }
+    assert.deepEqual(
+      [0x7fffffffffffn, 1n << 47n, 0xffff7fffffffffffn, -1n].map((a) => isCanonical(a, 48)),
+      [true, false, false, true],
+    );
   });
 
   it('time-stamp counter and TSC_ADJUST move together', () => {
@@ -210,15 +219,42 @@ describe('MSRs', () => {
   });
 
   it('MISC_ENABLE keeps its read-only bits; microcode keeps its revision; DEBUGCTL has none', () => {
-    const cpu = makeCpu();
+    const cpu = makeCpu('monitor');
+    assert.equal(readMsr(cpu, 0x1a0), 0x1801n);
     assert.equal(writeMsr(cpu, 0x1a0, 0n), true);
     assert.equal(readMsr(cpu, 0x1a0), 0x1800n);
-    assert.equal(writeMsr(cpu, 0x1a0, 1n << 34n), false);
+    assert.equal(writeMsr(cpu, 0x1a0, 2n), false);
+    assert.equal(readMsr(makeCpu(), 0x1a0), 0x41801n, 'ENABLE MONITOR FSM');
+    // XD Bit Disable: EFER.NXE is reserved then.
+    assert.equal(writeMsr(cpu, 0x1a0, 1n << 34n), true);
+    assert.equal(writeMsr(cpu, 0xc0000080, 0x800n), false);
+    assert.equal(writeMsr(cpu, 0x1a0, 0n), true);
+    assert.equal(writeMsr(cpu, 0xc0000080, 0x800n), true);
     assert.equal(writeMsr(cpu, 0x8b, 0n), true);
     assert.equal(readMsr(cpu, 0x8b), 1n << 32n);
     assert.equal(readMsr(cpu, 0x79), undefined);
     assert.equal(writeMsr(cpu, 0x1d9, 1n), false);
     assert.equal(writeMsr(cpu, 0x1d9, 0n), true);
+  });
+
+  it('speculation control takes announced bits; its commands are write-only', () => {
+    // SDM Vol. 4, IA32_SPEC_CTRL, IA32_PRED_CMD, IA32_ARCH_CAPABILITIES, IA32_FLUSH_CMD.
+    const cpu = makeCpu('ssbd');
+    assert.equal(writeMsr(cpu, 0x48, 3n), true);
+    assert.equal(readMsr(cpu, 0x48), 3n);
+    assert.equal(writeMsr(cpu, 0x48, 4n), false);
+    assert.equal(writeMsr(makeCpu(), 0x48, 4n), true);
+    assert.equal(readMsr(makeCpu('spec_ctrl'), 0x48), undefined);
+    for (const command of [0x49, 0x10b]) {
+      assert.equal(readMsr(cpu, command), undefined);
+      assert.equal(writeMsr(cpu, command, 1n), true);
+      assert.equal(writeMsr(cpu, command, 2n), false);
+    }
+    assert.match(describeMsr(0x10a, readMsr(cpu, 0x10a)!), /^RDCL_NO .*MDS_NO/);
+    assert.equal(writeMsr(cpu, 0x10a, 0n), false);
+    assert.equal(writeMsr(cpu, 0xda0, 0n), true);
+    assert.equal(writeMsr(cpu, 0xda0, 1n << 8n), false);
+    assert.equal(readMsr(makeCpu('xsaves'), 0xda0), undefined);
   });
 
   it('describe themselves', () => {

@@ -22,6 +22,7 @@ function machine(scheme: Scheme, cpl: 0 | 3 = 0): TestMachine {
     t.write64(0x2000 + 2 * 8, BigInt(TABLE | P | W | U));
     cpu.set64(State.cr4, BigInt(Cr4.PAE));
     cpu.set64(State.efer, BigInt(Efer.NXE));
+    t.machine.loadPointers(cpu, 0x1000);
   } else {
     for (let i = 0; i < 4; i++) t.write32(0x1000 + i * 4, (i * 0x400000) | P | W | U | PS);
     t.write32(0x1000 + 4, TABLE | P | W | U);
