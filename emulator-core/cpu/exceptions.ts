@@ -96,6 +96,7 @@ class Pusher {
       limitLow: bigint;
       limitHigh: bigint;
       error: number;
+      cpl: number;
     },
   ) {
     const cpu = c.cpu;
@@ -110,7 +111,7 @@ class Pusher {
       if (this.pointer < this.stack.limitLow || last > this.stack.limitHigh)
         throw new GuestFault(Vector.SS, this.stack.error);
       const linear = c.cpu.longMode ? this.pointer : (this.pointer + this.stack.base) & 0xffffffffn;
-      c.writeSystem(linear, value, bytes);
+      c.writeAs(this.stack.cpl, linear, value, bytes);
     } else c.write(c.segmentLinear(SegmentIndex.ss, this.pointer, bytes, true), value, bytes);
   }
   commit(): void {
@@ -259,6 +260,7 @@ function innerStack(c: CpuContext, cpl: number, ext: number) {
     limitLow: down ? limit + 1n : 0n,
     limitHigh: down ? mask : limit,
     error,
+    cpl,
   };
   return { d, selector, stack };
 }
@@ -280,7 +282,7 @@ function deliverLong(c: CpuContext, i: Interruption, returnRip: bigint): void {
     if (offset + 7 > cpu.segmentLimit(tr)) throw new GuestFault(Vector.TS, (cpu.selector(tr) & 0xfffc) | ext);
     pointer = c.readSystem(BigInt.asUintN(64, cpu.segmentBase(tr) + BigInt(offset)), 8);
   }
-  if (BigInt.asIntN(48, pointer) !== BigInt.asIntN(64, pointer)) throw new GuestFault(Vector.SS, ext);
+  if (!cpu.canonical(pointer)) throw new GuestFault(Vector.SS, ext);
   // In IA-32e mode the frame is aligned to 16 bytes and always holds SS:RSP.
   const stack = new Pusher(c, 8, {
     base: 0n,
@@ -289,6 +291,7 @@ function deliverLong(c: CpuContext, i: Interruption, returnRip: bigint): void {
     limitLow: 0n,
     limitHigh: 0xffffffffffffffffn,
     error: ext,
+    cpl,
   });
   stack.push(BigInt(cpu.selector(SegmentIndex.ss)));
   stack.push(cpu.gpr(4));

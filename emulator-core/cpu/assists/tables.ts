@@ -50,7 +50,7 @@ function loadDescriptorTable(c: CpuContext): void {
   let newBase = c.read(linear + 2n, long ? 8 : 4);
   // A 16-bit operand size loads 24 bits of base.
   if (CODES[c.code]!.name.endsWith('m1632_16')) newBase &= 0xffffffn;
-  if (long && BigInt.asIntN(48, newBase) !== BigInt.asIntN(64, newBase)) throw new GuestFault(Vector.GP, 0);
+  if (long && !c.cpu.canonicalBase(newBase)) throw new GuestFault(Vector.GP, 0);
   c.cpu.set64(base, newBase);
   c.cpu.set64(limit, newLimit);
 }

@@ -75,7 +75,7 @@ function realTransfer(c: CpuContext, selector: number, offset: bigint): void {
 
 function checkTarget(c: CpuContext, high: number, offset: bigint, limit: number): void {
   const long = c.cpu.longMode && (high & (1 << 21)) !== 0;
-  const bad = long ? BigInt.asIntN(48, offset) !== BigInt.asIntN(64, offset) : offset > BigInt(limit);
+  const bad = long ? !c.cpu.canonical(offset) : offset > BigInt(limit);
   if (bad) throw new GuestFault(Vector.GP, 0);
 }
 
@@ -291,7 +291,7 @@ function sysret(c: CpuContext): void {
   if (cpu.cpl !== 0) throw new GuestFault(Vector.GP, 0);
   const wide = c.operandBytes === 8;
   const target = cpu.gpr(1);
-  if (wide && BigInt.asIntN(48, target) !== BigInt.asIntN(64, target)) throw new GuestFault(Vector.GP, 0);
+  if (wide && !cpu.canonical(target)) throw new GuestFault(Vector.GP, 0);
   const star = Number((cpu.get64(State.star) >> 48n) & 0xffffn);
   cpu.rflags = (Number(cpu.gpr(11) & 0xffffffffn) & 0x3c7fd7) | 2;
   cpu.setSegment(CS, (star + (wide ? 16 : 0)) | 3, 0n, 0xffffffff, wide ? 0xa0fb : 0xc0fb);
