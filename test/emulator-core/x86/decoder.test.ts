@@ -1,7 +1,7 @@
 /** The instruction table against iced-x86: every encoding of an announced feature has a row, and what is undefined is #UD. */
 import assert from 'node:assert';
 import { Code, CpuidFeature, Decoder, DecoderOptions, Instruction, OpKind } from 'iced-x86';
-import { BASE_FEATURES, OPTIONAL_FEATURES } from '../../../emulator-core/cpu/cpuFeatures';
+import { CORE_FEATURES, OPTIONAL_FEATURES } from '../../../emulator-core/cpu/cpuFeatures';
 import { State } from '../../../emulator-core/cpu/layout';
 import { Cr4, Vector } from '../../../emulator-core/cpu/vcpu';
 import { CODES } from '../../../emulator-core/x86/codes';
@@ -46,7 +46,7 @@ const WITHOUT_ROW: [RegExp, string][] = [
 const WITHOUT_FEATURE =
   /^(F\w+|Lfence|Mfence|Sfence|Movnti|Prefetch\w*|Endbr\w*|Rdssp.|Cldemote|Vmcall|Vmmcall|Wbnoinvd)$/;
 
-const OFFERED = new Set([...BASE_FEATURES, ...OPTIONAL_FEATURES]);
+const OFFERED = new Set([...CORE_FEATURES, ...OPTIONAL_FEATURES]);
 const instruction = new Instruction();
 
 function featuresOf(code: number): string[] {
@@ -131,7 +131,7 @@ describe('LOCK', () => {
 
   for (const bitness of BITNESS) {
     it(`is defined for read-modify-write instructions with a memory destination only, in ${bitness}-bit code`, () => {
-      const { decoder } = new TestMachine({ features: OPTIONAL_FEATURES.map((name) => '+' + name) }).machine.core;
+      const { decoder } = new TestMachine({ features: [...OFFERED].map((name) => '+' + name) }).machine.core;
       const plain = new Instruction();
       for (const bytes of encodings()) {
         const iced = new Decoder(bitness, Uint8Array.from(bytes), DecoderOptions.None);
@@ -200,7 +200,7 @@ describe('random bytes', () => {
   for (const bitness of BITNESS) {
     it(`in ${bitness}-bit code: #UD at the instruction where iced-x86 finds none, and nowhere else`, () => {
       const random = generator(bitness * 0x9e3779b1);
-      const t = new TestMachine({ features: OPTIONAL_FEATURES.map((name) => '+' + name) }).enter('64', 3);
+      const t = new TestMachine({ features: [...OFFERED].map((name) => '+' + name) }).enter('64', 3);
       t.write64(0x3000, 0x83n);
       t.write64(0x3008, BigInt(PAGE) | 0x85n);
       for (let i = 2; i < 8; i++) t.write64(0x3000 + i * 8, 0n);
