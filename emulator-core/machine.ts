@@ -14,19 +14,21 @@ import { stateAssists } from './cpu/assists/xstate';
 import { biosRegisters } from './cpu/biosRegisters';
 import { Core, PageState, type CoreHost } from './cpu/core';
 import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
+import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import type { MsrCpu } from './cpu/msrs';
 import { miscEnable, resetMsrs, setFirmwareMtrrs } from './cpu/msrs';
 import { PAGE, SegmentIndex, State, type SegmentName } from './cpu/layout';
-import { Abandon, GuestFault, Vcpu, type PendingException } from './cpu/vcpu';
+import { Abandon, GuestFault, Vcpu, Vector, pendingOf, type PendingException } from './cpu/vcpu';
 import { Platform } from './devices/platform';
 import type { Assist } from './cpu/assists/operands';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { MachineMemory } from './mmu/memory';
 import { History } from './time/history';
 import type { VmExit } from './virt/exit';
+import { transferExits } from './virt/eventExits';
 import { exitAssists } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
@@ -167,7 +169,8 @@ export class Machine implements CoreHost {
         nmi: (cpu) => this.delivery.raiseNmi(this.vcpus[cpu]),
       },
     });
-    this.context = new AssistContext(this.core);
+    this.context = new AssistContext(this.core, transferExits(this.vmm));
+    for (const cpu of this.vcpus) cpu.vendor = options.vendor;
     this.msrViews = this.vcpus.map((cpu) => msrView(cpu, this));
     this.delivery = new Delivery({
       platform: this.platform,
@@ -505,8 +508,10 @@ export class Machine implements CoreHost {
       if (!assist) this.undefinedInstruction(cpu, code);
       else assist(context);
     } catch (e) {
-      if (e instanceof GuestFault) cpu.pending = { vector: e.vector, error: e.error, address: e.address };
-      else if (e instanceof Abandon) cpu.attention = true;
+      if (e instanceof GuestFault) {
+        cpu.pending = pendingOf(e);
+        if (e.facts.afterwards) return core.complete(uop, cpu.rip);
+      } else if (e instanceof Abandon) cpu.attention = true;
       else throw e;
       core.abort(uop);
       return 1;
@@ -522,7 +527,7 @@ export class Machine implements CoreHost {
       const text = Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join(' ');
       this.note(`unimplemented instruction at 0x${this.context.rip.toString(16)}: ${text}`);
     }
-    throw new GuestFault(6);
+    throw new GuestFault(Vector.UD);
   }
 
   private peekCode(cpu: Vcpu, rip: bigint, length: number): Uint8Array {
@@ -604,7 +609,9 @@ export class Machine implements CoreHost {
   }
 
   watchHit(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean {
-    return this.stopIf(cpu, this.hooks.watch(cpu, linear, gpa, size, write));
+    const hits = cpu.debug.data(linear, size, write);
+    cpu.debugHits |= hits;
+    return this.stopIf(cpu, this.hooks.watch(cpu, linear, gpa, size, write)) || hits !== 0;
   }
   pageDirtied(page: number): void {
     this.history.pageDirtied(page);
@@ -614,23 +621,28 @@ export class Machine implements CoreHost {
   }
   breakpointHit(cpu: Vcpu, linear: bigint): boolean {
     const pass = this.passBreakpoints;
-    if (pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear) return false;
-    return this.stopIf(cpu, this.hooks.breakpoint(cpu, linear));
+    const passed = pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear;
+    if (!passed && this.stopIf(cpu, this.hooks.breakpoint(cpu, linear))) return true;
+    if (cpu.resumeAt === this.core.icount) return false;
+    const debug = cpu.debug.instruction(linear);
+    if (debug) cpu.pending = { vector: Vector.DB, debug };
+    return debug !== 0;
   }
-  breakpointsOn(linearPage: bigint) {
-    return this.hooks.breakpointsOn(linearPage);
+  breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined {
+    const debuggers = this.hooks.breakpointsOn(linearPage);
+    const guests = cpu.debug.codeOn(linearPage);
+    if (!debuggers || !guests) return debuggers ?? guests;
+    return { key: `${debuggers.key} ${guests.key}`, offsets: new Set([...debuggers.offsets, ...guests.offsets]) };
   }
   deliver(cpu: Vcpu): void {
     this.delivery.exception(cpu);
-  }
-  singleStepped(cpu: Vcpu): void {
-    this.delivery.singleStep(cpu);
   }
 
   service(cpu: Vcpu): boolean {
     cpu.attention = false;
     if (this.end || this.stopRequested || this.resetRequested) return true;
     if (this.platform.events.nextDeadline() < this.sliceEnd && this.core.icount > this.core.retired) return true;
+    this.delivery.debugTraps(cpu);
     if (cpu.activity === 'active' && !cpu.pending) this.delivery.interrupt(cpu);
     return this.stopRequested || this.end !== undefined;
   }
@@ -725,6 +737,10 @@ export class Machine implements CoreHost {
         bytes: memory.u8.slice(cpu.base, cpu.base + State.scratch),
         activity: cpu.activity,
         shadowUntil: cpu.shadowUntil,
+        shadowsTraps: cpu.shadowsTraps,
+        debugTraps: cpu.debugTraps,
+        nmiBlocked: cpu.nmiBlocked,
+        faultsInRow: { ...cpu.faultsInRow },
         pending: cpu.pending && { ...cpu.pending },
         msrs: [...cpu.msrs],
       })),
@@ -756,6 +772,12 @@ export class Machine implements CoreHost {
       memory.u8.set(v.bytes, cpu.base);
       cpu.activity = v.activity;
       cpu.shadowUntil = v.shadowUntil;
+      cpu.shadowsTraps = v.shadowsTraps;
+      cpu.debugTraps = v.debugTraps;
+      cpu.debugHits = 0;
+      cpu.resumeAt = -1;
+      cpu.nmiBlocked = v.nmiBlocked;
+      Object.assign(cpu.faultsInRow, v.faultsInRow);
       cpu.pending = v.pending;
       cpu.msrs.clear();
       for (const [k, value] of v.msrs) cpu.msrs.set(k, value);
@@ -788,6 +810,10 @@ interface SavedState {
     bytes: Uint8Array;
     activity: Vcpu['activity'];
     shadowUntil: number;
+    shadowsTraps: boolean;
+    debugTraps: number;
+    nmiBlocked: boolean;
+    faultsInRow: Vcpu['faultsInRow'];
     pending?: PendingException;
     msrs: [number, bigint][];
   }[];

@@ -2,7 +2,7 @@
 import { SlowResult } from '../translate/abi';
 import { CODES } from '../x86/codes';
 import type { Core } from './core';
-import type { CpuContext } from './cpuContext';
+import type { CpuContext, TransferExits } from './cpuContext';
 import { Segment, SegmentIndex, State, Uop, UopFlag, segmentOffset } from './layout';
 import { Abandon, GuestFault, Vector, type Vcpu } from './vcpu';
 
@@ -12,7 +12,10 @@ export class AssistContext implements CpuContext {
   /** Where the instruction went, when it jumped. */
   target?: bigint;
 
-  constructor(private readonly core: Core) {}
+  constructor(
+    private readonly core: Core,
+    readonly exits: TransferExits,
+  ) {}
 
   begin(cpu: Vcpu, uop: number): void {
     this.cpu = cpu;
@@ -104,6 +107,7 @@ export class AssistContext implements CpuContext {
   }
 
   read(linear: bigint, bytes: number): bigint {
+    this.checkAlignment(linear, bytes);
     return this.access(linear, bytes, this.cpu.cpl === 3);
   }
   readSystem(linear: bigint, bytes: number): bigint {
@@ -114,6 +118,9 @@ export class AssistContext implements CpuContext {
       this.core.mmu.implicit = false;
     }
   }
+  private checkAlignment(linear: bigint, bytes: number): void {
+    if (this.cpu.checksAlignment && linear & BigInt(bytes - 1)) throw new GuestFault(Vector.AC, 0);
+  }
   private wrapLinear(linear: bigint): bigint {
     return this.cpu.longMode ? BigInt.asUintN(64, linear) : linear & 0xffffffffn;
   }
@@ -123,6 +130,7 @@ export class AssistContext implements CpuContext {
     return this.cpu.get64(State.slowValue);
   }
   write(linear: bigint, value: bigint, bytes: number): void {
+    this.checkAlignment(linear, bytes);
     this.store(linear, value, bytes, this.cpu.cpl === 3);
   }
   writeSystem(linear: bigint, value: bigint, bytes: number): void {
@@ -143,6 +151,7 @@ export class AssistContext implements CpuContext {
     if (status === SlowResult.again) this.cpu.attention = true;
   }
   probeWrite(linear: bigint, bytes: number, system = false): void {
+    if (!system && bytes <= 8 && (bytes & (bytes - 1)) === 0) this.checkAlignment(linear, bytes);
     if (!this.core.probeWrite(this.cpu, this.wrapLinear(linear), bytes, !system && this.cpu.cpl === 3)) this.failed();
   }
   probeRead(linear: bigint): number {

@@ -10,9 +10,11 @@ import { handlerModule } from '../translate/handlerModule';
 import { EptAccess } from '../virt/vmx/ept';
 import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
-import { VECTOR_OPERATIONS } from './vector/operations';
+import { DebugStatus } from './debugRegisters';
 import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
+import { undoneBranch } from './nearBranches';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
+import { VECTOR_OPERATIONS } from './vector/operations';
 
 /** Why a guest page may not be written (or read) on the fast path. */
 export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8, monitored: 16 } as const;
@@ -34,16 +36,16 @@ export interface CoreHost {
   /** A breakpoint micro-op. True: stop here. */
   breakpointHit(cpu: Vcpu, linear: bigint): boolean;
   /** Page offsets with breakpoints for a linear page (address >> 12), if any. */
-  breakpointsOn(linearPage: bigint): { key: string; offsets: ReadonlySet<number> } | undefined;
+  breakpointsOn(cpu: Vcpu, linearPage: bigint): { key: string; offsets: ReadonlySet<number> } | undefined;
   /** Delivers cpu.pending. */
   deliver(cpu: Vcpu): void;
   /** Called when a vCPU wants attention between instructions; true: leave the run loop. */
   service(cpu: Vcpu): boolean;
-  /** An instruction has run with RFLAGS.TF set: the #DB trap is due. */
-  singleStepped(cpu: Vcpu): void;
 }
 
 const FETCH_ENTRIES = 256;
+/** Exceptions without an instruction between them that count as none themselves. */
+const FAULTS_IN_ROW = 4096;
 
 /** What the core remembers per vCPU beyond the architectural state. */
 class Execution {
@@ -159,6 +161,7 @@ export class Core {
     const execution = this.executions[cpu.index];
     cpu.flushTlb();
     execution.fetchTag.fill(-1);
+    cpu.debug.update();
     this.bumpGeneration(cpu, execution);
   }
 
@@ -231,7 +234,7 @@ export class Core {
     const gpa = this.fetchAddress(cpu, linear);
     if (gpa < 0) return 0;
     let context = this.useContext(cpu, execution);
-    const breakpoints = this.host.breakpointsOn(linear >> 12n);
+    const breakpoints = this.host.breakpointsOn(cpu, linear >> 12n);
     if (breakpoints) {
       context = this.code.context(`${cpu.contextKey} ${breakpoints.key}`, () => ({
         decode: decodeContext(cpu),
@@ -266,7 +269,7 @@ export class Core {
     cpu.attention = true;
     let linkFrom = 0;
     for (;;) {
-      if (cpu.pending) this.host.deliver(cpu);
+      if (cpu.pending) this.deliver(cpu);
       if (cpu.attention && this.host.service(cpu)) break;
       if (cpu.activity !== 'active') break;
       if (cpu.pending) continue;
@@ -279,16 +282,22 @@ export class Core {
       }
       if (linkFrom) this.link(linkFrom, uop);
       // An interrupt shadow ends after one instruction: whatever waits must get its turn then.
-      const trap = (cpu.systemFlags & Flag.TF) !== 0;
+      const flags = cpu.systemFlags;
+      const trap = (flags & Flag.TF) !== 0;
       const before = this.icount;
+      if (flags & Flag.RF) this.beginResumed(cpu, before);
       const limit = trap || cpu.shadowUntil > before ? 1 : budget;
       cpu.trapSuppressed = false;
       this.enter(cpu, uop, limit);
-      if (trap && this.icount > before && !cpu.pending && !cpu.trapSuppressed) this.host.singleStepped(cpu);
-      linkFrom = cpu.get32(State.linkFrom);
-      if (linkFrom) cpu.set32(State.linkFrom, 0);
+      linkFrom = this.branched(cpu);
+      if (flags & Flag.RF && this.icount === before && !cpu.pending) cpu.setSystemFlag(Flag.RF, true);
+      if (trap && this.icount > before && !cpu.pending && !cpu.trapSuppressed) {
+        cpu.debugTraps |= DebugStatus.BS;
+        cpu.attention = true;
+      }
       if (cpu.shadowUntil >= 0 && cpu.shadowUntil <= this.icount) {
         cpu.shadowUntil = -1;
+        cpu.shadowsTraps = false;
         cpu.attention = true;
       }
     }
@@ -296,6 +305,54 @@ export class Core {
     this.granted = 0;
     this.retired = this.icountBase + done;
     return done;
+  }
+
+  /**
+   * Delivers cpu.pending. Exceptions whose handlers cannot run one instruction would go on for ever: of a long row of them each
+   * counts as an instruction, so that time passes and the run ends.
+   */
+  private deliver(cpu: Vcpu): void {
+    const row = cpu.faultsInRow;
+    const { icount } = this;
+    if (row.icount !== icount) {
+      row.icount = icount;
+      row.count = 0;
+    }
+    if (++row.count > FAULTS_IN_ROW) cpu.set32(State.budget, cpu.get32(State.budget) - 1);
+    this.host.deliver(cpu);
+  }
+
+  /** RFLAGS.RF holds for one instruction: it passes instruction breakpoints. SDM Vol. 3B, "Instruction-Breakpoint Exception Condition". */
+  private beginResumed(cpu: Vcpu, icount: number): void {
+    cpu.resumeAt = icount;
+    cpu.setSystemFlag(Flag.RF, false);
+  }
+
+  /** After a run of handlers: the direct branch that wants to be linked to where it went, 0 when there is none. */
+  private branched(cpu: Vcpu): number {
+    const linkFrom = cpu.get32(State.linkFrom);
+    const from = linkFrom || cpu.get32(State.branchFrom);
+    if (!from) return 0;
+    cpu.set32(State.linkFrom, 0);
+    cpu.set32(State.branchFrom, 0);
+    if (this.reachable(cpu)) return linkFrom;
+    // The target cannot be fetched: the branch has not happened.
+    undoneBranch(cpu, from, this.memory);
+    cpu.rip = BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(this.memory.i32[(from + Uop.ip) >> 2]));
+    cpu.set32(State.budget, cpu.get32(State.budget) + 1);
+    cpu.debugHits = 0;
+    cpu.pending = { vector: Vector.GP, error: 0 };
+    return 0;
+  }
+
+  /** rip is canonical, or within CS. */
+  private reachable(cpu: Vcpu): boolean {
+    if (cpu.bitness === 64) {
+      const top = cpu.get32(State.rip + 4) >> 15;
+      return top === 0 || top === -1 || cpu.canonical(cpu.rip);
+    }
+    const offset = cpu.get32(State.rip) & (cpu.bitness === 32 ? -1 : 0xffff);
+    return offset >>> 0 <= cpu.segmentLimit(SegmentIndex.cs);
   }
 
   /** The budget of the current run shrinks to nothing: the run loop gets control after the current block. */
@@ -382,6 +439,7 @@ export class Core {
     const { i32 } = this.memory;
     cpu.rip = cpu.get64(State.ripBase) + BigInt(i32[(uop + Uop.ip) >> 2]);
     cpu.set32(State.budget, cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2]);
+    cpu.debugHits = 0;
     return SlowResult.abort;
   }
 
@@ -419,6 +477,10 @@ export class Core {
     }
     if (code === SpecialCode.deviceNotAvailable) {
       this.raise(uop, { vector: Vector.NM });
+      return 1;
+    }
+    if (code === SpecialCode.tooLong) {
+      this.raise(uop, { vector: Vector.GP, error: 0 });
       return 1;
     }
     return this.host.assist(cpu, uop);
@@ -465,12 +527,22 @@ export class Core {
       cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
       return this.abort(uop);
     }
+    if (kind & Slow.target) {
+      if (cpu.canonical(cpu.get64(State.slowAddress))) return SlowResult.ok;
+      cpu.pending = { vector: Vector.GP, error: 0 };
+      return this.abort(uop);
+    }
     const size = 1 << (kind & Slow.sizeMask);
     const operation = kind & Slow.operation;
     if (operation === Slow.commit) return this.commitModify(cpu);
     const linear = cpu.get64(State.slowAddress);
     if (cpu.bitness === 64 && !canonical(cpu, linear, size)) {
       cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
+      return this.abort(uop);
+    }
+    // Checked before the page is looked at, as processors do.
+    if (cpu.checksAlignment && Number(linear & 0xfffn) & (size - 1)) {
+      cpu.pending = { vector: Vector.AC, error: 0 };
       return this.abort(uop);
     }
     const user = cpu.cpl === 3;
@@ -514,7 +586,7 @@ export class Core {
       const page = Math.floor(gpa / PAGE);
       if (host >= 0 && page < this.pageState.length) {
         this.fill(cpu, linear, gpa, host, true);
-        if (!(this.pageState[page] & ~PageState.clean) && !this.watches(linear)) {
+        if (!(this.pageState[page] & ~PageState.clean) && !this.watches(cpu, linear)) {
           this.beforeWrite(page, gpa % PAGE, size);
           this.fill(cpu, linear, gpa, host, true);
           cpu.set64(State.slowValue, BigInt(host));
@@ -580,7 +652,7 @@ export class Core {
     if (fill) this.fill(cpu, linear, gpa, host, this.mmu.writable);
     cpu.set64(State.slowValue, this.readHost(host, size));
     const page = Math.floor(gpa / PAGE);
-    const watched = this.pageState[page] & PageState.watchRead || this.watches(linear);
+    const watched = this.pageState[page] & PageState.watchRead || this.watches(cpu, linear);
     if (watched && this.host.watchHit(cpu, linear, gpa, size, false)) {
       cpu.attention = true;
       return SlowResult.again;
@@ -637,7 +709,7 @@ export class Core {
     else if (size === 2) view.setUint16(host, Number(value & 0xffffn), true);
     else view.setUint8(host, Number(value & 0xffn));
     if (fill) this.fill(cpu, linear, gpa, host, true);
-    const watched = before & PageState.watchWrite || this.watches(linear);
+    const watched = before & PageState.watchWrite || this.watches(cpu, linear);
     if (watched && this.host.watchHit(cpu, linear, gpa, size, true)) {
       cpu.attention = true;
       return SlowResult.again;
@@ -685,14 +757,18 @@ export class Core {
     const page = BigInt.asIntN(64, linear & ~0xfffn);
     const state = this.pageState[Math.floor(gpa / PAGE)];
     const { i64, i32 } = this.memory;
-    if (this.watches(linear)) return;
+    if (cpu.checksAlignment || this.watches(cpu, linear)) return;
     i64[(entry + Tlb.tagRead) >> 3] = state & PageState.watchRead ? -1n : page;
     i64[(entry + Tlb.tagWrite) >> 3] = writable && !(state & ~PageState.watchRead) ? page : -1n;
     i32[(entry + Tlb.addend) >> 2] = (host - low) | 0;
   }
 
-  private watches(linear: bigint): boolean {
-    return this.watchedLinear.size > 0 && this.watchedLinear.has(linearPage(linear));
+  /** The page has data breakpoints: the debugger's, or the guest's own. */
+  private watches(cpu: Vcpu, linear: bigint): boolean {
+    const own = cpu.debug.dataPages;
+    if (this.watchedLinear.size === 0 && own.size === 0) return false;
+    const page = linearPage(linear);
+    return this.watchedLinear.has(page) || own.has(page);
   }
 
   /** Sets or clears a PageState bit; fast-path entries for the page are dropped where it restricts them. */

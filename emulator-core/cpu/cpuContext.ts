@@ -4,8 +4,19 @@
  */
 import type { Vcpu } from './vcpu';
 
+/** The VM exits of control transfers. Each throws Abandon when the debugger stops at the exit. */
+export interface TransferExits {
+  /** INT1, INT3 or INTO is about to be delivered: exits when the exception bitmap says so. `type`: InterruptionType. */
+  softwareException(c: CpuContext, vector: number, type: number): void;
+  /** A hardware task switch. `source`: TaskSwitch. */
+  taskSwitch(c: CpuContext, selector: number, source: number): void;
+  /** Runs the delivery of an event, which exits during it report as IDT-vectoring information. */
+  delivering(info: number, error: number, run: () => void): void;
+}
+
 export interface CpuContext {
   readonly cpu: Vcpu;
+  readonly exits: TransferExits;
   /** Micro-op being executed: its fields are read through `memory.view` at this address. */
   readonly uop: number;
   /** rip of the instruction and of the next one, truncated to the code's width. */

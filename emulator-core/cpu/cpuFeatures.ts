@@ -102,6 +102,7 @@ export const CORE_FEATURES: readonly string[] = [
   // Instruction sets.
   'popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
+  'fxsr xsave xsaveopt xsavec xgetbv1 xsaves',
 ].flatMap((line) => line.split(' '));
 
 /**
@@ -109,7 +110,7 @@ export const CORE_FEATURES: readonly string[] = [
  * feature moves to CORE_FEATURES when it is complete.
  */
 export const OPTIONAL_FEATURES: readonly string[] = [
-  'mmx mmxext fxsr sse sse2 sse3 ssse3 sse4_1 sse4_2 xsave xsaveopt xsavec xgetbv1 xsaves avx avx2 fma f16c',
+  'mmx mmxext sse sse2 sse3 ssse3 sse4_1 sse4_2 avx avx2 fma f16c',
 ].flatMap((line) => line.split(' '));
 
 /** What only one vendor's processors announce: 'max' leaves out the other's. */

@@ -7,10 +7,9 @@ import { InterruptionType, encodeInterruptionInformation, ExitReason } from '../
 import type { Vmm } from '../virt/vmm';
 import type { AssistContext } from './assistContext';
 import { combine, deliver, hasErrorCode } from './exceptions';
+import { DebugStatus, GENERAL_DETECT } from './debugRegisters';
 import { State } from './layout';
-import { Abandon, GuestFault, Vector, type PendingException, type Vcpu } from './vcpu';
-
-const DR6_SINGLE_STEP = 1n << 14n;
+import { Abandon, GuestFault, Vector, pendingOf, type PendingException, type Vcpu } from './vcpu';
 
 export interface DeliveryHost {
   platform: Platform;
@@ -26,10 +25,23 @@ export interface DeliveryHost {
 /** An event that takes effect as a trap: rip points behind the instruction. */
 const TRAPS = new Set<number>([Vector.DB, Vector.BP, Vector.OF]);
 
+interface Injected {
+  vector: number;
+  type: number;
+}
+
+interface SavedDelivery {
+  window: number[];
+  nmi: number[];
+  injecting: [number, Injected][];
+}
+
 export class Delivery {
   /** vCPUs for which the VMM waits until interrupts are enabled (interrupt-window exiting). */
   private readonly window = new Set<number>();
   private readonly nmi = new Set<number>();
+  /** Interrupts that the VMM has taken and whose delivery stopped at an exit: vCPU -> vector and type. */
+  private readonly injecting = new Map<number, Injected>();
   /** The newest interrupt injected: before which instruction count, and what it interrupted. */
   lastInjection = { icount: -1, cpu: 0, rip: 0n, rsp: 0n };
 
@@ -38,12 +50,14 @@ export class Delivery {
   reset(): void {
     this.window.clear();
     this.nmi.clear();
+    this.injecting.clear();
   }
-  save(): { window: number[]; nmi: number[] } {
-    return { window: [...this.window], nmi: [...this.nmi] };
+  save(): SavedDelivery {
+    return { window: [...this.window], nmi: [...this.nmi], injecting: [...this.injecting] };
   }
-  restore(state: { window: number[]; nmi: number[] }): void {
+  restore(state: SavedDelivery): void {
     this.reset();
+    state.injecting.forEach(([cpu, event]) => this.injecting.set(cpu, event));
     state.window.forEach((cpu) => this.window.add(cpu));
     state.nmi.forEach((cpu) => this.nmi.add(cpu));
   }
@@ -85,7 +99,7 @@ export class Delivery {
         ? InterruptionType.softwareException
         : InterruptionType.hardwareException;
     const stop = vmm.tryExit(cpu, ExitReason.exceptionOrNmi, cpu.rip, {
-      qualification: exception.vector === Vector.PF ? exception.address : 0n,
+      qualification: exception.vector === Vector.PF ? exception.address : (exception.debug ?? 0),
       interruptionInfo: encodeInterruptionInformation(exception.vector, type, error),
       interruptionError: exception.error ?? 0,
     });
@@ -103,7 +117,8 @@ export class Delivery {
     return this.event(cpu, info, error ?? 0, () => {
       // Real mode pushes no error codes.
       const pushed = cpu.protectedMode ? error : undefined;
-      const fault = !TRAPS.has(exception.vector);
+      const fault = !TRAPS.has(exception.vector) || (exception.debug ?? 0) === DebugStatus.BD;
+      if (exception.vector === Vector.DB) reportDebug(cpu, exception.debug ?? 0);
       deliver(context, { vector: exception.vector, error: pushed, software: false, external: true, fault }, cpu.rip);
       vmm.injected(cpu, 0, 0);
     });
@@ -111,21 +126,26 @@ export class Delivery {
 
   /** Runs a delivery with IDT-vectoring information set; returns the fault it ended in, if any. */
   private event(cpu: Vcpu, info: number, error: number, run: () => void): PendingException | 'abandoned' | undefined {
-    const { vmm, context } = this.host;
+    const { context } = this.host;
     context.begin(cpu, 0);
-    vmm.vectoringInfo = info;
-    vmm.vectoringError = error;
     try {
-      run();
+      context.exits.delivering(info, error, run);
       return undefined;
     } catch (e) {
-      if (e instanceof GuestFault) return { vector: e.vector, error: e.error, address: e.address };
+      if (e instanceof GuestFault) return pendingOf(e);
       if (e instanceof Abandon) return 'abandoned';
       throw e;
-    } finally {
-      vmm.vectoringInfo = 0;
-      vmm.vectoringError = 0;
     }
+  }
+
+  /** Makes debug traps that are due the pending exception, unless MOV SS or POP SS holds them off. */
+  debugTraps(cpu: Vcpu): void {
+    cpu.debugTraps |= cpu.debugHits;
+    cpu.debugHits = 0;
+    if (!cpu.debugTraps || (cpu.shadowsTraps && cpu.shadowUntil > this.host.icount())) return;
+    cpu.pending = { vector: Vector.DB, debug: cpu.debugTraps };
+    cpu.debugTraps = 0;
+    cpu.activity = 'active';
   }
 
   raiseNmi(cpu: Vcpu): void {
@@ -135,17 +155,22 @@ export class Delivery {
 
   /** A halted vCPU has something to wake up for. */
   wakes(cpu: Vcpu): boolean {
-    return this.nmi.has(cpu.index) || (cpu.interruptsEnabled && this.host.platform.hasInterrupt(cpu.index));
+    if (this.injecting.has(cpu.index) || cpu.debugTraps) return true;
+    return (
+      (this.nmi.has(cpu.index) && !cpu.nmiBlocked) ||
+      (cpu.interruptsEnabled && this.host.platform.hasInterrupt(cpu.index))
+    );
   }
 
   /** Injects an NMI or external interrupt when the vCPU can take one. */
   interrupt(cpu: Vcpu): void {
     const { platform, vmm } = this.host;
+    const unfinished = this.injecting.get(cpu.index);
+    if (unfinished) return this.inject(cpu, unfinished);
     const blocked = cpu.shadowUntil > this.host.icount();
-    if (this.nmi.has(cpu.index) && !blocked) {
+    if (this.nmi.has(cpu.index) && !blocked && !cpu.nmiBlocked) {
       this.nmi.delete(cpu.index);
-      this.inject(cpu, Vector.NMI, InterruptionType.nmi);
-      return;
+      return this.inject(cpu, { vector: Vector.NMI, type: InterruptionType.nmi });
     }
     if (!platform.hasInterrupt(cpu.index)) return;
     if (blocked || !cpu.interruptsEnabled) {
@@ -163,11 +188,13 @@ export class Delivery {
       this.window.delete(cpu.index);
       vmm.setInterruptWindow(cpu, false);
     }
-    this.inject(cpu, platform.acknowledgeInterrupt(cpu.index), InterruptionType.externalInterrupt);
+    const vector = platform.acknowledgeInterrupt(cpu.index);
+    this.inject(cpu, { vector, type: InterruptionType.externalInterrupt });
   }
 
-  private inject(cpu: Vcpu, vector: number, type: number): void {
+  private inject(cpu: Vcpu, event: Injected): void {
     const { vmm, context } = this.host;
+    const { vector, type } = event;
     const info = encodeInterruptionInformation(vector, type);
     vmm.injected(cpu, info, 0);
     cpu.activity = 'active';
@@ -175,12 +202,22 @@ export class Delivery {
     const fault = this.event(cpu, info, 0, () => {
       deliver(context, { vector, software: false, external: true }, cpu.rip);
     });
-    // An abandoned delivery (a stop at an EPT exit of the IDT) loses nothing: the event is pending again as an exception would be.
-    if (fault && fault !== 'abandoned') cpu.pending = fault;
+    // A stop at an exit of the delivery itself (an EPT violation at the IDT): the VMM injects the event again, as the exit's
+    // IDT-vectoring information tells it to.
+    if (fault === 'abandoned') {
+      this.injecting.set(cpu.index, event);
+      cpu.attention = true;
+      return;
+    }
+    this.injecting.delete(cpu.index);
+    if (type === InterruptionType.nmi) cpu.nmiBlocked = true;
+    if (fault) cpu.pending = fault;
   }
+}
 
-  singleStep(cpu: Vcpu): void {
-    cpu.set64(State.dr + 6 * 8, cpu.get64(State.dr + 6 * 8) | DR6_SINGLE_STEP);
-    cpu.pending = { vector: Vector.DB };
-  }
+/** DR6 gets the reasons of a #DB: B0-B3 anew, the others added; general detect is off in the handler. SDM Vol. 3B, "Debug Status Register (DR6)". */
+function reportDebug(cpu: Vcpu, bits: number): void {
+  const [dr6, dr7] = [State.dr + 6 * 8, State.dr + 7 * 8];
+  cpu.set64(dr6, (cpu.get64(dr6) & ~BigInt(DebugStatus.breakpoints)) | BigInt(bits));
+  cpu.set64(dr7, cpu.get64(dr7) & ~BigInt(GENERAL_DETECT));
 }

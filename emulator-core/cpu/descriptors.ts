@@ -1,7 +1,7 @@
 /** Segment descriptors: reading them from the GDT or LDT and loading segment registers. SDM Vol. 3A, "Protected-Mode Memory Management". */
 import type { CpuContext } from './cpuContext';
 import { SegmentIndex, State, type SegmentName } from './layout';
-import { Efer, GuestFault, Rights, Vector, type Vcpu } from './vcpu';
+import { GuestFault, Rights, Vector, type Vcpu } from './vcpu';
 
 export interface Descriptor {
   low: number;
@@ -11,8 +11,16 @@ export interface Descriptor {
 }
 
 export const rpl = (selector: number): number => selector & 3;
-const isNull = (selector: number): boolean => (selector & 0xfffc) === 0;
-const errorOf = (selector: number): number => selector & 0xfffc;
+export const isNull = (selector: number): boolean => (selector & 0xfffc) === 0;
+/** The selector as error codes hold it. SDM Vol. 3A, "Error Code". */
+export const errorOf = (selector: number): number => selector & 0xfffc;
+
+/** Types of system descriptors. SDM Vol. 3A, "System Descriptor Types". */
+export const SystemType = {
+  tss16: 1, ldt: 2, busyTss16: 3, callGate16: 4, taskGate: 5, tss32: 9, busyTss32: 11, callGate32: 12,
+} as const; // prettier-ignore
+/** Bit that makes an available TSS descriptor a busy one, in the descriptor's high half. */
+export const BUSY = 0x200;
 
 export const dpl = (d: Descriptor): number => (d.high >>> 13) & 3;
 export const typeOf = (d: Descriptor): number => (d.high >>> 8) & 15;
@@ -36,20 +44,30 @@ export function descriptorRights(d: Descriptor): number {
   return ((d.high >>> 8) & 0xff) | ((d.high >>> 8) & 0xf000);
 }
 
-/** Reads the descriptor a selector names; GuestFault(vector, selector) when it lies outside its table. */
-export function readDescriptor(c: CpuContext, selector: number, vector: number): Descriptor {
+/** Reads the descriptor a selector names; GuestFault(vector, selector | ext) when it lies outside its table. */
+export function readDescriptor(c: CpuContext, selector: number, vector: number, ext = 0): Descriptor {
   const cpu = c.cpu;
   let base = cpu.get64(State.gdtrBase);
   let limit = cpu.get32(State.gdtrLimit) & 0xffff;
   if (selector & 4) {
-    if (cpu.rights(SegmentIndex.ldtr) & Rights.unusable) throw new GuestFault(vector, errorOf(selector));
+    if (cpu.rights(SegmentIndex.ldtr) & Rights.unusable) throw new GuestFault(vector, errorOf(selector) | ext);
     base = cpu.segmentBase(SegmentIndex.ldtr);
     limit = cpu.segmentLimit(SegmentIndex.ldtr);
   }
   const offset = selector & 0xfff8;
-  if (offset + 7 > limit) throw new GuestFault(vector, errorOf(selector));
+  if (offset + 7 > limit) throw new GuestFault(vector, errorOf(selector) | ext);
   const address = BigInt.asUintN(64, base + BigInt(offset));
   return { low: Number(c.readSystem(address, 4)), high: Number(c.readSystem(address + 4n, 4)), address };
+}
+
+/** The upper 8 bytes of a system descriptor in IA-32e mode; #GP(selector) when they lie outside the table. */
+export function upperHalf(c: CpuContext, selector: number): Descriptor {
+  try {
+    return readDescriptor(c, selector + 8, Vector.GP);
+  } catch (e) {
+    if (e instanceof GuestFault && e.vector === Vector.GP) throw new GuestFault(Vector.GP, errorOf(selector));
+    throw e;
+  }
 }
 
 /** Sets the accessed bit of a code or data descriptor, as loading it does. */
@@ -75,15 +93,25 @@ export function setNull(cpu: Vcpu, segment: number, selector: number): void {
   );
 }
 
+/**
+ * A segment register in real-address and virtual-8086 mode: the base is the selector times 16. Real mode keeps the cached limit and
+ * size ("unreal" mode); virtual-8086 mode has 64 KiB segments. modeChanged() must follow.
+ */
+export function loadParagraph(cpu: Vcpu, segment: number, selector: number): void {
+  if (cpu.v8086) {
+    cpu.setSegment(segment, selector, BigInt(selector << 4), 0xffff, 0xf3);
+    return;
+  }
+  const type = segment === SegmentIndex.cs ? 0x9b : 0x93;
+  const kept = cpu.rights(segment) & (Rights.DB | Rights.G);
+  cpu.setSegment(segment, selector, BigInt(selector << 4), cpu.segmentLimit(segment), type | kept);
+}
+
 /** MOV/POP to DS, ES, FS, GS, SS with all checks. SDM Vol. 2, "MOV—Move", Operation. modeChanged() is done here. */
 export function loadSegment(c: CpuContext, segment: number, selector: number): void {
   const cpu = c.cpu;
   if (cpu.realOrV8086) {
-    const rights = cpu.v8086 ? 0xf3 : 0x93;
-    // Real mode keeps the cached limit ("unreal" mode); virtual-8086 mode has 64 KiB segments.
-    const limit = cpu.v8086 ? 0xffff : cpu.segmentLimit(segment);
-    const kept = cpu.v8086 ? rights : cpu.rights(segment) & ~Rights.unusable;
-    cpu.setSegment(segment, selector, BigInt(selector << 4), limit, kept);
+    loadParagraph(cpu, segment, selector);
     cpu.modeChanged();
     return;
   }
@@ -110,32 +138,36 @@ export function loadSegment(c: CpuContext, segment: number, selector: number): v
   cpu.modeChanged();
 }
 
-/** Checks a code descriptor for a far transfer to `selector` at privilege `target`; returns it. `outer`: IRET and RETF may lower privilege. */
-export function checkCode(c: CpuContext, selector: number, kind: 'jump' | 'return' | 'gate', gateDpl = 0): Descriptor {
+/**
+ * Checks a code descriptor for a far transfer to `selector`: a direct JMP or CALL, or a return (which may lower privilege).
+ * SDM Vol. 3A, "Privilege Level Checking When Transferring Program Control Between Code Segments".
+ */
+export function checkCode(c: CpuContext, selector: number, d: Descriptor, kind: 'jump' | 'return'): void {
   const cpu = c.cpu;
-  if (isNull(selector)) throw new GuestFault(Vector.GP, 0);
-  const d = readDescriptor(c, selector, Vector.GP);
   const error = errorOf(selector);
   if (!isCode(d)) throw new GuestFault(Vector.GP, error);
   const conforming = isConforming(d);
-  void gateDpl;
-  if (kind === 'jump') {
-    if (conforming ? dpl(d) > cpu.cpl : rpl(selector) > cpu.cpl || dpl(d) !== cpu.cpl)
-      throw new GuestFault(Vector.GP, error);
-  } else if (kind === 'return') {
-    if (rpl(selector) < cpu.cpl) throw new GuestFault(Vector.GP, error);
-    if (conforming ? dpl(d) > rpl(selector) : dpl(d) !== rpl(selector)) throw new GuestFault(Vector.GP, error);
-  } else if (dpl(d) > cpu.cpl) throw new GuestFault(Vector.GP, error);
-  const long = (d.high & (1 << 21)) !== 0;
-  if (long && cpu.efer & Efer.LMA && d.high & (1 << 22)) throw new GuestFault(Vector.GP, error);
+  let bad: boolean;
+  if (kind === 'jump') bad = conforming ? dpl(d) > cpu.cpl : rpl(selector) > cpu.cpl || dpl(d) !== cpu.cpl;
+  else bad = rpl(selector) < cpu.cpl || (conforming ? dpl(d) > rpl(selector) : dpl(d) !== rpl(selector));
+  if (bad || (cpu.longMode && isLong(d) && d.high & DEFAULT_BIG)) throw new GuestFault(Vector.GP, error);
   if (!isPresent(d)) throw new GuestFault(Vector.NP, error);
-  return d;
 }
 
-/** Loads CS with a checked descriptor at privilege `cpl`: RPL of the selector becomes CPL. modeChanged() must follow. */
-export function setCode(c: CpuContext, selector: number, d: Descriptor, cpl: number): void {
-  markAccessed(c, d);
-  const cpu = c.cpu;
+/** D/B: 32-bit code or stack. */
+export const DEFAULT_BIG = 1 << 22;
+/** L: 64-bit code, in IA-32e mode. */
+export const isLong = (d: Descriptor): boolean => (d.high & (1 << 21)) !== 0;
+
+/** #GP(`error`) unless `offset` can be fetched from code segment `d`. */
+export function checkTarget(c: CpuContext, d: Descriptor, offset: bigint, error = 0): void {
+  const long = c.cpu.longMode && isLong(d);
+  const bad = long ? !c.cpu.canonical(offset) : offset > BigInt(descriptorLimit(d));
+  if (bad) throw new GuestFault(Vector.GP, error);
+}
+
+/** Loads CS with a checked and accessed descriptor at privilege `cpl`, which becomes the selector's RPL. modeChanged() must follow. */
+export function setCode(cpu: Vcpu, selector: number, d: Descriptor, cpl: number): void {
   setFromDescriptor(cpu, SegmentIndex.cs, (selector & ~3) | cpl, d);
 }
 

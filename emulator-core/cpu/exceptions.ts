@@ -1,32 +1,40 @@
 /**
- * Delivery of interrupts and exceptions in real, protected and long mode. SDM Vol. 3A, chapter "Interrupt and Exception
- * Handling"; Vol. 3A "8086 Emulation", "Interrupt and Exception Handling" for real mode.
+ * Delivery of interrupts and exceptions in every mode. SDM Vol. 3A, chapter "Interrupt and Exception Handling", and "8086
+ * Emulation" for real-address and virtual-8086 mode; Vol. 2, "INT n/INTO/INT3/INT1—Call to Interrupt Procedure", Operation.
  */
 import type { CpuContext } from './cpuContext';
 import {
-  descriptorBase,
-  descriptorLimit,
-  descriptorRights,
+  DEFAULT_BIG,
+  checkTarget,
   dpl,
+  errorOf,
   forceCpl,
   isCode,
   isConforming,
+  isLong,
+  isNull,
   isPresent,
-  isWritable,
-  readDescriptor,
-  rpl,
+  loadParagraph,
   markAccessed,
+  readDescriptor,
+  setCode,
+  setNull,
   type Descriptor,
 } from './descriptors';
 import { SegmentIndex, State } from './layout';
-import { Flag, GuestFault, Rights, Vector } from './vcpu';
+import { Pusher, innerStack, interruptStack, markStackAccessed, type NewStack } from './stack';
+import { TaskSwitch, readTaskGate, switchTask } from './taskSwitch';
+import { Flag, GuestFault, Vector } from './vcpu';
+
+const { es: ES, cs: CS, ss: SS, ds: DS, fs: FS, gs: GS } = SegmentIndex;
+const RSP = 4;
 
 export interface Interruption {
   vector: number;
   error?: number;
   /** INT n, INT3, INTO: the gate's DPL is checked. */
   software: boolean;
-  /** External interrupts and NMI set EXT in error codes; exceptions do, too. */
+  /** What is not caused by INT n, INT3 or INTO sets EXT in the error codes of its delivery. */
   external: boolean;
   /** Faults push RFLAGS with RF set, so that the instruction restarts without an instruction breakpoint. */
   fault?: boolean;
@@ -55,7 +63,10 @@ export function hasErrorCode(vector: number): boolean {
   return vector === Vector.DF || (vector >= Vector.TS && vector <= Vector.PF) || vector === Vector.AC || vector === 21;
 }
 
-/** Delivers through IVT or IDT. GuestFault when delivery itself faults; the state is then as before. */
+/**
+ * Delivers through IVT or IDT and sets rip. GuestFault when delivery itself faults; the state is then as before, unless the fault
+ * says that it happened in the context of a new task.
+ */
 export function deliver(c: CpuContext, interruption: Interruption, returnRip: bigint): void {
   const cpu = c.cpu;
   if (!cpu.protectedMode) deliverReal(c, interruption.vector, returnRip);
@@ -67,60 +78,26 @@ function deliverReal(c: CpuContext, vector: number, returnRip: bigint): void {
   const cpu = c.cpu;
   if (vector * 4 + 3 > (cpu.get32(State.idtrLimit) & 0xffff)) throw new GuestFault(Vector.GP, 0);
   const entry = cpu.get64(State.idtrBase) + BigInt(vector * 4);
+  deliverThroughVectorTable(c, entry, returnRip, cpu.rflags);
+  cpu.setSystemFlag(Flag.IF, false);
+  cpu.setSystemFlag(Flag.AC, false);
+}
+
+/** Pushes `flags`, CS and IP as words and takes CS:IP from `entry`. Clears TF and RF; IF or VIF is the caller's. */
+export function deliverThroughVectorTable(c: CpuContext, entry: bigint, returnRip: bigint, flags: number): void {
+  const cpu = c.cpu;
   const offset = c.readSystem(entry, 2);
   const selector = Number(c.readSystem(entry + 2n, 2));
   const stack = new Pusher(c, 2);
-  stack.push(BigInt(cpu.rflags));
-  stack.push(BigInt(cpu.selector(SegmentIndex.cs)));
+  stack.push(BigInt(flags & 0xffff));
+  stack.push(BigInt(cpu.selector(CS)));
   stack.push(returnRip);
   stack.commit();
-  cpu.setSystemFlag(Flag.IF, false);
   cpu.setSystemFlag(Flag.TF, false);
-  cpu.setSystemFlag(Flag.AC, false);
-  cpu.setSegment(SegmentIndex.cs, selector, BigInt(selector << 4), 0xffff, cpu.rights(SegmentIndex.cs));
+  cpu.setSystemFlag(Flag.RF, false);
+  loadParagraph(cpu, CS, selector);
   cpu.modeChanged();
   cpu.rip = offset;
-}
-
-/** Pushes without moving rsp until all is written, so that a fault leaves the stack pointer as it was. */
-class Pusher {
-  private pointer: bigint;
-  private readonly mask: bigint;
-  constructor(
-    private readonly c: CpuContext,
-    private readonly bytes: number,
-    private readonly stack?: {
-      base: bigint;
-      pointer: bigint;
-      mask: bigint;
-      limitLow: bigint;
-      limitHigh: bigint;
-      error: number;
-      cpl: number;
-    },
-  ) {
-    const cpu = c.cpu;
-    this.mask = stack?.mask ?? cpu.get64(State.stackMask);
-    this.pointer = stack ? stack.pointer : cpu.gpr(4) & this.mask;
-  }
-  push(value: bigint): void {
-    this.pointer = (this.pointer - BigInt(this.bytes)) & this.mask;
-    const { c, bytes } = this;
-    if (this.stack) {
-      const last = this.pointer + BigInt(bytes - 1);
-      if (this.pointer < this.stack.limitLow || last > this.stack.limitHigh)
-        throw new GuestFault(Vector.SS, this.stack.error);
-      const linear = c.cpu.longMode ? this.pointer : (this.pointer + this.stack.base) & 0xffffffffn;
-      c.writeAs(this.stack.cpl, linear, value, bytes);
-    } else c.write(c.segmentLinear(SegmentIndex.ss, this.pointer, bytes, true), value, bytes);
-  }
-  commit(): void {
-    const cpu = this.c.cpu;
-    cpu.setGpr(4, (cpu.gpr(4) & ~this.mask & 0xffffffffffffffffn) | this.pointer);
-  }
-  get value(): bigint {
-    return this.pointer;
-  }
 }
 
 interface Gate {
@@ -133,10 +110,12 @@ interface Gate {
   error: number;
 }
 
-function readGate(c: CpuContext, i: Interruption, bytes: 8 | 16): Gate {
+/** Types of gates in the IDT, with the S bit. SDM Vol. 3A, "IDT Descriptors". */
+const GateType = { task: 5, interrupt16: 6, trap16: 7, interrupt32: 14, trap32: 15 } as const;
+
+function readGate(c: CpuContext, i: Interruption, types: readonly number[], bytes: 8 | 16): Gate {
   const cpu = c.cpu;
-  const ext = i.external ? 1 : 0;
-  const error = (i.vector << 3) | 2 | ext;
+  const error = (i.vector << 3) | 2 | (i.external ? 1 : 0);
   const at = i.vector * bytes;
   if (at + bytes - 1 > (cpu.get32(State.idtrLimit) & 0xffff)) throw new GuestFault(Vector.GP, error);
   const address = BigInt.asUintN(64, cpu.get64(State.idtrBase) + BigInt(at));
@@ -144,162 +123,106 @@ function readGate(c: CpuContext, i: Interruption, bytes: 8 | 16): Gate {
   const high = Number(c.readSystem(address + 4n, 4));
   let offset = BigInt(((low & 0xffff) | (high & 0xffff0000)) >>> 0);
   if (bytes === 16) offset |= c.readSystem(address + 8n, 4) << 32n;
-  return {
-    selector: low >>> 16,
-    offset,
-    type: (high >>> 8) & 31,
-    dpl: (high >>> 13) & 3,
-    present: (high & 0x8000) !== 0,
-    ist: high & 7,
-    error,
-  };
+  const type = (high >>> 8) & 31;
+  const gateDpl = (high >>> 13) & 3;
+  if (!types.includes(type)) throw new GuestFault(Vector.GP, error);
+  if (i.software && gateDpl < cpu.cpl) throw new GuestFault(Vector.GP, error);
+  if (!(high & 0x8000)) throw new GuestFault(Vector.NP, error);
+  return { selector: low >>> 16, offset, type, dpl: gateDpl, present: true, ist: high & 7, error };
 }
 
+/** The handler's code segment and the privilege level it runs at. */
 function targetCode(c: CpuContext, gate: Gate, ext: number): { d: Descriptor; cpl: number } {
   const cpu = c.cpu;
-  if ((gate.selector & 0xfffc) === 0) throw new GuestFault(Vector.GP, ext);
-  const d = readDescriptor(c, gate.selector, Vector.GP);
-  const error = (gate.selector & 0xfffc) | ext;
+  if (isNull(gate.selector)) throw new GuestFault(Vector.GP, ext);
+  const d = readDescriptor(c, gate.selector, Vector.GP, ext);
+  const error = errorOf(gate.selector) | ext;
   if (!isCode(d) || dpl(d) > cpu.cpl) throw new GuestFault(Vector.GP, error);
+  if (cpu.longMode && (!isLong(d) || d.high & DEFAULT_BIG)) throw new GuestFault(Vector.GP, error);
   if (!isPresent(d)) throw new GuestFault(Vector.NP, error);
-  return { d, cpl: isConforming(d) ? cpu.cpl : dpl(d) };
+  const cpl = isConforming(d) ? cpu.cpl : dpl(d);
+  // Out of virtual-8086 mode there is only the way to privilege level 0.
+  if (cpu.v8086 && cpl !== 0) throw new GuestFault(Vector.GP, error);
+  return { d, cpl };
 }
 
 function deliverProtected(c: CpuContext, i: Interruption, returnRip: bigint): void {
   const cpu = c.cpu;
   const ext = i.external ? 1 : 0;
-  const gate = readGate(c, i, 8);
-  const kind = gate.type & 7; // 5: task, 6: interrupt, 7: trap
-  const wide = (gate.type & 8) !== 0;
-  if (gate.type & 16 || kind < 5 || (kind === 5 && wide)) throw new GuestFault(Vector.GP, gate.error);
-  if (i.software && gate.dpl < cpu.cpl) throw new GuestFault(Vector.GP, gate.error);
-  if (!gate.present) throw new GuestFault(Vector.NP, gate.error);
-  if (kind === 5) throw new GuestFault(Vector.GP, gate.error);
-  const { d, cpl } = targetCode(c, gate, ext);
-  const bytes = wide ? 4 : 2;
-  const flags = BigInt(cpu.rflags | (i.fault ? Flag.RF : 0));
-  const old = { ss: cpu.selector(SegmentIndex.ss), sp: cpu.gpr(4), cs: cpu.selector(SegmentIndex.cs) };
-  if (cpl < cpu.cpl) {
-    const inner = innerStack(c, cpl, ext);
-    const stack = new Pusher(c, bytes, inner.stack);
-    if (cpu.v8086)
-      for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es])
-        stack.push(BigInt(cpu.selector(s)));
-    stack.push(BigInt(old.ss));
-    stack.push(old.sp);
-    stack.push(flags);
-    stack.push(BigInt(old.cs));
-    stack.push(returnRip);
-    if (i.error !== undefined) stack.push(BigInt(i.error));
-    markAccessed(c, inner.d);
-    if (cpu.v8086) {
-      for (const s of [SegmentIndex.gs, SegmentIndex.fs, SegmentIndex.ds, SegmentIndex.es])
-        cpu.setSegment(s, 0, 0n, 0, Rights.unusable);
-      cpu.setSystemFlag(Flag.VM, false);
-    }
-    cpu.setSegment(
-      SegmentIndex.ss,
-      inner.selector,
-      BigInt(descriptorBase(inner.d)),
-      descriptorLimit(inner.d),
-      descriptorRights(inner.d),
-    );
-    cpu.setGpr(4, stack.value);
-  } else {
-    const stack = new Pusher(c, bytes);
-    stack.push(flags);
-    stack.push(BigInt(old.cs));
-    stack.push(returnRip);
-    if (i.error !== undefined) stack.push(BigInt(i.error));
-    stack.commit();
+  const gate = readGate(c, i, Object.values(GateType), 8);
+  const flags = cpu.rflags | (i.fault ? Flag.RF : 0);
+  if (gate.type === GateType.task) {
+    const target = readTaskGate(c, gate.selector, ext);
+    switchTask(c, target, TaskSwitch.gate, { returnRip, flags, ext, error: i.error });
+    return;
   }
-  enterHandler(c, gate, d, cpl, kind === 6, wide ? gate.offset : gate.offset & 0xffffn);
-}
-
-function enterHandler(c: CpuContext, gate: Gate, d: Descriptor, cpl: number, masks: boolean, offset: bigint): void {
-  const cpu = c.cpu;
+  const { d, cpl } = targetCode(c, gate, ext);
+  const wide = (gate.type & 8) !== 0;
+  const offset = wide ? gate.offset : gate.offset & 0xffffn;
+  const inner: NewStack | undefined = cpl < cpu.cpl ? innerStack(c, cpl, ext) : undefined;
+  const stack = new Pusher(c, wide ? 4 : 2, inner, ext);
+  if (cpu.v8086) for (const s of [GS, FS, DS, ES]) stack.push(BigInt(cpu.selector(s)));
+  if (inner) {
+    stack.push(BigInt(cpu.selector(SS)));
+    stack.push(cpu.gpr(RSP));
+  }
+  stack.push(BigInt(flags));
+  stack.push(BigInt(cpu.selector(CS)));
+  stack.push(returnRip);
+  if (i.error !== undefined) stack.push(BigInt(i.error));
+  checkTarget(c, d, offset, ext);
+  if (inner) markStackAccessed(c, inner);
   markAccessed(c, d);
-  cpu.setSegment(
-    SegmentIndex.cs,
-    (gate.selector & ~3) | cpl,
-    BigInt(descriptorBase(d)),
-    descriptorLimit(d),
-    descriptorRights(d),
-  );
-  if (masks) cpu.setSystemFlag(Flag.IF, false);
-  for (const flag of [Flag.TF, Flag.NT, Flag.RF, Flag.VM]) cpu.setSystemFlag(flag, false);
-  forceCpl(cpu, cpl);
-  cpu.modeChanged();
-  cpu.rip = offset;
-}
-
-/** SS:ESP for a privilege level from the TSS. SDM Vol. 3A, "Task-State Segment (TSS)". */
-function innerStack(c: CpuContext, cpl: number, ext: number) {
-  const cpu = c.cpu;
-  const tr = SegmentIndex.tr;
-  const wide = (cpu.rights(tr) & 8) !== 0;
-  const base = cpu.segmentBase(tr);
-  const offset = wide ? 4 + cpl * 8 : 2 + cpl * 4;
-  const size = wide ? 8 : 4;
-  if (offset + size - 1 > cpu.segmentLimit(tr)) throw new GuestFault(Vector.TS, (cpu.selector(tr) & 0xfffc) | ext);
-  const pointer = c.readSystem(base + BigInt(offset), wide ? 4 : 2);
-  const selector = Number(c.readSystem(base + BigInt(offset + (wide ? 4 : 2)), 2));
-  const error = (selector & 0xfffc) | ext;
-  if ((selector & 0xfffc) === 0) throw new GuestFault(Vector.TS, ext);
-  const d = readDescriptor(c, selector, Vector.TS);
-  if (rpl(selector) !== cpl || dpl(d) !== cpl || !isWritable(d)) throw new GuestFault(Vector.TS, error);
-  if (!isPresent(d)) throw new GuestFault(Vector.SS, error);
-  const big = (d.high & (1 << 22)) !== 0;
-  const limit = BigInt(descriptorLimit(d));
-  const down = (descriptorRights(d) & 4) !== 0;
-  const mask = big ? 0xffffffffn : 0xffffn;
-  const stack = {
-    base: BigInt(descriptorBase(d)),
-    pointer: pointer & mask,
-    mask,
-    limitLow: down ? limit + 1n : 0n,
-    limitHigh: down ? mask : limit,
-    error,
-    cpl,
-  };
-  return { d, selector, stack };
+  if (cpu.v8086) {
+    cpu.setSystemFlag(Flag.VM, false);
+    for (const s of [GS, FS, DS, ES]) setNull(cpu, s, 0);
+  }
+  stack.commit();
+  enterHandler(c, gate, d, cpl, offset);
 }
 
 function deliverLong(c: CpuContext, i: Interruption, returnRip: bigint): void {
   const cpu = c.cpu;
   const ext = i.external ? 1 : 0;
-  const gate = readGate(c, i, 16);
-  if (gate.type !== 14 && gate.type !== 15) throw new GuestFault(Vector.GP, gate.error);
-  if (i.software && gate.dpl < cpu.cpl) throw new GuestFault(Vector.GP, gate.error);
-  if (!gate.present) throw new GuestFault(Vector.NP, gate.error);
+  const gate = readGate(c, i, [GateType.interrupt32, GateType.trap32], 16);
   const { d, cpl } = targetCode(c, gate, ext);
-  if (!(d.high & (1 << 21)) || d.high & (1 << 22)) throw new GuestFault(Vector.GP, (gate.selector & 0xfffc) | ext);
-  let pointer = cpu.gpr(4);
+  const flags = cpu.rflags | (i.fault ? Flag.RF : 0);
   const change = cpl < cpu.cpl;
-  if (gate.ist || change) {
-    const offset = gate.ist ? 36 + (gate.ist - 1) * 8 : 4 + cpl * 8;
-    const tr = SegmentIndex.tr;
-    if (offset + 7 > cpu.segmentLimit(tr)) throw new GuestFault(Vector.TS, (cpu.selector(tr) & 0xfffc) | ext);
-    pointer = c.readSystem(BigInt.asUintN(64, cpu.segmentBase(tr) + BigInt(offset)), 8);
-  }
-  if (!cpu.canonical(pointer)) throw new GuestFault(Vector.SS, ext);
-  // In IA-32e mode the frame is aligned to 16 bytes and always holds SS:RSP.
+  let fresh: NewStack | undefined;
+  if (gate.ist) fresh = interruptStack(c, gate.ist, cpl, ext);
+  else if (change) fresh = innerStack(c, cpl, ext);
+  const pointer = fresh?.pointer ?? cpu.gpr(RSP);
+  // In IA-32e mode the frame is aligned to 16 bytes and always holds SS:RSP; SS stays unless the privilege level changes.
   const stack = new Pusher(c, 8, {
+    selector: cpl,
     base: 0n,
     pointer: pointer & ~15n,
     mask: 0xffffffffffffffffn,
-    limitLow: 0n,
-    limitHigh: 0xffffffffffffffffn,
+    low: 0n,
+    high: 0xffffffffffffffffn,
     error: ext,
     cpl,
   });
-  stack.push(BigInt(cpu.selector(SegmentIndex.ss)));
-  stack.push(cpu.gpr(4));
-  stack.push(BigInt(cpu.rflags | (i.fault ? Flag.RF : 0)));
-  stack.push(BigInt(cpu.selector(SegmentIndex.cs)));
+  stack.push(BigInt(cpu.selector(SS)));
+  stack.push(cpu.gpr(RSP));
+  stack.push(BigInt(flags));
+  stack.push(BigInt(cpu.selector(CS)));
   stack.push(returnRip);
   if (i.error !== undefined) stack.push(BigInt(i.error));
-  cpu.setGpr(4, stack.value);
-  if (change) cpu.setSegment(SegmentIndex.ss, cpl, 0n, 0, Rights.unusable | (cpl << Rights.dplShift));
-  enterHandler(c, gate, d, cpl, gate.type === 14, gate.offset);
+  checkTarget(c, d, gate.offset, ext);
+  markAccessed(c, d);
+  if (change) stack.commit();
+  else stack.commitPointer();
+  enterHandler(c, gate, d, cpl, gate.offset);
+}
+
+function enterHandler(c: CpuContext, gate: Gate, d: Descriptor, cpl: number, offset: bigint): void {
+  const cpu = c.cpu;
+  setCode(cpu, gate.selector, d, cpl);
+  // Interrupt gates have even types.
+  if (!(gate.type & 1)) cpu.setSystemFlag(Flag.IF, false);
+  for (const flag of [Flag.TF, Flag.NT, Flag.RF, Flag.VM]) cpu.setSystemFlag(flag, false);
+  forceCpl(cpu, cpl);
+  cpu.modeChanged();
+  cpu.rip = offset;
 }

@@ -39,6 +39,8 @@ export const State = {
   linearMask: 0x0e8,
   /** A direct branch that wants to be linked to its target (micro-op address), else 0. i32 */
   linkFrom: 0x0f0,
+  /** A near branch whose target the run loop must look up (micro-op address), else 0. i32 */
+  branchFrom: 0x0f4,
   /** Third argument of wide divisions. i64 */
   divisor: 0x0f8,
   /** Segment registers ES CS SS DS FS GS, LDTR, TR: one Segment struct each. */
@@ -134,8 +136,8 @@ export const Tlb = {
   /** i32: HPA = low 32 bits of the linear address + addend (mod 2^32). */
   addend: 16,
   entrySize: 32,
-  /** User; supervisor; supervisor while SMAP is suspended by AC. */
-  contexts: 3,
+  /** User; supervisor; supervisor while SMAP is suspended by AC; user with alignment checks (never filled). */
+  contexts: 4,
 } as const;
 export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
 

@@ -3,6 +3,7 @@
  * (mode, code context, which soft TLB is in use). The slots are the only copy of the state; handlers work on them directly.
  */
 import type { MachineMemory } from '../mmu/memory';
+import { DebugRegisters } from './debugRegisters';
 import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset } from './layout';
 
 export const Flag = {
@@ -87,6 +88,8 @@ export interface PendingException {
   error?: number;
   /** CR2 for #PF. */
   address?: bigint;
+  /** #DB: the bits that DR6 gets. */
+  debug?: number;
 }
 
 /** Thrown by assists (TypeScript only, never through WebAssembly frames): the instruction faults. */
@@ -95,9 +98,19 @@ export class GuestFault extends Error {
     readonly vector: number,
     readonly error?: number,
     readonly address?: bigint,
+    /**
+     * `afterwards`: the instruction has happened, and rip is where it led (a task switch whose new task faults). `debug`: what DR6
+     * gets from a #DB.
+     */
+    readonly facts: { afterwards?: boolean; debug?: number } = {},
   ) {
     super(`guest exception ${vector}`);
   }
+}
+
+/** The exception that a fault thrown by an assist makes. */
+export function pendingOf(fault: GuestFault): PendingException {
+  return { vector: fault.vector, error: fault.error, address: fault.address, debug: fault.facts.debug };
 }
 
 /** Thrown by assists: leave the instruction undone (the debugger stops at it). */
@@ -131,6 +144,23 @@ export class Vcpu {
   shadowUntil = -1;
   /** The instruction just run delays or drops its single-step trap: MOV SS and POP SS, and INT n, which clears TF. */
   trapSuppressed = false;
+  /** The shadow is that of MOV SS or POP SS, which also holds off debug traps and NMIs. */
+  shadowsTraps = false;
+  /** Breakpoints of DR0-DR3. */
+  readonly debug: DebugRegisters;
+  /** DR6 bits of the debug traps that are due after the present instruction, and of those that it has caused so far. */
+  debugTraps = 0;
+  debugHits = 0;
+  /** Instruction breakpoints do not count at this instruction count: RFLAGS.RF was set. */
+  resumeAt = -1;
+  /** An NMI is being handled: the next one waits for IRET. */
+  nmiBlocked = false;
+  /** Exceptions since an instruction retired, and the instruction count then. */
+  faultsInRow = { icount: -1, count: 0 };
+  /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
+  vendor: 'intel' | 'amd' = 'intel';
+  /** Unaligned accesses are #AC: CPL 3, CR0.AM, RFLAGS.AC. */
+  checksAlignment = false;
   /** MSRs that have no slot of their own. */
   readonly msrs = new Map<number, bigint>();
 
@@ -141,6 +171,7 @@ export class Vcpu {
     this.base = memory.vcpuBase(index);
     this.q = this.base >> 3;
     memory.u64[this.q + (State.zero >> 3)] = 0n;
+    this.debug = new DebugRegisters(this);
   }
 
   /** Any 64-bit slot. */
@@ -390,10 +421,16 @@ export class Vcpu {
   /** Counts mode changes, for whoever caches by mode. */
   contextSwitches = 0;
 
-  /** User accesses, supervisor accesses, and supervisor accesses while SMAP is off have a soft TLB each. */
+  /**
+   * User accesses, supervisor accesses, and supervisor accesses while SMAP is off have a soft TLB each. With alignment checks on, all
+   * accesses go through one that is never filled, so that each takes the slow path, which checks.
+   */
   selectTlb(): void {
     let context = 2;
-    if (this.cpl === 3) context = 0;
+    const user = this.cpl === 3;
+    this.checksAlignment = user && (this.get32(State.flags) & Flag.AC) !== 0 && (this.cr0 & Cr0.AM) !== 0;
+    if (this.checksAlignment) context = 3;
+    else if (user) context = 0;
     else if (this.cr4 & Cr4.SMAP && !(this.get32(State.flags) & Flag.AC)) context = 1;
     this.set32(State.tlb, this.base + VCPU_TLB + context * TLB_BYTES);
   }
@@ -411,6 +448,11 @@ export class Vcpu {
     this.pending = undefined;
     this.attention = false;
     this.shadowUntil = -1;
+    this.shadowsTraps = false;
+    this.debugTraps = 0;
+    this.debugHits = 0;
+    this.resumeAt = -1;
+    this.nmiBlocked = false;
     this.set64(State.cr0, 0x60000010n);
     this.setGpr(2, 0x000306c3n);
     this.set64(State.dr + 6 * 8, 0xffff0ff0n);

@@ -153,6 +153,8 @@ export interface Builder {
 
   /** rip of the next instruction. */
   nextRip(): Expr;
+  /** #GP(0) when a near branch cannot go to `target` in 64-bit mode: for calls, which push before they jump. */
+  checkTarget(target: Expr): void;
   /** Near jump to an absolute address (truncated to the operand size). Ends the instruction. */
   jump(target: Expr): void;
   /** Jump by the immediate relative to the next instruction when the condition (i32) holds, else go on. Ends the instruction. */

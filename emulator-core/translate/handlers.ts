@@ -48,7 +48,7 @@ function pseudoHandlers(): Fn[] {
 
   const pageEnd = new Fn(2);
   i64.store(cpu, ripOf, State.rip)(pageEnd);
-  tailCall(pageEnd, Helper.lookup, cpu);
+  tailCall(pageEnd, Helper.lookup, i32c(0), cpu);
 
   const stop = new Fn(2);
   i64.store(cpu, ripOf, State.rip)(stop);

@@ -31,6 +31,8 @@ import {
 const uop = get(0, I32);
 const cpu = get(1, I32);
 const TOP = -0x8000000000000000n;
+/** RFLAGS.RF */
+const RESUME_FLAG = 1 << 16;
 const SIZE_LOG: Record<Width, number> = { 8: 0, 16: 1, 32: 2, 64: 3, 128: 4, 256: 5 };
 
 export function maskOf(bits: Bits): bigint {
@@ -82,10 +84,14 @@ export function emitEnter(f: Fn, t: Expr): void {
   tailCallIndirect(f, i32.load(t, Uop.handler), t, cpu);
 }
 
-/** lookup(cpu): goes to State.rip through the jump cache, or returns to the run loop. */
+/**
+ * lookup(branch, cpu): goes to State.rip through the jump cache, or returns to the run loop. `branch`: the micro-op that branches
+ * there, which the run loop undoes when the target cannot be fetched; 0 when none does.
+ */
 export function lookupHelper(): Fn {
-  const f = new Fn(1);
-  const me = get(0, I32);
+  const f = new Fn(2);
+  const branch = get(0, I32);
+  const me = get(1, I32);
   const rip = f.local(I64);
   const entry = f.local(I32);
   const t = f.local(I32);
@@ -98,7 +104,10 @@ export function lookupHelper(): Fn {
     i64.ne(i64.load(e, Jump.rip), get(rip, I64)),
     i32.ne(i32.load(e, Jump.tag), i32.load(me, State.codeTag)),
   );
-  ifElse(f, miss, () => ret(f, i32c(0)));
+  ifElse(f, miss, () => {
+    i32.store(me, branch, State.branchFrom)(f);
+    ret(f, i32c(0));
+  });
   set(t, i32.load(e, Jump.uop))(f);
   set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
   ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
@@ -623,13 +632,26 @@ export class InterpreterBuilder implements Builder {
   }
 
   private returnIfAgain(): void {
-    if (this.again !== undefined) ifElse(this.f, get(this.again, I32), () => ret(this.f, i32c(0)));
+    if (this.again === undefined) return;
+    ifElse(this.f, get(this.again, I32), () => {
+      i32.store(cpu, uop, State.branchFrom)(this.f);
+      ret(this.f, i32c(0));
+    });
+  }
+
+  checkTarget(target: Expr): void {
+    if (this.operandBits !== 64) return;
+    const f = this.f;
+    ifElse(f, i64.ne(i64.shrS(i64.shl(target, i64c(16)), i64c(16)), target), () => {
+      i64.store(cpu, target, State.slowAddress)(f);
+      ifElse(f, call(Import.slow, I32, uop, cpu, i32c(Slow.target)), () => ret(f, i32c(0)));
+    });
   }
 
   jump(target: Expr): void {
     i64.store(cpu, truncate(target, this.operandBits), State.rip)(this.f);
     this.returnIfAgain();
-    tailCall(this.f, Helper.lookup, cpu);
+    tailCall(this.f, Helper.lookup, uop, cpu);
     this.ended = true;
   }
 
@@ -641,6 +663,7 @@ export class InterpreterBuilder implements Builder {
       if (this.again !== undefined) {
         ifElse(f, get(this.again, I32), () => {
           i64.store(cpu, target, State.rip)(f);
+          i32.store(cpu, uop, State.branchFrom)(f);
           ret(f, i32c(0));
         });
       }
@@ -648,7 +671,7 @@ export class InterpreterBuilder implements Builder {
       // > 0: linked inside the page; < 0: leaves the page, through the jump cache; 0: not known yet.
       ifElse(f, i32.ltS(i32c(0), get(t, I32)), () => emitEnter(f, get(t, I32)));
       i64.store(cpu, target, State.rip)(f);
-      ifElse(f, get(t, I32), () => tailCall(f, Helper.lookup, cpu));
+      ifElse(f, get(t, I32), () => tailCall(f, Helper.lookup, uop, cpu));
       i32.store(cpu, uop, State.linkFrom)(f);
       ret(f, i32c(0));
     };
@@ -706,8 +729,10 @@ export class InterpreterBuilder implements Builder {
         const stop = this.condition(this.form.repeat === 'repe' ? 'ne' : 'e');
         ifElse(f, stop, finished);
       }
-      // Every further iteration is charged as an instruction, so that a long REP stops where any other code would.
+      // Every further iteration is charged as an instruction, so that a long REP stops where any other code would. Between
+      // iterations RF is set: what interrupts here pushes it, and the instruction goes on without an instruction breakpoint.
       const stay = (): void => {
+        i32.store(cpu, i32.or(i32.load(cpu, State.flags), i32c(RESUME_FLAG)), State.flags)(f);
         i64.store(cpu, i64.add(state(State.ripBase), i64.load32u(uop, Uop.ip)), State.rip)(f);
         ret(f, i32c(0));
       };

@@ -7,6 +7,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
@@ -63,6 +64,14 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     if (bits & ((1 << size) - 1)) throw new GuestFault(Vector.GP, 0);
   }
 
+  /** I/O breakpoints are traps: after the access. */
+  function accessed(cpu: Vcpu, port: number, size: number): void {
+    const bits = cpu.debug.port(port, size, (cpu.cr4 & Cr4.DE) !== 0);
+    if (!bits) return;
+    cpu.debugHits |= bits;
+    cpu.attention = true;
+  }
+
   function portOperands(c: CpuContext): { port: number; size: number; immediate: boolean } {
     const name = CODES[c.code]!.name;
     const immediate = name.includes('imm8');
@@ -76,6 +85,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     checkPorts(c, port, size);
     exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: true, immediate }));
     c.cpu.setGprSized(RAX, BigInt(h.readPort(port, size)), size);
+    accessed(c.cpu, port, size);
   }
 
   function output(c: CpuContext): void {
@@ -84,6 +94,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: false, immediate }));
     const value = size === 4 ? c.cpu.gpr32(RAX) : c.cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
     h.writePort(port, value, size);
+    accessed(c.cpu, port, size);
   }
 
   /** One iteration of INS or OUTS; with REP the instruction is run again until rCX is zero. */
@@ -119,6 +130,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     advance(register, step);
     if (c.repeated) advance(RCX, -1);
     const more = c.repeated && BigInt.asUintN(bits, cpu.gpr(RCX)) !== 0n;
+    accessed(cpu, port, size);
+    if (more) cpu.setSystemFlag(Flag.RF, true);
     c.jump(more ? c.rip : c.nextRip);
   }
 
@@ -186,23 +199,29 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   }
 
   function moveDebug(c: CpuContext, from: boolean): void {
-    privileged(c);
     const cpu = c.cpu;
     const number = c.registerOffset(from ? 1 : 0);
     const register = c.registerOffset(from ? 0 : 1) >> 3;
     if (number > 7) throw new GuestFault(Vector.UD);
-    const slot = debugRegister(c, number);
+    // This exit comes before the checks of privilege and CR4.DE. SDM Vol. 3C, "Instructions That Cause VM Exits Conditionally".
     if (vmm.primary & Primary.movDrExiting)
       exit(c, ExitReason.movDr, encodeDrQualification({ number, from, register }));
+    const slot = debugRegister(c, number);
+    privileged(c);
+    if (cpu.get32(State.dr + 7 * 8) & GENERAL_DETECT) {
+      throw new GuestFault(Vector.DB, undefined, undefined, { debug: DebugStatus.BD });
+    }
     if (from) {
       cpu.setGprSized(register, cpu.get64(slot), cpu.bitness === 64 ? 8 : 4);
       return;
     }
-    const value = cpu.gpr(register);
+    const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
     const control = number >= 4;
-    if (cpu.bitness === 64 && control && value >> 32n) throw new GuestFault(Vector.GP, 0);
+    if (control && value >> 32n) throw new GuestFault(Vector.GP, 0);
     const fixed = number === 6 || number === 4 ? (value & 0xe00fn) | 0xffff0ff0n : (value & 0xffff2bffn) | 0x400n;
     cpu.set64(slot, control ? fixed : value);
+    c.flushTranslations();
+    c.jump(c.nextRip);
   }
 
   // ---- hypercalls ----
@@ -257,13 +276,6 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
       const invd = CODES[c.code]!.row.mnemonic === 'Invd';
       if (invd) exit(c, ExitReason.invd);
       else if (vmm.secondary & Secondary.wbinvdExiting) exit(c, ExitReason.wbinvd);
-    },
-    swapGs: (c) => {
-      if (c.cpu.bitness !== 64) throw new GuestFault(Vector.UD);
-      privileged(c);
-      const base = c.cpu.segmentBase(SegmentIndex.gs);
-      c.cpu.setSegmentBase(SegmentIndex.gs, c.cpu.get64(State.kernelGsBase));
-      c.cpu.set64(State.kernelGsBase, base);
     },
     vmcall,
     // On Intel processors AMD's hypercall instruction is undefined.

@@ -57,8 +57,8 @@ export class Vmm {
   /** Accesses to MSRs that need not exit do so nevertheless. */
   private wantedMsrExits = { reads: false, writes: false };
   private readonly scratch = emptyExit();
-  /** An exit that was stopped at: when its instruction runs again, it is not a new exit. */
-  private passing?: { cpu: number; icount: number; reason: number };
+  /** Exits that were stopped at: when their instruction runs again, they are not new exits. `next`: of those, not passed over yet. */
+  private passing?: { cpu: number; icount: number; reasons: number[]; next: number };
   /** Newest exit of each vCPU (seq), -1: none. */
   readonly lastSeq: number[];
 
@@ -179,11 +179,7 @@ export class Vmm {
   /** As exit(), but returns true to stop. */
   tryExit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts): boolean {
     const icount = this.host.icount();
-    const passing = this.passing;
-    if (passing && passing.cpu === cpu.index) {
-      this.passing = undefined;
-      if (passing.icount === icount && passing.reason === reason) return false;
-    }
+    if (this.passesOver(cpu.index, icount, reason)) return false;
     const exit = this.scratch;
     exit.icount = icount;
     exit.cpu = cpu.index;
@@ -203,8 +199,20 @@ export class Vmm {
     exit.rdx = cpu.gpr(2);
     this.lastSeq[cpu.index] = this.log.record(exit);
     if (!this.host.stopAtExit(cpu, exit)) return false;
-    this.passing = { cpu: cpu.index, icount, reason };
+    this.passing ??= { cpu: cpu.index, icount, reasons: [], next: 0 };
+    this.passing.reasons.push(reason);
+    this.passing.next = 0;
     return true;
+  }
+
+  /** An instruction that exits more than once is stopped at once for each: it does the same again up to the newest. */
+  private passesOver(cpu: number, icount: number, reason: number): boolean {
+    const { passing } = this;
+    if (!passing || passing.cpu !== cpu) return false;
+    const found = passing.icount === icount ? passing.reasons.indexOf(reason, passing.next) : -1;
+    if (found >= 0) passing.next = found + 1;
+    else if (passing.icount !== icount) this.passing = undefined;
+    return found >= 0;
   }
 
   /** The vCPU's last exit, if it is still in the ring. */

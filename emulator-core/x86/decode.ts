@@ -7,7 +7,16 @@ import { CODES, type CodeInfo } from './codes';
 import type { VectorUnit } from './instructions/instruction';
 
 /** Codes beyond iced-x86's, for micro-ops that stand for something else. */
-export const SpecialCode = { breakpoint: 0xfff0, crossPage: 0xfff1, deviceNotAvailable: 0xfff2, invalid: 0 } as const;
+export const SpecialCode = {
+  breakpoint: 0xfff0,
+  crossPage: 0xfff1,
+  deviceNotAvailable: 0xfff2,
+  tooLong: 0xfff3,
+  invalid: 0,
+} as const;
+
+/** No instruction is longer: beyond it is #GP(0). SDM Vol. 3A, "Interrupt 13—General Protection Exception (#GP)". */
+const MAX_LENGTH = 15;
 
 /** What decoding depends on besides the bytes. */
 export interface DecodeContext {
@@ -90,6 +99,8 @@ export class InstructionDecoder {
   private readonly instruction = new Instruction();
   private decoder?: Decoder;
   private bytes: Uint8Array = new Uint8Array();
+  private firstIp = 0;
+  private bitness = 16;
   /** Row of the last instruction decoded, undefined when it has none. */
   info: CodeInfo | undefined;
   length = 0;
@@ -116,6 +127,8 @@ export class InstructionDecoder {
     this.bytes = bytes;
     this.decoder = new Decoder(bitness, bytes, this.options);
     this.decoder.ip = BigInt(ip);
+    this.firstIp = ip;
+    this.bitness = bitness;
   }
 
   /** Decodes the next instruction. 'truncated': it goes on beyond the bytes. */
@@ -129,6 +142,7 @@ export class InstructionDecoder {
       this.status =
         decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
       this.info = undefined;
+      if (this.status === 'invalid' && this.length === MAX_LENGTH && this.isTooLong()) this.code = SpecialCode.tooLong;
     } else this.status = 'ok';
     const feature = this.info?.row.feature;
     if (feature && !this.features.has(feature)) this.refuse();
@@ -140,6 +154,17 @@ export class InstructionDecoder {
     this.status = 'invalid';
     this.info = undefined;
     this.code = SpecialCode.invalid;
+  }
+
+  /** Fifteen bytes did not make an instruction: because there are more? Without its first prefix it would be as long, then. */
+  private isTooLong(): boolean {
+    const start = Number(this.decoder!.ip) - this.firstIp - MAX_LENGTH;
+    const shorter = new Decoder(this.bitness, this.bytes.subarray(start + 1), this.options);
+    const instruction = shorter.decode();
+    const tooLong = instruction.length === MAX_LENGTH;
+    instruction.free();
+    shorter.free();
+    return tooLong;
   }
 
   dispose(): void {
@@ -155,7 +180,7 @@ export class InstructionDecoder {
     u32.fill(0, w, w + Uop.bytes / 4);
     i32[(at + Uop.ip) >> 2] = ip;
     i32[(at + Uop.length) >> 2] = this.length;
-    u16[(at + Uop.code) >> 1] = this.status === 'invalid' ? SpecialCode.invalid : this.code;
+    u16[(at + Uop.code) >> 1] = this.code;
     const info = this.info;
     if (!info) return; // assist 0: undefined or unimplemented
     const refused = info.row.unit ? context.units[info.row.unit] : 0;

@@ -3,9 +3,16 @@ import { CODES } from '../../x86/codes';
 import type { CpuContext } from '../cpuContext';
 import { loadSegment } from '../descriptors';
 import { SegmentIndex, State } from '../layout';
-import { Flag, GuestFault, Vector } from '../vcpu';
+import { Cr4, Flag, GuestFault, Vector } from '../vcpu';
 import { readOperand, type Assist } from './operands';
-import { writableFlags } from './transfer';
+import {
+  clearInterrupts,
+  flagsWithVirtualInterrupts,
+  setInterrupts,
+  setVirtualInterrupts,
+  virtualFlags,
+  writableFlags,
+} from './virtualFlags';
 
 const { ss: SS } = SegmentIndex;
 const RSP = 4;
@@ -30,28 +37,27 @@ function drop(c: CpuContext, bytes: number): void {
   cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | ((cpu.gpr(RSP) + BigInt(bytes)) & mask));
 }
 
-/** IF may be changed: CPL <= IOPL (with VME and PVI that would be VIF: not offered by CPUID). */
-function mayChangeInterrupts(c: CpuContext): void {
-  const cpu = c.cpu;
-  const allowed = !cpu.protectedMode || (cpu.v8086 ? cpu.iopl === 3 : cpu.cpl <= cpu.iopl);
-  if (!allowed) throw new GuestFault(Vector.GP, 0);
-}
-
 function pushFlags(c: CpuContext): void {
   const cpu = c.cpu;
-  if (cpu.v8086 && cpu.iopl < 3) throw new GuestFault(Vector.GP, 0);
-  push(c, BigInt(cpu.rflags & ~(Flag.VM | Flag.RF)), c.operandBytes);
+  let flags = cpu.rflags;
+  if (cpu.v8086 && cpu.iopl < 3) {
+    if (!(cpu.cr4 & Cr4.VME && c.operandBytes === 2)) throw new GuestFault(Vector.GP, 0);
+    flags = flagsWithVirtualInterrupts(cpu);
+  }
+  push(c, BigInt((flags & ~(Flag.VM | Flag.RF)) >>> 0), c.operandBytes);
 }
 
+/** SDM Vol. 2, "POPF/POPFD/POPFQ", Table "Effect of POPF/POPFD on the EFLAGS Register". */
 function popFlags(c: CpuContext): void {
   const cpu = c.cpu;
   const bytes = c.operandBytes;
-  if (cpu.v8086 && cpu.iopl < 3) throw new GuestFault(Vector.GP, 0);
+  const virtual = cpu.v8086 && cpu.iopl < 3;
+  if (virtual && !(cpu.cr4 & Cr4.VME && bytes === 2)) throw new GuestFault(Vector.GP, 0);
   const value = Number(peek(c, bytes) & 0xffffffffn);
+  if (virtual) virtualFlags(cpu, value);
   drop(c, bytes);
-  let mask = writableFlags(cpu, bytes) & ~Flag.RF;
-  if (!cpu.protectedMode) mask |= (Flag.IOPL | Flag.IF) & (bytes === 2 ? 0xffff : -1);
-  if (cpu.v8086) mask = (mask | Flag.IF) & ~Flag.IOPL;
+  if (virtual) setVirtualInterrupts(cpu, value);
+  const mask = writableFlags(cpu, bytes);
   const before = cpu.systemFlags;
   cpu.rflags = (cpu.rflags & ~mask & ~Flag.RF) | (value & mask);
   if ((before ^ cpu.systemFlags) & Flag.AC) cpu.selectTlb();
@@ -92,6 +98,7 @@ function popSegment(c: CpuContext): void {
 /** Interrupts and the single-step trap wait until the instruction after MOV SS or POP SS has run. */
 function shadowStack(c: CpuContext): void {
   c.cpu.shadowUntil = c.icount + 2;
+  c.cpu.shadowsTraps = true;
   c.cpu.trapSuppressed = true;
 }
 
@@ -179,16 +186,8 @@ export const flagAssists: Record<string, Assist> = {
     loadSegment(c, segment, Number(readOperand(c, 1, 2) & 0xffffn));
     if (segment === SS) shadowStack(c);
   },
-  clearInterrupts: (c) => {
-    mayChangeInterrupts(c);
-    c.cpu.setSystemFlag(Flag.IF, false);
-  },
-  setInterrupts: (c) => {
-    mayChangeInterrupts(c);
-    if (!c.cpu.interruptsEnabled) c.cpu.shadowUntil = c.icount + 2;
-    c.cpu.setSystemFlag(Flag.IF, true);
-    c.cpu.attention = true;
-  },
+  clearInterrupts,
+  setInterrupts,
   clearDirection: (c) => c.cpu.setSystemFlag(Flag.DF, false),
   setDirection: (c) => c.cpu.setSystemFlag(Flag.DF, true),
 };

@@ -2,10 +2,13 @@
 import { CODES } from '../../x86/codes';
 import type { CpuContext } from '../cpuContext';
 import {
+  BUSY,
+  SystemType,
   descriptorBase,
   descriptorLimit,
   descriptorRights,
   dpl,
+  errorOf,
   isCode,
   isCodeOrData,
   isConforming,
@@ -15,6 +18,7 @@ import {
   readDescriptor,
   rpl,
   typeOf,
+  upperHalf,
   type Descriptor,
 } from '../descriptors';
 import { SegmentIndex, State } from '../layout';
@@ -55,14 +59,17 @@ function loadDescriptorTable(c: CpuContext): void {
   c.cpu.set64(limit, newLimit);
 }
 
-const LDT = 2;
-const TSS_AVAILABLE_16 = 1;
-const TSS_AVAILABLE = 9;
-
-/** System descriptors are 16 bytes in IA-32e mode. */
-function systemBase(c: CpuContext, d: Descriptor): bigint {
+/**
+ * Base of an LDT or TSS. In IA-32e mode their descriptors are 16 bytes, which must lie in the table, with a type of zero in the upper
+ * half; the base must be canonical. SDM Vol. 3A, "Segment Descriptor Tables in IA-32e Mode", "TSS Descriptor in 64-bit mode".
+ */
+function systemBase(c: CpuContext, selector: number, d: Descriptor): bigint {
   const low = BigInt(descriptorBase(d));
-  return c.cpu.longMode ? low | (c.readSystem(d.address + 8n, 4) << 32n) : low;
+  if (!c.cpu.longMode) return low;
+  const upper = upperHalf(c, selector);
+  const base = low | (BigInt(upper.low >>> 0) << 32n);
+  if (upper.high & 0x1f00 || !c.cpu.canonicalBase(base)) throw new GuestFault(Vector.GP, errorOf(selector));
+  return base;
 }
 
 function loadLocalDescriptorTable(c: CpuContext): void {
@@ -77,9 +84,9 @@ function loadLocalDescriptorTable(c: CpuContext): void {
   const error = selector & 0xfffc;
   if (selector & 4) throw new GuestFault(Vector.GP, error);
   const d = readDescriptor(c, selector, Vector.GP);
-  if (isCodeOrData(d) || typeOf(d) !== LDT) throw new GuestFault(Vector.GP, error);
+  if (isCodeOrData(d) || typeOf(d) !== SystemType.ldt) throw new GuestFault(Vector.GP, error);
   if (!isPresent(d)) throw new GuestFault(Vector.NP, error);
-  c.cpu.setSegment(ldtr, selector, systemBase(c, d), descriptorLimit(d), descriptorRights(d));
+  c.cpu.setSegment(ldtr, selector, systemBase(c, selector, d), descriptorLimit(d), descriptorRights(d));
 }
 
 function loadTask(c: CpuContext): void {
@@ -91,11 +98,11 @@ function loadTask(c: CpuContext): void {
   if (selector & 4) throw new GuestFault(Vector.GP, error);
   const d = readDescriptor(c, selector, Vector.GP);
   const type = typeOf(d);
-  const available = type === TSS_AVAILABLE || (type === TSS_AVAILABLE_16 && !c.cpu.longMode);
+  const available = type === SystemType.tss32 || (type === SystemType.tss16 && !c.cpu.longMode);
   if (isCodeOrData(d) || !available) throw new GuestFault(Vector.GP, error);
   if (!isPresent(d)) throw new GuestFault(Vector.NP, error);
-  const base = systemBase(c, d);
-  d.high |= 0x200; // busy
+  const base = systemBase(c, selector, d);
+  d.high |= BUSY;
   c.writeSystem(d.address + 4n, BigInt(d.high >>> 0), 4);
   c.cpu.setSegment(SegmentIndex.tr, selector, base, descriptorLimit(d), descriptorRights(d));
 }

@@ -97,6 +97,7 @@ export const control: Family = [
     endsBlock: true,
     semantics: (b) => {
       const target = b.let(b.read(0));
+      b.checkTarget(target);
       b.push(b.operandBits, b.nextRip());
       b.jump(target);
     },

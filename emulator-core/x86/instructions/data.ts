@@ -98,7 +98,13 @@ export const data: Family = [
     endsBlock: true,
   },
   { mnemonic: 'Mov', manual: 'MOV—Move to/from Debug Registers', operands: /_dr$/, assist: 'readDebugRegister' },
-  { mnemonic: 'Mov', manual: 'MOV—Move to/from Debug Registers', operands: /^dr_/, assist: 'writeDebugRegister' },
+  {
+    mnemonic: 'Mov',
+    manual: 'MOV—Move to/from Debug Registers',
+    operands: /^dr_/,
+    assist: 'writeDebugRegister',
+    endsBlock: true,
+  },
   { mnemonic: 'Movzx', manual: 'MOVZX—Move With Zero-Extend', semantics: (b) => b.write(0, b.read(1)) },
   { mnemonic: 'Movsx', manual: 'MOVSX/MOVSXD—Move With Sign-Extension', semantics: (b) => b.write(0, b.readSigned(1)) },
   {

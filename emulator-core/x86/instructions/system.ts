@@ -37,6 +37,10 @@ export const system: Family = [
   ...assisted('invalidateCaches', 'WBINVD—Write Back and Invalidate Cache', 'Wbinvd', 'Wbnoinvd'),
   ...assisted('invalidateCaches', 'INVD—Invalidate Internal Caches', 'Invd'),
   ...ending('swapGs', 'SWAPGS—Swap GS Base Register', 'Swapgs'),
+  ...featured('fsgsbase', [
+    ...assisted('readSegmentBase', 'RDFSBASE/RDGSBASE—Read FS/GS Segment Base', 'Rdfsbase', 'Rdgsbase'),
+    ...assisted('writeSegmentBase', 'WRFSBASE/WRGSBASE—Write FS/GS Segment Base', 'Wrfsbase', 'Wrgsbase'),
+  ]),
   ...ending('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
   ...ending('vmmcall', 'VMMCALL—Call VMM (AMD APM Vol. 3)', 'Vmmcall'),
   ...assisted('loadAccessRights', 'LAR—Load Access Rights Byte', 'Lar'),

@@ -158,13 +158,17 @@ export const floatArithmetic: Family = [
   ),
   ...horizontal('Hadd', 'Add', ADD),
   ...horizontal('Hsub', 'Subtract', SUBTRACT),
-  ...[PS, PD].flatMap((k) =>
-    kindRows('Dp' + k.suffix, k, 'sse4_1', {
-      manual: `DP${k.suffix.toUpperCase()}—Dot Product of ${precisionOf(k)} Precision Floating-Point Values`,
-      note: 'Exceptions of the products end the instruction before those of the sums are looked for',
-      semantics: binaryFloat(k, { operation: 'float:dot' }, true),
-    }),
-  ),
+  ...[PS, PD]
+    .flatMap(
+      (k) =>
+        kindRows('Dp' + k.suffix, k, 'sse4_1', {
+          manual: `DP${k.suffix.toUpperCase()}—Dot Product of ${precisionOf(k)} Precision Floating-Point Values`,
+          note: 'Exceptions of the products end the instruction before those of the sums are looked for',
+          semantics: binaryFloat(k, { operation: 'float:dot' }, true),
+        }),
+      // VDPPD has no 256-bit form.
+    )
+    .filter((row) => row.mnemonic !== 'Vdppd' || !row.operands?.test('ymm_')),
   ...approximation('Rcp', 'Reciprocals', RECIPROCAL),
   ...approximation('Rsqrt', 'Reciprocals of Square Roots', RECIPROCAL_ROOT),
 ];
