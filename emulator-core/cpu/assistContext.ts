@@ -30,7 +30,7 @@ export class AssistContext implements CpuContext {
     return this.core.memory.u8[this.uop + offset];
   }
   private wrap(rip: bigint): bigint {
-    return this.cpu.bitness === 64 ? BigInt.asUintN(64, rip) : rip & (this.cpu.bitness === 32 ? 0xffffffffn : 0xffffn);
+    return this.cpu.bitness === 64 ? BigInt.asUintN(64, rip) : rip & 0xffffffffn;
   }
   get rip(): bigint {
     // Outside of an instruction (interrupt delivery) rip is the vCPU's.

@@ -228,20 +228,21 @@ export class Core {
   /** Micro-op at rip, with ripBase and the jump cache set; 0 when an exception is pending or a stop wanted. */
   private find(cpu: Vcpu): number {
     const execution = this.executions[cpu.index];
-    if (cpu.bitness !== 64) cpu.rip &= cpu.bitness === 32 ? 0xffffffffn : 0xffffn;
+    if (cpu.bitness !== 64) cpu.rip &= 0xffffffffn;
     const linear = this.codeLinear(cpu);
     if (cpu.pending) return 0;
     const gpa = this.fetchAddress(cpu, linear);
     if (gpa < 0) return 0;
     let context = this.useContext(cpu, execution);
+    const offset = gpa % PAGE;
     const breakpoints = this.host.breakpointsOn(cpu, linear >> 12n);
-    if (breakpoints) {
-      context = this.code.context(`${cpu.contextKey} ${breakpoints.key}`, () => ({
-        decode: decodeContext(cpu),
-        breakpoints: breakpoints.offsets,
+    const end = cpu.bitness === 64 ? undefined : codeEnd(cpu, offset);
+    if (breakpoints || end !== undefined) {
+      context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
+        decode: { ...decodeContext(cpu), end },
+        breakpoints: breakpoints?.offsets,
       }));
     }
-    const offset = gpa % PAGE;
     const host = this.mmu.host(gpa - offset, EptAccess.execute);
     const page: CodePage = this.code.page(context, Math.floor(gpa / PAGE));
     const uop = this.code.find(page, offset, host);
@@ -351,8 +352,7 @@ export class Core {
       const top = cpu.get32(State.rip + 4) >> 15;
       return top === 0 || top === -1 || cpu.canonical(cpu.rip);
     }
-    const offset = cpu.get32(State.rip) & (cpu.bitness === 32 ? -1 : 0xffff);
-    return offset >>> 0 <= cpu.segmentLimit(SegmentIndex.cs);
+    return cpu.get32(State.rip) >>> 0 <= cpu.segmentLimit(SegmentIndex.cs);
   }
 
   /** The budget of the current run shrinks to nothing: the run loop gets control after the current block. */
@@ -422,6 +422,9 @@ export class Core {
     const ip = Number(linear & 0xfffn);
     this.decoder.begin(cpu.bitness, bytes, ip);
     this.decoder.next();
+    const last = cpu.rip + BigInt(this.decoder.length - 1);
+    if (cpu.bitness !== 64 && last > BigInt(cpu.segmentLimit(SegmentIndex.cs)))
+      this.decoder.refuse(SpecialCode.unfetchable);
     cpu.set64(State.ripBase, cpu.rip - BigInt(ip));
     if (this.host.breakpointHit(cpu, linear)) return;
     let at = cpu.base + State.scratch;
@@ -479,7 +482,7 @@ export class Core {
       this.raise(uop, { vector: Vector.NM });
       return 1;
     }
-    if (code === SpecialCode.tooLong) {
+    if (code === SpecialCode.unfetchable) {
       this.raise(uop, { vector: Vector.GP, error: 0 });
       return 1;
     }
@@ -805,6 +808,12 @@ export function linearPage(linear: bigint): number {
 
 function canonical(cpu: Vcpu, linear: bigint, size: number): boolean {
   return cpu.canonical(linear) && cpu.canonical(linear + BigInt(size - 1));
+}
+
+/** Of the page that rip is in: the first offset beyond CS's limit; undefined when that lies in no or in another page. */
+function codeEnd(cpu: Vcpu, offset: number): number | undefined {
+  const end = cpu.segmentLimit(SegmentIndex.cs) - (cpu.get32(State.rip) >>> 0) + offset + 1;
+  return end < PAGE ? end : undefined;
 }
 
 function decodeContext(cpu: Vcpu): DecodeContext {

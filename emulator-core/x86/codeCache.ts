@@ -143,7 +143,12 @@ export class CodeCache {
         at += Uop.bytes;
         break;
       }
-      const status = decoder.next();
+      let status = decoder.next();
+      const { end } = context.decode;
+      if (end !== undefined && (status === 'truncated' || offset + decoder.length > end)) {
+        decoder.refuse(SpecialCode.unfetchable);
+        status = 'invalid';
+      }
       if (status === 'truncated') {
         // The instruction goes on in the next page: the run loop fetches it with both pages mapped.
         decoder.writePseudo(at, count > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);

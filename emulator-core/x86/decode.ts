@@ -11,7 +11,8 @@ export const SpecialCode = {
   breakpoint: 0xfff0,
   crossPage: 0xfff1,
   deviceNotAvailable: 0xfff2,
-  tooLong: 0xfff3,
+  /** #GP(0): longer than 15 bytes, or beyond the limit of CS. */
+  unfetchable: 0xfff3,
   invalid: 0,
 } as const;
 
@@ -23,6 +24,8 @@ export interface DecodeContext {
   bitness: 16 | 32 | 64;
   /** Real-address or virtual-8086 mode: VEX prefixes mean nothing there. */
   real: boolean;
+  /** First page offset that CS's limit forbids, when the limit lies in the page. */
+  end?: number;
   /** Is the segment (index as SegmentIndex) flat in 32-bit code? */
   flat(segment: number): boolean;
   /** What the vector units answer now: 0 available, or the exception: 6 (#UD), 7 (#NM). */
@@ -142,18 +145,19 @@ export class InstructionDecoder {
       this.status =
         decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
       this.info = undefined;
-      if (this.status === 'invalid' && this.length === MAX_LENGTH && this.isTooLong()) this.code = SpecialCode.tooLong;
+      if (this.status === 'invalid' && this.length === MAX_LENGTH && this.isTooLong())
+        this.code = SpecialCode.unfetchable;
     } else this.status = 'ok';
     const feature = this.info?.row.feature;
     if (feature && !this.features.has(feature)) this.refuse();
     return this.status;
   }
 
-  /** The processor does not have the instruction just decoded. */
-  private refuse(): void {
+  /** The processor does not have the instruction just decoded, or (by another special code) cannot run it. */
+  refuse(code: number = SpecialCode.invalid): void {
     this.status = 'invalid';
     this.info = undefined;
-    this.code = SpecialCode.invalid;
+    this.code = code;
   }
 
   /** Fifteen bytes did not make an instruction: because there are more? Without its first prefix it would be as long, then. */

@@ -146,7 +146,7 @@ describe('exceptions in protected mode', () => {
     assert.strictEqual(u.selector('ds'), Selector.userData);
   });
 
-  it('IRET with NT set is #TS(0): hardware task switches are not there', () => {
+  it('IRET with NT set and no previous task is #TS(0)', () => {
     const t = machine('32');
     t.cpu.rflags = 0x4002;
     t.run(CODE, 'cf', { rsp: 0xa000 });

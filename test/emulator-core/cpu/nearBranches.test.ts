@@ -1,0 +1,123 @@
+/**
+ * Near branches that lead nowhere, instructions that are too long, LOCK. The first two as a processor (AMD Zen, user mode) did them:
+ * #GP(0) at the branch, nothing changed. SDM Vol. 2, JMP, CALL, RET, LOOP, LOCK; Vol. 3A, "Interrupt 13".
+ */
+import assert from 'node:assert';
+import { Selector, TestMachine } from '../testMachine';
+
+const CODE = 0x100000;
+const BAD = 1n << 47n;
+const RSP = 0x9000;
+
+/** rip in the frame of a 64-bit handler that got an error code. */
+const faultRip = (t: TestMachine): number => Number(t.read64(Number(t.get('rsp')) + 8));
+
+describe('near branches to non-canonical addresses', () => {
+  function run(code: string, registers: Record<string, bigint> = {}, count = 1): TestMachine {
+    const t = new TestMachine().enter('64');
+    t.write64(RSP, BAD);
+    t.write64(RSP - 8, 0x1111n);
+    return t.run(CODE, code, { rsp: RSP, rax: BAD, rbx: BigInt(RSP), ...registers }, count);
+  }
+  for (const [what, code] of [['JMP r', 'ffe0'], ['JMP m', 'ff23'], ['CALL r', 'ffd0'], ['CALL m', 'ff13'], ['RET', 'c3'], ['RET n', 'c21000']]) {
+    it(`${what}: #GP(0) at the branch, with nothing changed`, () => {
+      const t = run(code);
+      assert.deepStrictEqual([t.vector, faultRip(t)], [13, CODE]);
+      assert.deepStrictEqual([t.read64(Number(t.get('rsp'))), t.read64(RSP - 8)], [0n, 0x1111n]);
+      assert.strictEqual(Number(t.read64(Number(t.get('rsp')) + 32)), RSP, 'rSP');
+      assert.strictEqual(t.machine.core.retired, 1, 'only the handler’s instruction has run');
+    });
+  } // prettier-ignore
+
+  it('the same in any slicing', () => {
+    const whole = run('90 90 ffe0', {}, 10);
+    const t = run('90 90 ffe0', {}, 1);
+    for (let i = 0; i < 9; i++) t.machine.run(1);
+    assert.deepStrictEqual(
+      [t.vector, t.machine.core.retired, t.cpu.rip],
+      [13, whole.machine.core.retired, whole.cpu.rip],
+    );
+  });
+
+  it('a canonical address in the upper half is fine', () => {
+    const t = new TestMachine().enter('64');
+    t.write64(0x1000 + 511 * 8, 0x2007n);
+    t.write64(0x2000 + 511 * 8, 0x3007n);
+    t.write64(0x3000 + 510 * 8, 0x87n); // ffffffffffc00000: the first 2 MiB
+    t.machine.core.flushAllTranslations();
+    t.run(CODE, 'ffd0', { rax: 0xffffffffffc08400n, rsp: RSP }, 2);
+    assert.strictEqual(t.cpu.rip, 0xffffffffffc08400n, 'a handler, which jumps to itself, runs there');
+  });
+
+  it('IRETQ: #GP(0) at the IRET', () => {
+    const t = new TestMachine().enter('64');
+    [BAD, BigInt(Selector.code64), 2n, BigInt(RSP), BigInt(Selector.data)].forEach((v, i) => t.write64(RSP + i * 8, v));
+    t.run(CODE, '48cf', { rsp: RSP });
+    assert.deepStrictEqual([t.vector, faultRip(t)], [13, CODE]);
+  });
+});
+
+describe('near branches beyond the limit of CS', () => {
+  function run(code: string, registers: Record<string, number> = {}): TestMachine {
+    const t = new TestMachine().enter('32');
+    t.segment('cs', Selector.code32, 0, CODE + 0x10, 0x409b);
+    t.write32(RSP, CODE + 0x20);
+    return t.run(CODE, code, { rsp: RSP, rcx: 5, ...registers });
+  }
+  const frame = (t: TestMachine): number[] => [0, 4].map((i) => t.read32(Number(t.get('rsp')) + i));
+  for (const [what, code] of [['JMP', 'eb20'], ['Jcc', '7320'], ['JMP r', 'ffe0'], ['CALL', 'e820000000'], ['RET', 'c3'], ['LOOP', 'e220'], ['JECXZ', 'e320']]) {
+    it(`${what}: #GP(0) at the branch`, () => {
+      const t = run(code, { rax: CODE + 0x11, ...(what === 'JECXZ' ? { rcx: 0 } : {}) });
+      assert.deepStrictEqual([t.vector, frame(t)], [13, [0, CODE]]);
+      assert.strictEqual(Number(t.get('rsp')), RSP - 16, 'rSP is as before the branch');
+      assert.strictEqual(t.get('rcx'), what === 'JECXZ' ? 0n : 5n);
+    });
+  } // prettier-ignore
+
+  it('running off the end, or an instruction that does not end before it: #GP(0) there', () => {
+    for (const [limit, code, at] of [[CODE, '90 90', CODE + 1], [CODE + 2, '90 0f1f00', CODE + 1], [CODE + 0x1000, '0f1f00', CODE + 0xfff]] as const) {
+      const t = new TestMachine().enter('32');
+      t.segment('cs', Selector.code32, 0, limit, 0x409b);
+      const start = at === CODE + 1 ? CODE : at;
+      t.run(start, code, { rsp: RSP }, 2);
+      assert.deepStrictEqual([t.vector, frame(t)], [13, [0, at]]);
+    }
+    const t = new TestMachine().enter('32');
+    t.segment('cs', Selector.code32, 0, CODE + 3, 0x409b);
+    assert.strictEqual(t.run(CODE, '90 0f1f00', { rsp: RSP }, 2).cpu.rip, BigInt(CODE + 4), 'the last byte may be used');
+  }); // prettier-ignore
+
+  it('IP does not wrap at 64 KiB in real mode', () => {
+    const t = new TestMachine().enter('real').run(0xffff, '90', { rsp: 0x1000 }, 2);
+    assert.deepStrictEqual([t.vector, t.read16(0xffa)], [13, 0]);
+  });
+});
+
+describe('encodings', () => {
+  const long = (prefixes: number, rest: string): string => '66'.repeat(prefixes) + rest;
+  it('fifteen bytes run, sixteen are #GP(0), also of undefined instructions and across pages', () => {
+    for (const at of [CODE, CODE + 0xff8]) {
+      const ok = new TestMachine().enter('64').run(at, long(14, '90'), { rsp: RSP });
+      assert.strictEqual(ok.cpu.rip, BigInt(at + 15));
+      for (const code of [long(15, '90'), long(15, '0f0b'), long(20, '90'), 'f0'.repeat(15) + '0100']) {
+        const t = new TestMachine().enter('64').run(at, code, { rsp: RSP, rax: 0x200000 });
+        assert.deepStrictEqual([t.vector, faultRip(t)], [13, at], code);
+      }
+      const undefinedOpcode = new TestMachine().enter('64').run(at, long(13, '0f0b'), { rsp: RSP });
+      assert.strictEqual(undefinedOpcode.vector, 6);
+      const undefinedTwo = new TestMachine().enter('64').run(at, long(13, 'f090'), { rsp: RSP });
+      assert.strictEqual(undefinedTwo.vector, 6);
+    }
+  });
+
+  it('LOCK without a memory destination of the instructions that take it is #UD', () => {
+    for (const code of ['f090', 'f001c0', 'f08b00', 'f03900', 'f00fa300', 'f0c3', 'f00f22c0', 'f0ff10', 'f00fc1c0']) {
+      const t = new TestMachine().enter('64').run(CODE, code, { rsp: RSP, rax: 0x200000 });
+      assert.strictEqual(t.vector, 6, code);
+    }
+    for (const code of ['f00100', 'f00fab00', 'f0f718', 'f0ff00', 'f08700', 'f00fb108', 'f00fc108']) {
+      const t = new TestMachine().enter('64').run(CODE, code, { rsp: RSP, rax: 0x200000 });
+      assert.strictEqual(t.vector, undefined, code);
+    }
+  });
+});
