@@ -16,6 +16,16 @@ const Access = { execute: 0, write: 1, port: 2, readWrite: 3 } as const;
 /** By the LEN fields of DR7. */
 const LENGTHS = [1, 2, 8, 4] as const;
 
+/**
+ * DR6 gets the reasons of a #DB: B0-B3 anew, the others added; general detect is off in the handler. SDM Vol. 3B, "Debug Status
+ * Register (DR6)".
+ */
+export function reportDebug(cpu: Vcpu, bits: number): void {
+  const [dr6, dr7] = [State.dr + 6 * 8, State.dr + 7 * 8];
+  cpu.set64(dr6, (cpu.get64(dr6) & ~BigInt(DebugStatus.breakpoints)) | BigInt(bits));
+  cpu.set64(dr7, cpu.get64(dr7) & ~BigInt(GENERAL_DETECT));
+}
+
 interface Breakpoint {
   /** Its bit in DR6. */
   bit: number;

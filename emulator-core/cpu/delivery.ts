@@ -7,7 +7,7 @@ import { InterruptionType, encodeInterruptionInformation, ExitReason } from '../
 import type { Vmm } from '../virt/vmm';
 import type { AssistContext } from './assistContext';
 import { combine, deliver, hasErrorCode } from './exceptions';
-import { DebugStatus, GENERAL_DETECT } from './debugRegisters';
+import { DebugStatus, reportDebug } from './debugRegisters';
 import { State } from './layout';
 import { Abandon, GuestFault, Vector, pendingOf, type PendingException, type Vcpu } from './vcpu';
 
@@ -213,11 +213,4 @@ export class Delivery {
     if (type === InterruptionType.nmi) cpu.nmiBlocked = true;
     if (fault) cpu.pending = fault;
   }
-}
-
-/** DR6 gets the reasons of a #DB: B0-B3 anew, the others added; general detect is off in the handler. SDM Vol. 3B, "Debug Status Register (DR6)". */
-function reportDebug(cpu: Vcpu, bits: number): void {
-  const [dr6, dr7] = [State.dr + 6 * 8, State.dr + 7 * 8];
-  cpu.set64(dr6, (cpu.get64(dr6) & ~BigInt(DebugStatus.breakpoints)) | BigInt(bits));
-  cpu.set64(dr7, cpu.get64(dr7) & ~BigInt(GENERAL_DETECT));
 }

@@ -13,7 +13,6 @@ import {
   markAccessed,
   readDescriptor,
   rpl,
-  setNull,
 } from '../descriptors';
 import { SegmentIndex } from '../layout';
 import { GuestFault, Rights, Vector } from '../vcpu';
@@ -57,13 +56,14 @@ export function loadOuterStack(
   };
 }
 
-/** Data segments that the outer level may not use become null. */
+/** Data segments that the outer level may not use become null. Their bases stay: 64-bit code goes on using those of FS and GS. */
 export function dropInnerSegments(c: CpuContext, cpl: number): void {
   const cpu = c.cpu;
   for (const s of [SegmentIndex.es, SegmentIndex.fs, SegmentIndex.gs, SegmentIndex.ds]) {
     const rights = cpu.rights(s);
     if (rights & Rights.unusable) continue;
     const conforming = (rights & 0x1c) === 0x1c;
-    if (!conforming && ((rights >> Rights.dplShift) & 3) < cpl) setNull(cpu, s, 0);
+    if (conforming || ((rights >> Rights.dplShift) & 3) >= cpl) continue;
+    cpu.setSegment(s, 0, cpu.segmentBase(s), cpu.segmentLimit(s), rights | Rights.unusable);
   }
 }

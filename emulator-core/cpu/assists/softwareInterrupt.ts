@@ -1,6 +1,7 @@
 /** INT n, INT3, INTO and INT1. SDM Vol. 2, "INT n/INTO/INT3/INT1"; Vol. 3A, "Software Interrupt Handling Methods While in Virtual-8086 Mode". */
 import { InterruptionType, encodeInterruptionInformation } from '../../virt/vmx/exitQualification';
 import type { CpuContext } from '../cpuContext';
+import { reportDebug } from '../debugRegisters';
 import { deliver, deliverThroughVectorTable } from '../exceptions';
 import { SegmentIndex } from '../layout';
 import { Cr4, Flag, GuestFault, Vector } from '../vcpu';
@@ -49,6 +50,11 @@ function interrupt(c: CpuContext, vector: number, type: number): void {
   const hardware = type === InterruptionType.privilegedSoftwareException;
   const info = encodeInterruptionInformation(vector, type);
   c.exits.delivering(info, 0, () => deliver(c, { vector, software: !hardware, external: hardware }, next));
+  // A debug trap that MOV SS holds off becomes one with the #DB of INT1.
+  if (hardware && cpu.debugTraps) {
+    reportDebug(cpu, cpu.debugTraps);
+    cpu.debugTraps = 0;
+  }
   // Delivery has cleared TF.
   cpu.trapSuppressed = true;
   c.jump(cpu.rip);

@@ -168,6 +168,13 @@ describe('data breakpoints', () => {
     assert.deepStrictEqual([t.vector, t.get('rcx'), frame(t).rip, dr6(t)], [1, 1n, CODE + 4, 1]);
   });
 
+  it('after MOV SS and INT1 there is one #DB', () => {
+    const t = stopping([[DATA, ACCESS, 2]]);
+    t.write16(DATA, Selector.data);
+    t.run(CODE, '8e13 f1', { rbx: DATA }, 2);
+    assert.deepStrictEqual([t.vector, frame(t).rip, dr6(t), t.cpu.debugTraps], [1, CODE + 3, 1, 0]);
+  });
+
   it('after MOV SS and INT n they come in the handler', () => {
     const t = stopping([[DATA, ACCESS, 2]]);
     t.write16(DATA, Selector.data);
