@@ -350,10 +350,10 @@ class EmbeddedTarget implements Target {
     return this.machine.ept.describeWalk(gpa);
   }
   pageTables(cpu: number, table?: { address: bigint; level: number; base: bigint }): PagingEntry[] {
-    return tableEntries(pagingRegisters(this.cpu(cpu)), physicalReader(this.machine), table);
+    return tableEntries(pagingRegisters(this.machine, this.cpu(cpu)), physicalReader(this.machine), table);
   }
   pageWalk(cpu: number, gva: bigint): PagingWalk {
-    return walk(pagingRegisters(this.cpu(cpu)), physicalReader(this.machine), gva);
+    return walk(pagingRegisters(this.machine, this.cpu(cpu)), physicalReader(this.machine), gva);
   }
   devices(): DecodedField[] {
     return this.machine.platform.describe();

@@ -8,6 +8,8 @@ import { MSRS, describeMsr, readMsr, writeMsr } from './msrs';
 import { Cr0, Cr4, Flag, Rights, type Vcpu } from './vcpu';
 import { cpuidHas } from './cpuid';
 import { msrView } from './msrView';
+import { PointerLoad } from '../mmu/mmu';
+import { STATE_COMPONENTS } from './stateComponents';
 
 export type RegisterGroup = 'Registers' | 'Segments' | 'Control' | 'MSRs' | 'FPU & SIMD';
 
@@ -75,9 +77,10 @@ export function describeRights(value: bigint): string {
   return parts.join(' ');
 }
 
-function canonical(name: string, value: bigint): void {
-  if (BigInt.asIntN(48, value) !== BigInt.asIntN(64, value)) {
-    throw new Error(`${name}: 0x${value.toString(16)} is not a canonical address (bits 63:47 must be equal)`);
+function canonical(cpu: Vcpu, name: string, value: bigint): void {
+  if (!cpu.canonical(value)) {
+    const bits = `bits 63:${cpu.linearBits - 1} must be equal`;
+    throw new Error(`${name}: 0x${value.toString(16)} is not a canonical address (${bits})`);
   }
 }
 
@@ -97,7 +100,7 @@ function general(): RegisterRow[] {
     writable: true,
     read: (cpu) => cpu.rip,
     write: (cpu, value) => {
-      if (cpu.bitness === 64) canonical('rip', value);
+      if (cpu.bitness === 64) canonical(cpu, 'rip', value);
       cpu.rip = value;
     },
   });
@@ -154,6 +157,25 @@ function segments(): RegisterRow[] {
   });
 }
 
+/** 'x87 SSE AVX': the state components whose bits are set. */
+function describeComponents(value: bigint): string {
+  const all = [{ bit: 0, name: 'x87' }, { bit: 1, name: 'SSE' }, ...STATE_COMPONENTS];
+  return all
+    .filter(({ bit }) => (value >> BigInt(bit)) & 1n)
+    .map(({ name }) => name)
+    .join(' ');
+}
+
+/** 'key 1: no access, key 2: no writes': what PKRU denies. SDM Vol. 3A, "Protection Keys". */
+function describeKeyRights(value: bigint): string {
+  const denied: string[] = [];
+  for (let key = 0n; key < 16n; key++) {
+    const bits = (value >> (2n * key)) & 3n;
+    if (bits) denied.push(`key ${key}: no ${bits & 1n ? 'access' : 'writes'}`);
+  }
+  return denied.join(', ');
+}
+
 function control(machine: Machine): RegisterRow[] {
   const slot = (name: string, offset: number, describe?: (v: bigint) => string, writable = false): RegisterRow => ({
     name,
@@ -173,9 +195,28 @@ function control(machine: Machine): RegisterRow[] {
   const rows = [
     slot('cr0', State.cr0, (v) => bitNames(v, Cr0)),
     slot('cr2', State.cr2, undefined, true),
-    slot('cr3', State.cr3, undefined, true),
+    {
+      ...slot('cr3', State.cr3, undefined, true),
+      write: (cpu: Vcpu, value: bigint) => {
+        // PAE paging walks from the registers that a load of CR3 fills.
+        const pae = (cpu.cr0 & Cr0.PG) !== 0 && (cpu.cr4 & Cr4.PAE) !== 0 && !cpu.longMode;
+        if (pae && machine.mmu.loadPointers(cpu, Number(value & 0xffffffffn)) !== PointerLoad.ok)
+          throw new Error(`cr3: the page-directory pointers at 0x${value.toString(16)} have reserved bits set`);
+        cpu.set64(State.cr3, value);
+        machine.core.flushTranslations(cpu);
+      },
+    },
     slot('cr4', State.cr4, (v) => bitNames(v, Cr4)),
   ];
+  if (cpuidHas(machine.model, 'xsave')) rows.push(slot('xcr0', State.xcr0, describeComponents));
+  if (cpuidHas(machine.model, 'pku')) {
+    rows.push({
+      ...slot('pkru', State.pkru, describeKeyRights),
+      width: 32,
+      writable: true,
+      write: (cpu, value) => cpu.setPkru(Number(value & 0xffffffffn)),
+    });
+  }
   rows.push({
     name: 'cr8',
     group: 'Control',
@@ -213,10 +254,41 @@ const CONTROL_BITS = { IM: 1, DM: 2, ZM: 4, OM: 8, UM: 16, PM: 32 };
 const PRECISIONS = ['24 bits', 'reserved precision', '53 bits', '64 bits'];
 const ROUNDINGS = ['to nearest', 'down', 'up', 'toward zero'];
 
-/**
- * The x87 registers; ST(i) by the stack's top. SDM Vol. 1, "x87 FPU Data Registers". There are no XMM registers: CPUID does not
- * announce SSE.
- */
+const MXCSR_BITS = {
+  IE: 1, DE: 2, ZE: 4, OE: 8, UE: 16, PE: 32, DAZ: 64, IM: 128, DM: 256, ZM: 512, OM: 1024, UM: 2048, PM: 4096, FZ: 1 << 15,
+}; // prettier-ignore
+
+/** MXCSR, and the vector registers as wide as CPUID announces them. SDM Vol. 1, "SSE Execution Environment". */
+function vectors(machine: Machine): RegisterRow[] {
+  if (!cpuidHas(machine.model, 'sse')) return [];
+  const group = 'FPU & SIMD';
+  const wide = cpuidHas(machine.model, 'avx');
+  const registers = Array.from({ length: 16 }, (_, i): RegisterRow => {
+    const at = State.ymm + i * 32;
+    const low = (cpu: Vcpu): bigint => cpu.get64(at) | (cpu.get64(at + 8) << 64n);
+    return {
+      name: `${wide ? 'ymm' : 'xmm'}${i}`,
+      group,
+      width: wide ? 256 : 128,
+      // Expressions are 64 bits wide: wider values are shown, not written.
+      writable: false,
+      read: (cpu) => (wide ? low(cpu) | (cpu.get64(at + 16) << 128n) | (cpu.get64(at + 24) << 192n) : low(cpu)),
+    };
+  });
+  return [
+    {
+      name: 'mxcsr',
+      group,
+      width: 32,
+      writable: false,
+      read: (cpu) => BigInt(cpu.get32(State.mxcsr) >>> 0),
+      describe: (v) => `${bitNames(v, MXCSR_BITS)}, rounds ${ROUNDINGS[(Number(v) >> 13) & 3]}`,
+    },
+    ...registers,
+  ];
+}
+
+/** The x87 registers; ST(i) by the stack's top. SDM Vol. 1, "x87 FPU Data Registers". */
 function fpu(): RegisterRow[] {
   const group = 'FPU & SIMD';
   const top = (cpu: Vcpu): number => (cpu.get32(State.fsw) >> 11) & 7;
@@ -280,6 +352,7 @@ export function registerTable(machine: Machine): RegisterRow[] {
     ...segments(),
     ...control(machine),
     ...fpu(),
+    ...vectors(machine),
     ...msrs.filter((row) => !/^IA32_X2APIC/.test(row.name)),
   ];
 }

@@ -26,7 +26,7 @@ export interface PagingEntry {
   memoryType?: string;
   accessed: boolean;
   dirty: boolean;
-  /** Other set flags of this entry by their manual names: 'U', 'G', 'PS', 'PWT', 'PCD', 'PAT', 'XD', 'PK=3'. */
+  /** Other set flags of this entry by their manual names: 'U', 'G', 'PS', 'PWT', 'PCD', 'PAT', 'XD', 'PK=3', 'PK=3 AD'. */
   flags: string[];
 }
 
@@ -53,6 +53,15 @@ export interface PagingRegisters {
   efer: bigint;
   /** IA32_PAT; with it, entries that map pages show their memory type. */
   pat?: bigint;
+  /** PKRU; with it, protection keys show what it denies. */
+  pkru?: bigint;
+  /** The page-directory-pointer registers of PAE paging; absent: the table in memory is shown. */
+  pointers?: readonly bigint[];
+  /** Physical-address width in bits; absent: 52. */
+  maxPhysicalAddress?: number;
+  /** False: the processor has no 1-GByte pages, no PSE-36. */
+  hugePages?: boolean;
+  pse36?: boolean;
 }
 
 /** Little-endian 64 bits of guest-physical memory, undefined where there is none. */
@@ -115,6 +124,11 @@ function readEntry(mode: Mode, readPhys: ReadPhysical64, address: bigint): bigin
   // Aligned down to 8 bytes, so that the last entry before the end of memory can be read too.
   const pair = readPhys(address & ~7n);
   return pair === undefined ? undefined : BigInt.asUintN(32, pair >> ((address & 4n) * 8n));
+}
+
+/** A PAE root entry as the processor loaded it, where that is known: memory may have changed since. */
+function rootPointer(mode: Mode, regs: PagingRegisters, level: number, index: number): bigint | undefined {
+  return mode.name === 'PAE' && level === 3 ? regs.pointers?.[index] : undefined;
 }
 
 /** What an entry allows: combined while walking down. */
@@ -182,7 +196,8 @@ function decode(mode: Mode, regs: PagingRegisters, place: Place, raw: bigint, ab
   if (mode.entrySize === 8 && !root3) flag(63n, 'XD');
   const key = (raw >> 59n) & 15n;
   const keyed = leaf && mode.levels >= 4 && (regs.cr4 & CR4_PKE) !== 0n;
-  if (keyed && key !== 0n) flags.push(`PK=${key}`);
+  const denied = ((regs.pkru ?? 0n) >> (2n * key)) & 3n;
+  if (keyed && (key !== 0n || denied)) flags.push(`PK=${key}${denied & 1n ? ' AD' : ''}${denied & 2n ? ' WD' : ''}`);
   const type = leaf && regs.pat !== undefined ? patType(level, raw, regs.pat) : undefined;
   return {
     level: LEVEL_NAMES[level],
@@ -209,10 +224,17 @@ function canonical(mode: Mode, address: bigint): bigint {
 
 /** Bits that must be zero in a leaf or a table entry and are not: a page fault with RSVD set. */
 function reserved(mode: Mode, regs: PagingRegisters, level: number, raw: bigint, leaf: boolean): boolean {
-  if (mode.name === '32-bit') return leaf && level === 2 && (raw & 0x200000n) !== 0n;
+  const width = BigInt(regs.maxPhysicalAddress ?? 52);
+  if (mode.name === '32-bit') {
+    // Bits 21:13, but for the address bits that PSE-36 has there.
+    const address = regs.pse36 === false ? 0n : width < 40n ? (1n << (width - 32n)) - 1n : 0xffn;
+    return leaf && level === 2 && ((raw >> 13n) & 0x1ffn & ~address) !== 0n;
+  }
+  if ((raw & ADDRESS) >> width !== 0n) return true;
   if ((raw & NO_EXECUTE) !== 0n && ((regs.efer & EFER_NXE) === 0n || (mode.name === 'PAE' && level === 3))) return true;
   if (mode.name === 'PAE' && level === 3) return (raw & 0x1e6n) !== 0n;
   if (level >= 4) return (raw & 0x80n) !== 0n;
+  if (leaf && level === 3 && regs.hugePages === false) return true;
   if (mode.name === 'PAE' && (raw & 0x7ff0000000000000n) !== 0n) return true;
   return leaf && level > 1 && (raw & ((1n << shiftOf(mode, level)) - 0x2000n)) !== 0n;
 }
@@ -237,7 +259,7 @@ export function walk(regs: PagingRegisters, readPhys: ReadPhysical64, gva: bigin
     const shift = shiftOf(mode, level);
     const index = Number(input >> shift) & (entryCount(mode, level) - 1);
     const entryAddress = table + BigInt(index * mode.entrySize);
-    const raw = readEntry(mode, readPhys, entryAddress);
+    const raw = rootPointer(mode, regs, level, index) ?? readEntry(mode, readPhys, entryAddress);
     if (raw === undefined) {
       return { input, entries, fault: `${LEVEL_NAMES[level]} at 0x${entryAddress.toString(16)} is outside memory` };
     }
@@ -255,8 +277,7 @@ export function walk(regs: PagingRegisters, readPhys: ReadPhysical64, gva: bigin
 
 /**
  * The present entries of one table; absent: the root. Permissions are combined with the entries above when the table is the one that
- * the registers lead to. Empty while paging is off, and where the table is not in memory. A PAE root is read from memory,
- * not from the PDPTE registers that the processor loaded from there.
+ * the registers lead to. Empty while paging is off, and where the table is not in memory.
  */
 export function tableEntries(regs: PagingRegisters, readPhys: ReadPhysical64, table?: TableReference): PagingEntry[] {
   const name = pagingMode(regs);
@@ -276,7 +297,7 @@ export function tableEntries(regs: PagingRegisters, readPhys: ReadPhysical64, ta
   const list: PagingEntry[] = [];
   for (let index = 0; index < entryCount(mode, level); index++) {
     const entryAddress = address + BigInt(index * mode.entrySize);
-    const raw = readEntry(mode, readPhys, entryAddress);
+    const raw = rootPointer(mode, regs, level, index) ?? readEntry(mode, readPhys, entryAddress);
     if (raw === undefined || (raw & 1n) === 0n) continue;
     const input = canonical(mode, base + (BigInt(index) << shift));
     list.push(decode(mode, regs, { level, index, entryAddress, address: input }, raw, rights));

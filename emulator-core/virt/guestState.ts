@@ -31,6 +31,11 @@ export const GUEST_FIELDS: readonly [encoding: number, read: Read][] = [
   // VMX operation fixes CR0.NE and CR4.VMXE to 1; the guest sees its own values through the read shadows.
   [Field.GUEST_CR0, (cpu) => (cpu.cr0 | Cr0.NE) >>> 0],
   [Field.GUEST_CR4, (cpu) => (cpu.cr4 | Cr4.VMXE) >>> 0],
+  // In use by PAE paging alone.
+  [Field.GUEST_PDPTE0, (cpu) => cpu.get64(State.pdpte)],
+  [Field.GUEST_PDPTE1, (cpu) => cpu.get64(State.pdpte + 8)],
+  [Field.GUEST_PDPTE2, (cpu) => cpu.get64(State.pdpte + 16)],
+  [Field.GUEST_PDPTE3, (cpu) => cpu.get64(State.pdpte + 24)],
   [Field.GUEST_RFLAGS, (cpu) => cpu.rflags],
   [Field.GUEST_ACTIVITY, (cpu) => activity[cpu.activity]],
   // Bit 0: blocking by STI. The shadow of MOV SS is bit 1; both end with the next instruction.

@@ -57,7 +57,11 @@ export function rowRange(row: PagingRow): [first: bigint, last: bigint] {
 /** 'rwx WB AD · 512 × 4K → 0x00200000', 'rw- U A · PDPTE → table 0x2000'. */
 export function rowDescription(row: PagingRow): string {
   const [entry] = row.entries;
-  const parts = [entry.permissions, entry.memoryType, ...entry.flags.filter((flag) => shortFlags.has(flag))];
+  const parts = [
+    entry.permissions,
+    entry.memoryType,
+    ...entry.flags.filter((flag) => shortFlags.has(flag.split('=')[0])),
+  ];
   parts.push(accessedDirty(entry));
   const times = row.entries.length > 1 ? `${row.entries.length} × ` : '';
   const what = entry.leaf

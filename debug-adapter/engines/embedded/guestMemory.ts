@@ -7,12 +7,19 @@ import type { AddressSpace } from '../../target';
 
 const PAGE = 4096;
 
-export function pagingRegisters(cpu: Vcpu): PagingRegisters {
+export function pagingRegisters(machine: Machine, cpu: Vcpu): PagingRegisters {
+  const { features, maxPhysicalAddress } = machine.model;
   return {
     cr0: cpu.get64(State.cr0),
     cr3: cpu.get64(State.cr3),
     cr4: cpu.get64(State.cr4),
     efer: cpu.get64(State.efer),
+    pat: cpu.get64(State.pat),
+    pkru: BigInt(cpu.get32(State.pkru) >>> 0),
+    pointers: [0, 1, 2, 3].map((i) => cpu.get64(State.pdpte + i * 8)),
+    maxPhysicalAddress,
+    hugePages: features.has('pdpe1gb'),
+    pse36: features.has('pse36'),
   };
 }
 
@@ -28,7 +35,7 @@ export function physicalReader(machine: Machine): (gpa: bigint) => bigint | unde
 /** Guest-physical address of a linear one, or undefined where nothing is mapped. */
 export function debugTranslate(machine: Machine, cpu: Vcpu, linear: bigint): bigint | undefined {
   if (!(cpu.cr0 & Cr0.PG)) return BigInt.asUintN(32, linear);
-  return walk(pagingRegisters(cpu), physicalReader(machine), linear).result;
+  return walk(pagingRegisters(machine, cpu), physicalReader(machine), linear).result;
 }
 
 /** HPA of the first byte of a page's part, or -1. */

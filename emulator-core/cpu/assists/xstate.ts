@@ -71,13 +71,6 @@ function halvesAreZero(cpu: Vcpu, half: number): boolean {
   return true;
 }
 
-/** Translations made under other rights are forgotten. */
-function setPkru(c: CpuContext, value: number): void {
-  if (value === c.cpu.get32(State.pkru)) return;
-  c.cpu.set32(State.pkru, value);
-  if (c.cpu.cr4 & Cr4.PKE) c.flushTranslations();
-}
-
 /** XINUSE: components that differ from their initial configuration. MXCSR is not looked at. SDM Vol. 1, "Processor Tracking of XSAVE-Managed State". */
 function inUse(cpu: Vcpu): number {
   return (
@@ -229,7 +222,7 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     if (asked & X87_COMPONENT) x87(cpu);
     if (asked & SSE_COMPONENT) setHalves(cpu, 0, xmm);
     if (asked & AVX_COMPONENT) setHalves(cpu, 1, upper);
-    if (asked & PKRU_COMPONENT) setPkru(c, pkru);
+    if (asked & PKRU_COMPONENT) cpu.setPkru(pkru);
   }
 
   function readExtendedControl(c: CpuContext): void {

@@ -172,4 +172,57 @@ describe('guest paging view', () => {
     assert.deepEqual(tableEntries(long, memory.read, { address: 0xfffff000n, level: 1, base: 0n }), []);
     assert.deepEqual(tableEntries(long, memory.read, { address: 0x1000n, level: 7, base: 0n }), []);
   });
+
+  it('5-level: the root is a PML5 table, addresses have 57 bits', () => {
+    const memory = new Memory();
+    memory.set(0x1000n + 0x1abn * 8n, 0x2003n);
+    memory.set(0x2000n + 511n * 8n, 0x3003n);
+    memory.set(0x3000n, 0x4000_0083n);
+    const address = BigInt.asUintN(64, BigInt.asIntN(57, (0x1abn << 48n) | (511n << 39n) | 0x1234n));
+    const result = walk(long5, memory.read, address);
+    assert.equal(result.result, 0x40001234n);
+    assert.deepEqual(
+      result.entries.map(({ level, index, span }) => [level, index, span]),
+      [
+        ['PML5E', 0x1ab, 1n << 48n],
+        ['PML4E', 511, 1n << 39n],
+        ['PDPTE', 0, 1n << 30n],
+      ],
+    );
+    assert.equal(walk(long5, memory.read, 1n << 57n).fault, 'non-canonical address');
+    assert.equal(walk({ ...long5, hugePages: false }, memory.read, address).fault, 'PDPTE has reserved bits set');
+  });
+
+  it('protection keys and what PKRU denies', () => {
+    const memory = new Memory();
+    memory.set(0x1000n, 0x2007n);
+    memory.set(0x2000n, 0x3007n);
+    for (const [i, key] of [0n, 5n, 6n].entries()) memory.set(0x3000n + BigInt(i) * 8n, (key << 59n) | 0x87n);
+    const flags = (regs: PagingRegisters) =>
+      tableEntries(regs, memory.read, { address: 0x3000n, level: 2, base: 0n }).map((e) => e.flags.join(' '));
+    const keyed = { ...long, cr4: 0x400020n };
+    assert.deepEqual(flags(long), ['U PS', 'U PS', 'U PS']);
+    assert.deepEqual(flags(keyed), ['U PS', 'U PS PK=5', 'U PS PK=6']);
+    assert.deepEqual(flags({ ...keyed, pkru: 0x2c01n }), ['U PS PK=0 AD', 'U PS PK=5 AD WD', 'U PS PK=6 WD']);
+  });
+
+  it('a PAE root as the processor loaded it', () => {
+    const memory = new Memory();
+    memory.set(0x1020n, 0n);
+    memory.set(0x5000n, 0x87n);
+    const loaded = { ...pae, pointers: [0x5001n, 0n, 0n, 0n] };
+    assert.equal(walk(pae, memory.read, 0x123n).fault, 'PDPTE not present');
+    assert.equal(walk(loaded, memory.read, 0x123n).result, 0x123n);
+    assert.equal(tableEntries(loaded, memory.read).length, 1);
+  });
+
+  it('reserved bits by the physical-address width and PSE-36', () => {
+    const memory = new Memory();
+    memory.set(0x1000n, (1n << 45n) | 0x2007n);
+    assert.equal(walk({ ...long, maxPhysicalAddress: 40 }, memory.read, 0n).fault, 'PML4E has reserved bits set');
+    const small = new Memory();
+    small.set32(0x1000n, 0x2083n);
+    assert.equal(walk(legacy, small.read, 0n).result, 1n << 32n);
+    assert.equal(walk({ ...legacy, pse36: false }, small.read, 0n).fault, 'PDE has reserved bits set');
+  });
 });
