@@ -70,6 +70,9 @@ export interface FormatOptions {
   hex?: boolean;
 }
 
+/** `$register = value`, also of one lane. */
+const REGISTER_ASSIGNMENT = /^\s*(\$\w+(?:\.\w+)?(?:\s*\[\s*\d+\s*\])?)\s*=(?!=)(.*)$/s;
+
 export class Evaluator {
   readonly registers: RegisterNames;
 
@@ -82,6 +85,13 @@ export class Evaluator {
 
   /** Evaluates text in a frame. Assignments are carried out. Throws ExpressionError or what the target says. */
   async evaluate(text: string, frame: Frame, options: FormatOptions = {}): Promise<Evaluated> {
+    const [, registerText, valueText] = REGISTER_ASSIGNMENT.exec(text) ?? [];
+    if (registerText) {
+      // Floating-point and wide values are no expressions of their own.
+      const { type } = await this.compileIn(registerText, frame);
+      if (shapeOf(type) === 'float' || (strip(type).size ?? 0) > 8)
+        return this.assign(registerText, valueText, frame, options);
+    }
     const compiled = await this.compileIn(text, frame);
     const source = this.source(frame);
     if (compiled.assigns) {
@@ -112,7 +122,9 @@ export class Evaluator {
     const floating = shapeOf(compiled.type) === 'float' ? Number(text) : NaN;
     const place = await evaluateOver(this.source(frame), (access) => this.locate(compiled, access));
     if (!place) throw new ExpressionError(`'${targetText}' is no register, variable or memory that can be written`);
-    if (!Number.isNaN(floating)) await this.storeBytes(place, encodeValue(compiled.type, floating)!, frame);
+    const literal = place.kind === 'register' ? literalOf(place.part, text) : undefined;
+    if (literal !== undefined) await this.store(place, compiled, literal, frame);
+    else if (!Number.isNaN(floating)) await this.storeBytes(place, encodeValue(compiled.type, floating)!, frame);
     else await this.store(place, compiled, (await this.integer(text, frame)).value, frame);
     return this.present(await this.compileIn(targetText, frame), this.source(frame), frame, options);
   }
@@ -344,7 +356,7 @@ export class Evaluator {
     if (place?.kind === 'memory') result.memoryReference = showAddress(place.space, place.address);
 
     const { cpu } = frame.activation;
-    const wide = (strip(type).size ?? 0) > 8;
+    const wide = strip(type).kind === 'base' && (strip(type).size ?? 0) > 8;
     if (shape === 'integer' || shape === 'pointer' || (wide && place?.kind === 'register')) {
       const value = await evaluateOver(source, compiled.value);
       result.integer = value;
@@ -385,7 +397,7 @@ export class Evaluator {
       result.value = { type, bytes: compiled.bytes };
     } else if (place?.kind === 'register') {
       const raw = await source.register(place.part.name);
-      result.value = { type, bytes: toBytes(BigInt.asUintN(place.part.width, raw), strip(type).size ?? 0) };
+      result.value = { type, bytes: toBytes(partOf(place.part, raw), strip(type).size ?? 0) };
     } else {
       await evaluateOver(source, compiled.value); // says why there is no value
     }
@@ -462,6 +474,20 @@ export class Evaluator {
     }
     await this.target.writeRegister(cpu, part.name, whole);
   }
+}
+
+/** The bits of a part in its whole register. */
+function partOf(part: RegisterPart, whole: bigint): bigint {
+  return BigInt.asUintN(part.width, whole >> BigInt(part.shift));
+}
+
+/** A number wider than expressions compute with, or what the register's own format has beside whole numbers. */
+function literalOf(part: RegisterPart, text: string): bigint | undefined {
+  if (part.width !== part.info.width || part.width <= 64) return undefined;
+  const bare = text.trim();
+  const parsed = part.info.parse?.(bare);
+  if (parsed !== undefined) return parsed;
+  return /^0x[0-9a-f_]+$/i.test(bare) ? BigInt(bare.replaceAll('_', '')) : undefined;
 }
 
 function toNumber(bytes: Uint8Array): bigint {

@@ -39,6 +39,8 @@ export interface RegisterInfo {
   writable: boolean;
   /** Decodes a value for people: 'PE ET PG', 'CF ZF', 'DPL=0 L P code' ... */
   describe?: (value: bigint) => string;
+  /** The value of text that is no whole number ('1.5' of an x87 register); undefined: it means nothing. */
+  parse?: (text: string) => bigint | undefined;
 }
 
 /** A decoded field, for trees: `{ name: 'Exit reason', value: '0xa', text: 'CPUID' }`, with children where it has parts. */

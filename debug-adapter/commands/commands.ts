@@ -112,6 +112,7 @@ const TOPICS: readonly Topic[] = [
   },
   { name: 'segments', help: 'segment registers and descriptor tables', run: (c) => registerLines(c, ['Segments'], '') },
   { name: 'control', help: 'control and debug registers', run: (c) => registerLines(c, ['Control'], '') },
+  { name: 'fpu', help: 'x87 and vector registers', run: (c) => registerLines(c, ['FPU & SIMD'], '') },
   { name: 'msrs', help: 'model-specific registers', run: (c) => registerLines(c, ['MSRs'], '') },
   {
     name: 'vmcs',

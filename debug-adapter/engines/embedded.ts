@@ -152,7 +152,7 @@ class EmbeddedTarget implements Target {
     if (launch.record) this.machine.record();
     const rows = registerTable(this.machine);
     this.rows = new Map(rows.map((row) => [row.name, row]));
-    this.infos = rows.map(({ name, group, width, writable, describe }) => ({ name, group, width, writable, describe }));
+    this.infos = rows.map(({ read: _read, write: _write, ...info }) => info);
     late.hits = this.hits = new Hits(this.machine, rows);
     this.runner = new Runner(
       this.machine,

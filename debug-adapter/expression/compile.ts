@@ -107,6 +107,16 @@ export function inMemory(
   };
 }
 
+/** A value of a type in (a part of) a register. */
+function inRegister(part: RegisterPart, type: Type): Compiled {
+  const scalar = shapeOf(type) === 'integer';
+  const value = (access: Access): bigint => {
+    if (!scalar) throw new ExpressionError(`a value of type '${type.name}' is no number`);
+    return wrap(BigInt.asUintN(part.width, access.register(part.name) >> BigInt(part.shift)), type);
+  };
+  return { type, value, place: { kind: 'register', part }, space: 'virtual', hex: false };
+}
+
 /** An address as a memory reference: '0x1000', 'phys:0x1000'. */
 export function showAddress(space: AddressSpace, address: bigint): string {
   const prefix = space === 'physical' ? 'phys:' : space === 'host' ? 'host:' : '';
@@ -175,6 +185,8 @@ class Compiler {
         if (bare.kind === 'array' && operand.place?.kind === 'memory') {
           return this.element(operand.place.space, operand.place.address, bare.element(), index, node.column);
         }
+        if (bare.kind === 'array' && operand.place?.kind === 'register')
+          return this.lane(operand.place.part, bare, index, node.column);
         if (bare.kind === 'pointer')
           return this.element(operand.space, operand.value, bare.target(), index, node.column);
         throw new ExpressionError(`'[' needs an array or a pointer, not '${operand.type.name}'`, node.column);
@@ -195,6 +207,8 @@ class Compiler {
 
   private register(name: string, column: number): Compiled {
     if (name.toLowerCase() === 'icount') return computed(ULONG, false, (access) => BigInt(access.icount));
+    const lanes = this.names.registers.findLanes(name);
+    if (lanes) return inRegister(lanes.part, lanes.type);
     const part = this.names.registers.find(name);
     if (!part) {
       const dot = name.indexOf('.');
@@ -227,6 +241,17 @@ class Compiler {
       ? (access: Access): bigint => access.register(id)
       : (access: Access): bigint => BigInt.asUintN(width, access.register(id) >> low);
     return { type, value, place, space: 'virtual', hex: true };
+  }
+
+  /** One lane of a vector register. Which one must be known when the expression is compiled. */
+  private lane(part: RegisterPart, array: Extract<Type, { kind: 'array' }>, index: Compiled, column: number): Compiled {
+    const { constant } = index;
+    const count = array.count ?? 0;
+    if (constant === undefined || constant < 0n || constant >= BigInt(count))
+      throw new ExpressionError(`expected a lane, 0 to ${count - 1}`, column);
+    const type = array.element();
+    const width = (strip(type).size ?? 0) * 8;
+    return inRegister({ ...part, shift: part.shift + Number(constant) * width, width }, type);
   }
 
   private name(name: string, column: number): Compiled {

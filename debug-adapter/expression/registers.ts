@@ -1,5 +1,7 @@
 /** Register names of expressions: those of Target, $pc, $sp, and the parts of general registers that Target does not list itself. */
+import type { Type } from '../symbols/dwarf/types';
 import type { RegisterInfo } from '../target';
+import { builtinType } from './types';
 
 export interface RegisterPart {
   /** Register of Target that holds it. */
@@ -37,6 +39,16 @@ for (let i = 8; i < 16; i++) {
 parts.set('sp', ['rsp', 0, 64]);
 parts.set('fp', ['rbp', 0, 64]);
 
+const LANES = /^([xy]?mm\d+)\.v(\d+)_(float|double|int8|int16|int32|int64)$/;
+const LANE_TYPES: Record<string, string> = {
+  float: 'float',
+  double: 'double',
+  int8: 'int8_t',
+  int16: 'int16_t',
+  int32: 'int32_t',
+  int64: 'int64_t',
+};
+
 /** Finds registers by name, without regard to case. */
 export class RegisterNames {
   private readonly byName = new Map<string, RegisterInfo>();
@@ -53,6 +65,23 @@ export class RegisterNames {
     const part = parts.get(lower);
     const info = part && this.byName.get(part[0]);
     return part && info && { name: info.name, shift: part[1], width: Math.min(part[2], info.width), info };
+  }
+
+  /** 'xmm0.v4_float': a vector register as an array of lanes that fill it, as gdb names them. */
+  findLanes(name: string): { part: RegisterPart; type: Type } | undefined {
+    const [, register, count, lane] = LANES.exec(name.toLowerCase()) ?? [];
+    const info = register ? this.byName.get(register) : undefined;
+    const element = lane && builtinType(LANE_TYPES[lane]);
+    if (!info || !element || element.kind !== 'base') return undefined;
+    if (Number(count) * element.size * 8 !== info.width) return undefined;
+    const type: Type = {
+      kind: 'array',
+      name: `${element.name}[${count}]`,
+      size: info.width / 8,
+      count: Number(count),
+      element: () => element,
+    };
+    return { part: { name: info.name, shift: 0, width: info.width, info }, type };
   }
 
   /** Names that begin with a prefix, for completion. */

@@ -10,20 +10,10 @@ import { cpuidHas } from './cpuid';
 import { msrView } from './msrView';
 import { PointerLoad } from '../mmu/mmu';
 import { STATE_COMPONENTS } from './stateComponents';
+import { fpuRegisters } from './fpuRegisters';
+import { bitNames, type RegisterRow } from './registerRow';
 
-export type RegisterGroup = 'Registers' | 'Segments' | 'Control' | 'MSRs' | 'FPU & SIMD';
-
-export interface RegisterRow {
-  name: string;
-  group: RegisterGroup;
-  /** Bits. */
-  width: number;
-  writable: boolean;
-  read(cpu: Vcpu): bigint;
-  /** Throws Error with a message for people when the value is not allowed. */
-  write?(cpu: Vcpu, value: bigint): void;
-  describe?(value: bigint): string;
-}
+export type { RegisterGroup, RegisterRow } from './registerRow';
 
 const GPRS = [
   'rax',
@@ -43,14 +33,6 @@ const GPRS = [
   'r14',
   'r15',
 ];
-
-function bitNames(value: bigint, names: Record<string, number>): string {
-  const low = Number(value & 0xffffffffn) | 0;
-  return Object.entries(names)
-    .filter(([, mask]) => (low & mask) === mask)
-    .map(([name]) => name)
-    .join(' ');
-}
 
 function describeFlags(value: bigint): string {
   const { IOPL, ...rest } = Flag;
@@ -235,96 +217,6 @@ function control(machine: Machine): RegisterRow[] {
   return rows;
 }
 
-const STATUS_BITS = {
-  IE: 1,
-  DE: 2,
-  ZE: 4,
-  OE: 8,
-  UE: 16,
-  PE: 32,
-  SF: 64,
-  ES: 128,
-  C0: 256,
-  C1: 512,
-  C2: 1024,
-  C3: 1 << 14,
-  B: 1 << 15,
-};
-const CONTROL_BITS = { IM: 1, DM: 2, ZM: 4, OM: 8, UM: 16, PM: 32 };
-const PRECISIONS = ['24 bits', 'reserved precision', '53 bits', '64 bits'];
-const ROUNDINGS = ['to nearest', 'down', 'up', 'toward zero'];
-
-const MXCSR_BITS = {
-  IE: 1, DE: 2, ZE: 4, OE: 8, UE: 16, PE: 32, DAZ: 64, IM: 128, DM: 256, ZM: 512, OM: 1024, UM: 2048, PM: 4096, FZ: 1 << 15,
-}; // prettier-ignore
-
-/** MXCSR, and the vector registers as wide as CPUID announces them. SDM Vol. 1, "SSE Execution Environment". */
-function vectors(machine: Machine): RegisterRow[] {
-  if (!cpuidHas(machine.model, 'sse')) return [];
-  const group = 'FPU & SIMD';
-  const wide = cpuidHas(machine.model, 'avx');
-  const registers = Array.from({ length: 16 }, (_, i): RegisterRow => {
-    const at = State.ymm + i * 32;
-    const low = (cpu: Vcpu): bigint => cpu.get64(at) | (cpu.get64(at + 8) << 64n);
-    return {
-      name: `${wide ? 'ymm' : 'xmm'}${i}`,
-      group,
-      width: wide ? 256 : 128,
-      // Expressions are 64 bits wide: wider values are shown, not written.
-      writable: false,
-      read: (cpu) => (wide ? low(cpu) | (cpu.get64(at + 16) << 128n) | (cpu.get64(at + 24) << 192n) : low(cpu)),
-    };
-  });
-  return [
-    {
-      name: 'mxcsr',
-      group,
-      width: 32,
-      writable: false,
-      read: (cpu) => BigInt(cpu.get32(State.mxcsr) >>> 0),
-      describe: (v) => `${bitNames(v, MXCSR_BITS)}, rounds ${ROUNDINGS[(Number(v) >> 13) & 3]}`,
-    },
-    ...registers,
-  ];
-}
-
-/** The x87 registers; ST(i) by the stack's top. SDM Vol. 1, "x87 FPU Data Registers". */
-function fpu(): RegisterRow[] {
-  const group = 'FPU & SIMD';
-  const top = (cpu: Vcpu): number => (cpu.get32(State.fsw) >> 11) & 7;
-  const stack: RegisterRow[] = Array.from({ length: 8 }, (_, i) => {
-    const at = (cpu: Vcpu): number => State.fpr + ((top(cpu) + i) & 7) * 16;
-    return {
-      name: `st${i}`,
-      group,
-      width: 80,
-      // Expressions are 64 bits wide: 80-bit values are shown, not written.
-      writable: false,
-      read: (cpu) => cpu.get64(at(cpu)) | ((cpu.get64(at(cpu) + 8) & 0xffffn) << 64n),
-    };
-  });
-  const word = (name: string, slot: number, describe?: (v: bigint) => string, width = 16): RegisterRow => ({
-    name,
-    group,
-    width,
-    writable: false,
-    read: (cpu) => cpu.get64(slot),
-    describe,
-  });
-  return [
-    ...stack,
-    word('fcw', State.fcw, (v) => {
-      const n = Number(v);
-      return `${bitNames(v, CONTROL_BITS)} ${PRECISIONS[(n >> 8) & 3]}, rounds ${ROUNDINGS[(n >> 10) & 3]}`.trim();
-    }),
-    word('fsw', State.fsw, (v) => `TOP=${(Number(v) >> 11) & 7} ${bitNames(v, STATUS_BITS)}`.trim()),
-    word('ftw', State.ftw),
-    word('fop', State.fop),
-    word('fip', State.fip, undefined, 64),
-    word('fdp', State.fdp, undefined, 64),
-  ];
-}
-
 /** All registers of a machine's vCPUs. */
 export function registerTable(machine: Machine): RegisterRow[] {
   const views = machine.vcpus.map((cpu) => msrView(cpu, machine));
@@ -351,8 +243,7 @@ export function registerTable(machine: Machine): RegisterRow[] {
     ...general(),
     ...segments(),
     ...control(machine),
-    ...fpu(),
-    ...vectors(machine),
+    ...fpuRegisters(machine.model.features),
     ...msrs.filter((row) => !/^IA32_X2APIC/.test(row.name)),
   ];
 }

@@ -43,7 +43,9 @@ function memoryValue(c: CpuContext, env: Environment): Float80 | undefined {
   const bytes = Number(m[1]) / 8;
   if (bytes === 10) {
     const linear = c.linear(10, false);
-    return float80(Number(c.read(linear + 8n, 2)), c.read(linear, 8));
+    // From the lowest address on, which a page fault reports.
+    const significand = c.read(linear, 8);
+    return float80(Number(c.read(linear + 8n, 2)), significand);
   }
   const bits = c.read(c.linear(bytes, false), bytes);
   if (m[2] === 'int') return fromInteger(BigInt.asIntN(bytes * 8, bits));

@@ -207,6 +207,8 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const { cpu } = c;
     const asked = requested(c, supervisor);
     const at = area(c, LEGACY_SIZE + HEADER_SIZE, false, 64);
+    // From the lowest address on, which a page fault reports.
+    c.probeRead(at);
     const { present, place, compacted } = readHeader(c, at, supervisor);
     const loaded = asked & present;
     c.linear(sizeOf(loaded, place), false);

@@ -62,8 +62,33 @@ describe('inspecting a guest over stdio', () => {
       assert.match(registers.fcw, /^0x0040\b/);
       assert.match(registers.fsw, /^0x0000\b/);
       assert.match(registers.ftw, /^0x5555\b/);
-      assert.equal(registers.st0, `0x${'0'.repeat(20)}`);
+      assert.equal(registers.st0, `0x${'0'.repeat(20)} 0`);
       assert.ok(!('xmm0' in registers));
+    }));
+
+  it('x87 and vector registers are written, whole and by lanes', () =>
+    withAdapter(async (a) => {
+      await a.begin({ cpu: { features: ['+avx'] } });
+      const set = (name: string, value: string): Promise<string> => a.setRegister('FPU & SIMD', name, value);
+      // IEEE 754: 1.5 and -2 in double extended precision; 1.0 and 0.5 in single precision are 3f800000h and 3f000000h.
+      assert.equal(await set('st0', '1.5'), '0x3fffc000000000000000 1.5');
+      assert.equal(await set('st7', '0xc0008000000000000000'), '0xc0008000000000000000 -2');
+      assert.equal(await set('st1', '-inf'), '0xffff8000000000000000 -inf');
+      const lanes =
+        'v4_float {1, 0.5, 0, 0} v2_double {0.000030517585344114195, 0} v4_int32 {1065353216, 1056964608, 0, 0}';
+      const xmm0 = '0x00000000000000003f0000003f800000';
+      assert.equal(await set('xmm0', xmm0), `${xmm0} ${lanes}`);
+      const show = (expression: string): Promise<string> => a.repl(expression);
+      assert.equal(await show('$xmm0.v4_float[1]'), '0.5');
+      assert.equal(await show('$xmm0.v4_float[2] = 2.25'), '2.25');
+      assert.equal(await show('$xmm0.v4_int32[2]'), String(0x40100000));
+      assert.equal(await show('$xmm0.v16_int8[3]'), '63');
+      assert.equal(await show('$ymm0.v4_int64[3] = -5'), '-5');
+      assert.match(await show('$ymm0'), /^0xfffffffffffffffb0000000000000000000000004010/);
+      assert.match(await show('$xmm0.v4_float'), /1.*0\.5.*2\.25.*0/);
+      assert.match(await show('$mxcsr'), /^0x00001f80 IM DM ZM OM UM PM rounds to nearest/);
+      await assert.rejects(set('mxcsr', '0x10000'), /reserved bits/);
+      assert.match(await show('info fpu'), /^st0 +0x3fffc000000000000000 1\.5$/m);
     }));
 
   it('locals, structures, arrays, enumerations, bit-fields and pointers', () =>
