@@ -84,7 +84,8 @@ export class AssistContext implements CpuContext {
   }
   linear(bytes: number, write: boolean, add = 0): bigint {
     const offset = BigInt.asUintN(this.addressBits, this.effectiveAddress() + BigInt(add));
-    return this.check(this.segmentOfOperand(), offset, bytes, write);
+    const stack = (this.byte(Uop.flags) & UopFlag.stack) !== 0;
+    return this.check(this.segmentOfOperand(), offset, bytes, write, stack);
   }
   segmentLinear(segmentIndex: number, offset: bigint, bytes: number, write: boolean): bigint {
     const based = segmentIndex === SegmentIndex.fs || segmentIndex === SegmentIndex.gs;

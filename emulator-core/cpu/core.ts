@@ -11,7 +11,7 @@ import { EptAccess } from '../virt/vmx/ept';
 import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
 import { DebugStatus } from './debugRegisters';
-import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
+import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, UopFlag, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
 import { undoneBranch } from './nearBranches';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 import { VECTOR_OPERATIONS } from './vector/operations';
@@ -540,7 +540,8 @@ export class Core {
     if (operation === Slow.commit) return this.commitModify(cpu);
     const linear = cpu.get64(State.slowAddress);
     if (cpu.bitness === 64 && !canonical(cpu, linear, size)) {
-      cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
+      const throughStack = stack || (this.memory.u8[uop + Uop.flags] & UopFlag.stack) !== 0;
+      cpu.pending = { vector: throughStack ? Vector.SS : Vector.GP, error: 0 };
       return this.abort(uop);
     }
     // Checked before the page is looked at, as processors do.

@@ -185,6 +185,7 @@ export const Uop = {
   bytes: 64,
 } as const;
 
-export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8 } as const;
+/** stack: the memory operand refers to SS, so that a non-canonical address is #SS. */
+export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8, stack: 16 } as const;
 
 export const PAGE = 4096;

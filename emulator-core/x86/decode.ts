@@ -96,6 +96,8 @@ for (const [i, name] of ALL_GPR.entries()) {
 BASE_BITS.set(Register.RIP, 64);
 BASE_BITS.set(Register.EIP, 32);
 
+const STACK_BASES = new Set<number>([Register.RSP, Register.RBP, Register.ESP, Register.EBP]);
+
 export type DecodeStatus = 'ok' | 'truncated' | 'invalid';
 
 export class InstructionDecoder {
@@ -234,6 +236,9 @@ export class InstructionDecoder {
     if (x.hasRepnePrefix) flags |= UopFlag.repne;
     if (x.hasLockPrefix) flags |= UopFlag.lock;
     if (memory >= 0) flags |= UopFlag.memory;
+    // In 64-bit mode the prefixes of CS, DS, ES and SS are ignored.
+    const stack = long ? !based && STACK_BASES.has(x.memoryBase) : segment === SegmentIndex.ss;
+    if (stack && memory >= 0) flags |= UopFlag.stack;
     u8[at + Uop.flags] = flags;
     u8[at + Uop.size] = info.operandBits / 8;
     let repeat = 0;

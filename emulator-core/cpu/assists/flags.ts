@@ -88,7 +88,8 @@ function popAll(c: CpuContext): void {
 }
 
 function popSegment(c: CpuContext): void {
-  const selector = Number(peek(c, 2) & 0xffffn);
+  // The whole slot is read, although its upper bytes mean nothing.
+  const selector = Number(peek(c, c.operandBytes) & 0xffffn);
   const segment = (c.registerOffset(0) - State.segments) / 64;
   loadSegment(c, segment, selector);
   drop(c, c.operandBytes);

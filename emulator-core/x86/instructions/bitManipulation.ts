@@ -124,14 +124,14 @@ function addThrough(b: Builder, flag: 'cf' | 'of'): void {
   else b.flagsCarry(b.let(b.flag('cf')), out);
 }
 
-const UNDEFINED = 'AF and PF undefined: as after a logical operation';
+const UNDEFINED = { undefinedResults: [{ flags: 'AF PF' }], note: 'AF and PF as after a logical operation' };
 
 export const bitManipulation: Family = [
   {
     mnemonic: 'Andn',
     feature: 'bmi1',
     manual: 'ANDN—Logical AND NOT',
-    note: UNDEFINED,
+    ...UNDEFINED,
     semantics: (b) => {
       const r = b.let(i64.and(not(b.read(1)), b.read(2)));
       b.write(0, r);
@@ -142,35 +142,36 @@ export const bitManipulation: Family = [
     mnemonic: 'Bextr',
     feature: 'bmi1',
     manual: 'BEXTR—Bit Field Extract',
-    note: 'AF, SF and PF undefined: as after a logical operation',
+    undefinedResults: [{ flags: 'AF SF PF' }],
+    note: 'AF, SF and PF as after a logical operation',
     semantics: bitFieldExtract,
   },
   {
     mnemonic: 'Blsi',
     feature: 'bmi1',
     manual: 'BLSI—Extract Lowest Set Isolated Bit',
-    note: UNDEFINED,
+    ...UNDEFINED,
     semantics: (b) => lowestBit(b, (x) => i64.and(x, i64.sub(i64c(0), x)), false),
   },
   {
     mnemonic: 'Blsmsk',
     feature: 'bmi1',
     manual: 'BLSMSK—Get Mask Up to Lowest Set Bit',
-    note: UNDEFINED,
+    ...UNDEFINED,
     semantics: (b) => lowestBit(b, (x) => i64.xor(x, i64.sub(x, i64c(1))), true),
   },
   {
     mnemonic: 'Blsr',
     feature: 'bmi1',
     manual: 'BLSR—Reset Lowest Set Bit',
-    note: UNDEFINED,
+    ...UNDEFINED,
     semantics: (b) => lowestBit(b, (x) => i64.and(x, i64.sub(x, i64c(1))), true),
   },
   {
     mnemonic: 'Bzhi',
     feature: 'bmi2',
     manual: 'BZHI—Zero High Bits Starting with Specified Bit Position',
-    note: UNDEFINED,
+    ...UNDEFINED,
     semantics: zeroHighBits,
   },
   {
