@@ -1,6 +1,6 @@
 /** Chooses registers, addresses, immediates and prefixes for a form and encodes it with iced-x86. */
-import { Decoder, DecoderOptions, Encoder, Instruction, OpKind, Register, type OpCodeInfo } from 'iced-x86';
-import { type Form, operandName } from './forms';
+import { Decoder, DecoderOptions, Encoder, Instruction, OpKind, Register } from 'iced-x86';
+import type { Form } from './forms';
 import { CODE, CODE_BYTES, SLOT } from './protocol';
 import { pickTarget } from './targets';
 import type { Random } from './values';
@@ -200,12 +200,12 @@ function choose(random: Random, form: Form, rip: number, reserved: Reserved): { 
     form, bytes: new Uint8Array(), memory: [], repeated: false, targetRegister: -1, destination: -1, flagsRead: 0, flagsWritten: 0,
   }; // prettier-ignore
   const jumps = /^(Jmp|Call)$/.test(form.info.row.mnemonic);
-  const string = opcodeIsString(opcode);
+  const { string, operands } = form;
   const narrowString = mode === 32 || random.chance(P.address32);
   let previous = -1;
   let immediates = 0;
   for (let i = 0; i < opcode.opCount; i++) {
-    const name = operandName(opcode, i);
+    const name = operands[i];
     if (name in FIXED) {
       x.setOpKind(i, OpKind.Register);
       x.setOpRegister(i, FIXED[name]);
@@ -289,10 +289,6 @@ function choose(random: Random, form: Form, rip: number, reserved: Reserved): { 
   }
   addStack(random, form, encoded);
   return { x, encoded };
-}
-
-function opcodeIsString(opcode: OpCodeInfo): boolean {
-  return Array.from({ length: opcode.opCount }, (_, i) => operandName(opcode, i)).some((name) => /r[SD]I$/.test(name));
 }
 
 /** Implicit accesses to the stack. */

@@ -11,6 +11,12 @@ export interface Form {
   memory: boolean;
   /** As in "Add_rm32_r32 64 mem". */
   name: string;
+  /** Kinds of the operands, as iced-x86 names them: 'r32_or_mem', 'xmm_vvvv' ... */
+  operands: string[];
+  /** A string instruction. */
+  string: boolean;
+  /** Works on x87, MMX or vector registers or their control registers, whose state then varies too. */
+  extended: boolean;
   /** What the bits of its operands mean. */
   values: ValueKind;
   /** Bytes that its memory operand has; 0: none. */
@@ -21,19 +27,24 @@ export interface Form {
 const EXCLUDED: readonly (readonly [reason: string, mnemonics: string])[] = [
   ['a system call: the kernel answers, not the processor', 'Syscall Sysenter Int'],
   ["delivered through the IDT, whose gates are the kernel's", 'Int3 Int1 Into'],
-  ['the result is not determined by the state', 'Rdtsc Rdtscp Rdpmc Rdpid Cpuid Xgetbv'],
+  ['the result is not determined by the state', 'Rdtsc Rdtscp Rdpmc Rdpid Cpuid Xgetbv Rdrand Rdseed'],
   ['under UMIP the kernel emulates it', 'Sgdt Sidt Sldt Str Smsw'],
   ['leaves the virtual machine that the host may be', 'Vmcall Vmmcall'],
   ['would lock the runner out of its own memory', 'Wrpkru'],
-  ['waits', 'Monitor Mwait Monitorx Mwaitx Umonitor Umwait Tpause'],
+  ['waits', 'Monitorw Monitord Monitorq Mwait Monitorx Mwaitx Umonitor Umwait Tpause'],
+];
+/** Codes that are left out, by reason. */
+const EXCLUDED_CODES: readonly (readonly [reason: string, codes: RegExp])[] = [
+  ['AMD processors read a doubleword', /^Movsxd_r16_rm16/],
+  ['an encoding of PREFETCH on AMD processors, #UD with a register', /^Reservednop_\w+_0F0D/],
+  ['64-bit mode only on Intel processors', /^Sysretd/],
 ];
 const REASONS = new Map(EXCLUDED.flatMap(([reason, names]) => names.split(' ').map((name) => [name, reason] as const)));
 
 const OPERAND_NAMES = OpCodeOperandKind as unknown as Record<number, string>;
 const CODE_NAMES = Code as unknown as Record<number, string>;
 
-/** Name of an operand's kind as iced-x86 has it: 'r32_or_mem', 'xmm_vvvv' ... */
-export function operandName(opcode: OpCodeInfo, operand: number): string {
+function operandName(opcode: OpCodeInfo, operand: number): string {
   return OPERAND_NAMES[opcode.opKind(operand)];
 }
 
@@ -50,6 +61,33 @@ function valueKind(opcode: OpCodeInfo, name: string): ValueKind {
   if (element === 'Bcd') return 'bcd';
   if (/^F[a-z]+[0-9]*(_|$)/.test(name) && /st0|sti/i.test(name)) return 'f80';
   return 'int';
+}
+
+function isExtended(info: CodeInfo, opcode: OpCodeInfo, operands: string[]): boolean {
+  return (
+    info.row.assist === 'x87' ||
+    info.row.unit !== undefined ||
+    opcode.isSaveRestore ||
+    operands.some((name) => /^(mm|xmm|ymm|st)/.test(name)) ||
+    /mxcsr$|^Emms|^Vzero/i.test(info.row.mnemonic)
+  );
+}
+
+export function makeForm(info: CodeInfo, opcode: OpCodeInfo, mode: 32 | 64, memory: boolean): Form {
+  const operands = Array.from({ length: opcode.opCount }, (_, i) => operandName(opcode, i));
+  const way = operands.some(eitherWay) ? (memory ? ' mem' : ' reg') : '';
+  return {
+    info,
+    opcode,
+    mode,
+    memory,
+    name: `${info.name} ${mode}${way}`,
+    operands,
+    string: operands.some((name) => /r[SD]I$/.test(name)),
+    extended: isExtended(info, opcode, operands),
+    values: valueKind(opcode, info.name),
+    bytes: memory ? Math.max(1, MemorySizeExt.size(opcode.memorySize)) : 0,
+  };
 }
 
 export interface FormList {
@@ -90,10 +128,8 @@ export function listForms(features: ReadonlySet<string>, only?: RegExp): FormLis
       const always = names.some(alwaysMemory);
       const ways = always ? [true] : names.some(eitherWay) ? [false, true] : [false];
       for (const memory of ways) {
-        const name = `${info.name} ${mode}${names.some(eitherWay) ? (memory ? ' mem' : ' reg') : ''}`;
-        if (only && !only.test(name)) continue;
-        const bytes = memory ? Math.max(1, MemorySizeExt.size(opcode.memorySize)) : 0;
-        forms.push({ info, opcode, mode, memory, name, values: valueKind(opcode, info.name), bytes });
+        const form = makeForm(info, opcode, mode, memory);
+        if (!only || only.test(form.name)) forms.push(form);
       }
     }
   }
@@ -104,6 +140,8 @@ function exclusion(info: CodeInfo, features: ReadonlySet<string>): string | unde
   const { mnemonic, feature } = info.row;
   const reason = REASONS.get(mnemonic);
   if (reason) return reason;
+  const excluded = EXCLUDED_CODES.find(([, codes]) => codes.test(info.name));
+  if (excluded) return excluded[0];
   if (feature && !features.has(feature)) return `this host or the machine lacks ${feature}`;
   return undefined;
 }

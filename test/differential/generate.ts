@@ -3,7 +3,7 @@
  * from seed and batch number alone.
  */
 import { encode, SLOTS, slotAddress, type Encoded, type MemoryUse } from './encode';
-import { operandName, type Form } from './forms';
+import type { Form } from './forms';
 import type { Batch } from './native';
 import { CODE, Case, CaseFlag, DATA, DATA_BYTES, HLT, SLOT, STATUS } from './protocol';
 import { pickTarget } from './targets';
@@ -27,26 +27,11 @@ export interface GeneratedBatch extends Batch {
 const LARGEST_CASE = Case.end + 3000;
 const CX = 1;
 
-/** A form works on x87, MMX or vector registers, whose state then varies too. */
-const extendedForms = new Map<number, boolean>();
-function extended(form: Form): boolean {
-  let known = extendedForms.get(form.info.code);
-  if (known === undefined) {
-    const { opcode, info } = form;
-    const operands = Array.from({ length: opcode.opCount }, (_, i) => operandName(opcode, i));
-    known =
-      info.row.assist === 'x87' ||
-      operands.some((name) => /^(mm|xmm|ymm|st)/.test(name)) ||
-      opcode.isSaveRestore ||
-      /mxcsr$|^Emms|^Vzero/i.test(info.row.mnemonic);
-    extendedForms.set(info.code, known);
-  }
-  return known;
-}
-
 export class Generator {
   private readonly buffer: Buffer;
   private readonly words: Uint32Array;
+  /** Of the case being written. */
+  private patches = 0;
   private readonly scratch = new Uint32Array(256);
   private readonly scratchBytes = Buffer.from(this.scratch.buffer);
 
@@ -93,10 +78,10 @@ export class Generator {
 
   /** Writes a case at byte `at`, a multiple of 8; returns its size. */
   private writeCase(random: Random, values: Values, sequence: Sequence, at: number, id: number): number {
-    const { buffer, words } = this;
+    const { words } = this;
     const w = at >> 2;
     const { instructions, mode } = sequence;
-    const wide = instructions.some((one) => extended(one.form));
+    const wide = instructions.some((one) => one.form.extended);
     const end = wide ? Case.end : Case.x87;
     words.fill(0, w, w + end / 4);
     words[w + Case.id / 4] = id;
@@ -112,8 +97,9 @@ export class Generator {
     words[gpr + 9] = 0;
     if (wide) this.writeExtended(random, values, sequence, w);
     let patch = at + end;
+    this.patches = 0;
     for (const one of instructions) {
-      if (one.repeated) this.writeCount(random, gpr);
+      if (one.repeated) this.writeCount(random, gpr, /^(Ins|Outs)/.test(one.form.info.name));
       if (one.form.values === 'selector') this.writeSelectors(random, values, gpr);
       for (const use of one.memory) patch = this.aim(random, values, sequence, one, use, w, patch);
       if (one.targetRegister >= 0 && random.chance(0.9)) {
@@ -123,7 +109,7 @@ export class Generator {
     }
     if (mode === 32) for (let r = 0; r < 16; r++) words[gpr + r * 2 + 1] = 0;
     words[w + Case.size / 4] = patch - at;
-    void buffer;
+    words[w + Case.patches / 4] = this.patches;
     return patch - at;
   }
 
@@ -180,11 +166,13 @@ export class Generator {
     }
   }
 
-  private writeCount(random: Random, gpr: number): void {
+  private writeCount(random: Random, gpr: number, some: boolean): void {
     const n = random.below(20);
     const { words } = this;
     words[gpr + CX * 2 + 1] = random.chance(0.1) ? random.u32() : 0;
-    words[gpr + CX * 2] = n < 2 ? 0 : n < 17 ? 1 + random.below(24) : n < 19 ? random.below(600) : random.u32();
+    // Whether INS and OUTS check their port when they repeat zero times depends on the processor.
+    words[gpr + CX * 2] =
+      n < 2 ? (some ? 1 : 0) : n < 17 ? 1 + random.below(24) : n < 19 ? random.below(600) : random.u32();
   }
 
   private writeSelectors(random: Random, values: Values, gpr: number): void {
@@ -234,7 +222,7 @@ export class Generator {
         setWide(words, gpr + use.base * 2, base);
         const high = gpr + use.base * 2 + 1;
         if (use.addressBits === 32 && random.chance(0.5)) words[high] = random.u32();
-        else if (target.nonCanonical && use.addressBits === 64)
+        else if (target.nonCanonical && use.addressBits === 64 && use.segment === 'none')
           words[high] ^= random.pick([0x8000, 0x800000, 0x80000000]);
       }
     }
@@ -288,6 +276,7 @@ export class Generator {
     const from = Math.max(address, DATA);
     const to = Math.min(address + bytes, DATA + DATA_BYTES);
     if (to <= from) return patch;
+    this.patches++;
     words[patch >> 2] = from;
     words[(patch >> 2) + 1] = to - from;
     const padded = (to - from + 7) & ~7;

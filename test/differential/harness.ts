@@ -5,7 +5,7 @@ import { listForms, type FormList } from './forms';
 import { Generator, type GeneratedBatch } from './generate';
 import { Native, readResult, type BatchResult } from './native';
 import { Outcome, Result } from './protocol';
-import { caseLine } from './vectorLine';
+import { caseLine, parseLine } from './vectorLine';
 
 export interface Tally {
   executions: number;
@@ -16,8 +16,6 @@ export interface Mismatch {
   /** The case as a line that vectorLine.ts reads. */
   line: string;
   problems: string[];
-  /** Batch and case, for --case. */
-  where: string;
 }
 export interface Summary {
   executions: number;
@@ -51,6 +49,34 @@ export async function runDifferential(options: Options): Promise<Summary> {
   } finally {
     native.close();
   }
+}
+
+/** Runs one line on both sides: what differs between machine and processor, line and processor; and the line as it should be. */
+export async function runLine(line: string): Promise<{ machine: string[]; line: string[]; vector: string }> {
+  const native = new Native();
+  try {
+    const { sequence, code, cases, want } = parseLine(line);
+    native.start({ code, cases, count: 1 });
+    const { results, count } = await native.finish();
+    if (!count) throw new Error("the runner's child died");
+    const processor = new Outcome();
+    readResult(cases, 0, results, 0, processor);
+    return {
+      machine: difference(sequence, cases, 0, runOnMachine(new Emulated(native.features), code, cases), processor),
+      line: difference(sequence, cases, 0, want, processor),
+      vector: caseLine(sequence, cases, 0, processor),
+    };
+  } finally {
+    native.close();
+  }
+}
+
+/** What the machine makes of one case. */
+export function runOnMachine(machine: Emulated, code: Uint8Array, cases: Buffer): Outcome {
+  const outcome = new Outcome();
+  machine.setCode(code);
+  machine.run(cases, 0, outcome);
+  return outcome;
 }
 
 async function run(native: Native, options: Options): Promise<Summary> {
@@ -122,7 +148,7 @@ function judge(
       summary.mismatchCount++;
       if (tally.mismatches <= keep) {
         const line = caseLine(sequence, cases, offset, want);
-        summary.mismatches.push({ form: name, line, problems, where: `${number}:${i}` });
+        summary.mismatches.push({ form: name, line, problems });
       }
     }
   }

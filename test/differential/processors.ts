@@ -9,9 +9,9 @@ const INVALID_UNMASKED = 0x81;
 const CONDITION_CODES = 0x4700;
 const C1 = 0x200;
 
-/** Several accesses to memory, whose order no manual gives: any of them may be the one that faults. */
+/** Several accesses and checks, whose order no manual gives: any of them may be the one that faults. */
 const SEVERAL =
-  /^(Cmps|Retf|Iret|Fldenv|Fnstenv|Fnsave|Frstor|Pusha|Popa|Enter|L[defgs]s_|Call_m16|Jmp_m16|Bound|Fxsave|Fxrstor|Xsave|Xrstor)/;
+  /^(Cmps|Retf|Iret|Fldenv|Fnstenv|Fnsave|Frstor|Pusha|Popa|Enter|L[defgs]s_|Jmp_m16|Bound|Call_|Fxsave|Fxrstor|Xsave|Xrstor)/;
 
 export function accessesSeveral(name: string): boolean {
   return SEVERAL.test(name);
