@@ -380,12 +380,16 @@ export class Machine implements CoreHost {
    * @param only freeze all other vCPUs
    */
   run(count: number, only?: number): RunResult {
-    const until = this.core.retired + count;
+    let until = this.core.retired + count;
     let jumps = 0;
     for (;;) {
       if (this.end) return 'ended';
       if (this.stopRequested) return 'stopped';
-      if (this.resetRequested) this.reset();
+      if (this.resetRequested) {
+        // Instructions are counted anew from a reset on; the budget is not.
+        until -= this.core.retired;
+        this.reset();
+      }
       this.takeInputs();
       const at = this.core.retired;
       if (at >= until) return 'budget';

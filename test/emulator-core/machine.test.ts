@@ -144,4 +144,17 @@ describe('reset', () => {
     assert.strictEqual(run.text, text);
     assert.strictEqual(run.state, first);
   });
+
+  it('a guest that resets the machine for ever does not keep run()', () => {
+    // mov dx, 0cf9h; mov al, 6; out dx, al
+    const kernel = {
+      name: 'k',
+      kernel: Uint8Array.of(0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee),
+      protocol: 'raw' as const,
+    };
+    const options = { memory: 4 << 20, cpus: 1, vendor: 'intel' as const, features: [], debugExit: true, startTime: 0 };
+    const machine = new Machine({ ...options, kernel: { ...kernel, cmdline: '', modules: [] } }, quietHooks());
+    assert.strictEqual(machine.run(10), 'budget');
+    assert.strictEqual(machine.core.retired, 1);
+  });
 });
