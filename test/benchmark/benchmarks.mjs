@@ -9,6 +9,8 @@ import path from 'node:path';
 import { DapClient } from '../../scripts/lib/dapClient.mjs';
 import { root } from '../../scripts/lib/project.mjs';
 import { loopLength, makeLoopGuest } from './loopGuest.mjs';
+import { mix } from './mix.mjs';
+import { qemuSeconds, qemuVersion } from './qemuPeer.mjs';
 import { makeReferenceLoop } from './referenceLoop.mjs';
 
 const cli = path.join(root, 'out/debug-adapter/cli.js');
@@ -22,10 +24,10 @@ const seconds = async (body) => {
 const median = (values) => [...values].sort((x, y) => x - y)[values.length >> 1];
 
 /** A loop guest as a file for the time of `body`. */
-async function withLoopGuest(rounds, body) {
+async function withLoopGuest(rounds, body, what) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-bench-'));
   const file = path.join(folder, 'loop.elf');
-  const { elf, loop } = makeLoopGuest(rounds);
+  const { elf, loop } = makeLoopGuest(rounds, what);
   writeFileSync(file, elf);
   try {
     return await body(file, loop);
@@ -81,6 +83,29 @@ function referenceSpeed() {
   return (rounds * loopLength) / Math.min(...times) / 1000;
 }
 
+/** QEMU runs this many times the rounds, so that its run is long beside its start. */
+const peerFactor = 10;
+
+/** Instructions a second of one part of the mix, here and under QEMU's TCG, where that is installed, in one go. */
+async function measurePart(part) {
+  const flags = part.features.flatMap((feature) => ['--cpu.features', `+${feature}`]);
+  const loop = (rounds, run) => withLoopGuest(rounds, run, part);
+  const here = await loop(part.rounds, (file) => runStatistics([file, '--memory', '64M', ...flags]));
+  const millions = (count) => `${count >= 100 ? count.toFixed(0) : count.toFixed(1)} million instructions a second`;
+  const version = await qemuVersion();
+  if (!version) return { speed: here.mips, note: `${millions(here.mips)}; the peer, qemu-system-x86_64, is missing` };
+  // The start of QEMU and its firmware is in both runs.
+  const start = median([await loop(1, qemuSeconds), await loop(1, qemuSeconds), await loop(1, qemuSeconds)]);
+  const time = (await loop(part.rounds * peerFactor, qemuSeconds)) - start;
+  const peer = (here.instructions * peerFactor) / time / 1e6;
+  return {
+    value: here.mips / peer,
+    speed: here.mips,
+    peer,
+    note: `${millions(here.mips)}, QEMU ${version} ${millions(peer)}`,
+  };
+}
+
 /** Bytes of memory that a process had at most. */
 function peakMemory(pid) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -101,6 +126,12 @@ export const benchmarks = [
       return { value: speed / reference, speed, reference, note };
     },
   },
+  ...mix.map((part) => ({
+    name: `mix-${part.name}`,
+    says: `${part.says}, beside QEMU's TCG`,
+    unit: "of QEMU TCG's speed",
+    measure: () => measurePart(part),
+  })),
   {
     name: 'memtest86-boot',
     says: "memtest86+ from Debian's package in 16 MB, its first 500 million instructions",
