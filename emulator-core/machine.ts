@@ -246,6 +246,7 @@ export class Machine implements CoreHost {
       xss: cpu.get32(State.xss),
       tscHz: TSC_HZ,
       crystalHz: TSC_HZ,
+      apicDisabled: !this.platform.apic(cpu.index).enabled,
       miscEnable: miscEnable(this.msrViews[cpu.index]),
     };
   }

@@ -40,6 +40,8 @@ export interface CpuidContext {
   xcr0: number;
   xss: number;
   tscHz: number;
+  /** IA32_APIC_BASE.EN is clear: the processor says that it has no local APIC. */
+  apicDisabled?: boolean;
   /** IA32_MISC_ENABLE; absent: nothing of CPUID is limited by it. */
   miscEnable?: bigint;
   /** Frequency of the core crystal clock, which also drives the local APIC timer. Absent: leaf 0x15 says nothing. */
@@ -90,6 +92,9 @@ export function cr4Allowed(model: CpuModel): number {
 
 const VENDOR_STRINGS: Record<CpuVendor, string> = { intel: 'GenuineIntel', amd: 'AuthenticAMD' };
 
+/** EDX of leaves 1 and, on AMD's processors, 80000001h. */
+const APIC = 1 << 9;
+
 type LeafFunction = (model: CpuModel, context: CpuidContext, subleaf: number) => Partial<CpuidResult>;
 
 interface Leaf {
@@ -126,6 +131,8 @@ const LEAVES: readonly Leaf[] = [
       const result = featureBits(model, 1, 0);
       if (model.features.has('xsave') && context.cr4 & Cr4.OSXSAVE) result.ecx |= 1 << 27;
       if (context.cpus > 1) result.edx |= 1 << 28;
+      // SDM Vol. 3A, "Enabling or Disabling the Local APIC".
+      if (context.apicDisabled) result.edx &= ~APIC;
       result.eax = signature(model);
       result.ebx =
         (context.apicId << 24) |
@@ -232,6 +239,7 @@ const LEAVES: readonly Leaf[] = [
         result.eax = signature(model);
         // AMD repeats these bits of leaf 1 EDX: 9:0, 17:12, 24:23.
         result.edx |= featureBits(model, 1, 0).edx & 0x0183f3ff;
+        if (context.apicDisabled) result.edx &= ~APIC;
         if (context.cpus > 1) result.ecx |= 1 << 1;
       }
       return result;

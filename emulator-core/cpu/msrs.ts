@@ -311,6 +311,13 @@ add(0xc0000100, 'IA32_FS_BASE', { slot: 'fsBase', feature: 'lm', valid: canonica
 add(0xc0000101, 'IA32_GS_BASE', { slot: 'gsBase', feature: 'lm', valid: canonical });
 add(0xc0000102, 'IA32_KERNEL_GS_BASE', { slot: 'kernelGsBase', feature: 'lm', valid: canonical });
 add(0xc0000103, 'IA32_TSC_AUX', { slot: 'tscAux', feature: 'rdtscp', valid: low32 });
+// AMD's four counters have no feature bit: kernels write to them unasked, and find by reading back that they do not count.
+// APM Vol. 2, "Performance Monitoring Counters".
+for (let i = 0; i < 4; i++) {
+  const absent: Partial<MsrRow> = { feature: 'amd', read: () => 0n, write: () => true };
+  add(0xc0010000 + i, `PerfEvtSel${i}`, absent);
+  add(0xc0010004 + i, `PerfCtr${i}`, absent);
+}
 add(0xc0010010, 'SYSCFG', { feature: 'amd', valid: only(0x7c0000n) });
 add(0xc0010015, 'HWCR', { feature: 'amd', reset: 1n << 24n, valid: only(0x1000018n), bits: names([24, 'TscFreqSel']) });
 

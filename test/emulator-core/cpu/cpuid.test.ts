@@ -167,6 +167,13 @@ describe('CPUID', () => {
     assert.deepEqual(at(0, {}, { ...intel, features: new Set(['fpu']) }), NOTHING);
   });
 
+  it('hides a local APIC that IA32_APIC_BASE disables', () => {
+    const bit = (leaf: number, model: typeof intel, apicDisabled: boolean) =>
+      (read(leaf, 0, { apicDisabled }, model).edx >>> 9) & 1;
+    assert.deepEqual([bit(1, intel, false), bit(1, intel, true)], [1, 0]);
+    assert.deepEqual([bit(0x80000001, amd, false), bit(0x80000001, amd, true)], [1, 0]);
+  });
+
   it('describes an answer', () => {
     const field = describeLeaf(1, 0, read(1));
     assert.equal(field.text, 'Version and features');

@@ -122,6 +122,15 @@ describe('MSRs', () => {
     assert.equal(readMsr(cpu, index('IA32_FEATURE_CONTROL')), 5n);
   });
 
+  it("AMD's performance counters take writes and stay 0", () => {
+    const cpu = makeCpu();
+    for (const counter of [0xc0010000, 0xc0010003, 0xc0010004, 0xc0010007]) {
+      assert.equal(writeMsr(cpu, counter, 0x5300c0n), true);
+      assert.equal(readMsr(cpu, counter), 0n);
+      assert.equal(readMsr(makeCpu('amd'), counter), undefined);
+    }
+  });
+
   it('EFER: reserved bits, LMA is kept, LME not while paging', () => {
     const cpu = makeCpu('svm', 'fxsr_opt');
     assert.equal(writeMsr(cpu, 0xc0000080, 0x901n), true); // SCE LME NXE
