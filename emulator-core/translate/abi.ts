@@ -37,7 +37,7 @@ export const IMPORTS = [
   { name: 'divide', parameters: 3 },
   { name: 'vector', parameters: 3 },
 ];
-export const Helper = { lookup: 5, exitNext: 6, run: 7 } as const;
+export const Helper = { lookup: 5, exitNext: 6, run: 7, fused: 8 } as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
 export const Slow = {

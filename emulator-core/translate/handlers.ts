@@ -5,6 +5,7 @@
 import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
 import { Helper, IMPORTS, Import, type HandlerForm, type MemoryKind, type OperandForm } from './abi';
+import { fusedHelper } from './fusedHelper';
 import { InterpreterBuilder, emitEnter, exitNextHelper, lookupHelper, runHelper } from './interpreter';
 import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
 
@@ -165,7 +166,7 @@ class Generator {
 export function generateHandlers(): HandlerModule {
   const generator = new Generator();
   for (const info of CODES) if (info) generator.add(info);
-  const helpers = [lookupHelper(), exitNextHelper(), runHelper()];
+  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper()];
   const first = IMPORTS.length + helpers.length;
   const bytes = encodeModule({
     imports: IMPORTS,

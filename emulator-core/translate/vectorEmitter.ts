@@ -4,7 +4,7 @@
  */
 import { State, Tlb } from '../cpu/layout';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
-import { Import, Slow, type HandlerForm } from './abi';
+import { Helper, Import, Slow, type HandlerForm } from './abi';
 import type { InterpreterBuilder } from './interpreter';
 import { I32, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
 import { i64x2, v128 } from './wasmSimd';
@@ -128,7 +128,8 @@ export class VectorEmitter {
     vectors.forEach((parts, v) => parts.forEach((part, i) => v128.store(cpu, part, INPUTS[v] + 16 * i)(f)));
     const id = i32c(VECTOR_OPERATION_NAMES.indexOf(name));
     const request = argument ? i32.or(id, i32.shl(argument, i32c(16))) : id;
-    ifElse(f, call(Import.vector, I32, uop, cpu, request), () => ret(f, i32c(0)));
+    const target = name === 'float:fused' ? Helper.fused : Import.vector;
+    ifElse(f, call(target, I32, uop, cpu, request), () => ret(f, i32c(0)));
     const count = Math.max(1, ...vectors.map((parts) => parts.length));
     return Array.from({ length: count }, (_, i) => v128.load(cpu, State.vectorResult + 16 * i));
   }

@@ -12,6 +12,9 @@ export const Mxcsr = {
   ftz: 1 << 15,
   /** Bits that LDMXCSR accepts; any other is #GP(0). */
   valid: 0xffff,
+  /** Rounds to nearest, masks everything and has the precision flag: then rounding is that of WebAssembly and changes no flag. */
+  nativeFields: 0x7fa0,
+  native: 0x1fa0,
 } as const;
 
 /** Exceptions found in operands. When one is unmasked, no lane's result is computed and none of the others is reported. */

@@ -3,6 +3,7 @@
  * special and MXCSR asks for what WebAssembly does (round to nearest, nothing unmasked) and has the precision flag already; else it
  * calls the operation of cpu/fpu/softfloat. Both come from one description. SDM Vol. 1, "SIMD Floating-Point Exceptions".
  */
+import { Mxcsr } from '../../../cpu/fpu/softfloat/environment';
 import { FloatArgument, type FloatOperationName } from '../../../cpu/vector/float';
 import type { Builder } from '../../../translate/builder';
 import { i32, i32c, type Expr } from '../../../translate/wasm';
@@ -52,13 +53,9 @@ export const isNormal = (k: Kind, x: Expr): Expr =>
   v128.and(k.lanes.ge(k.lanes.abs(x), splat(k, 2 * smallestNormal(k))), k.lanes.lt(k.lanes.abs(x), splat(k, Infinity)));
 export const isBelow = (k: Kind, x: Expr, limit: number): Expr => k.lanes.lt(k.lanes.abs(x), splat(k, limit));
 
-/** MXCSR: everything masked, to nearest; the precision flag is set. */
-const NATIVE_FIELDS = 0x7fa0;
-const NATIVE = 0x1fa0;
-
 /** i32: results must not be rounded natively. */
 export function refusesRounding(b: Builder): Expr {
-  return i32.ne(i32.and(b.mxcsr(), i32c(NATIVE_FIELDS)), i32c(NATIVE));
+  return i32.ne(i32.and(b.mxcsr(), i32c(Mxcsr.nativeFields)), i32c(Mxcsr.native));
 }
 
 /** i32: some lane (of a scalar kind: lane 0) of some part is false in `masks`. */
