@@ -69,6 +69,8 @@ export interface Builder {
    * or a memory operand below 128 bits is the low end of a part whose rest is zero.
    */
   readonly parts: 1 | 2;
+  /** An operand is an MM register. */
+  readonly usesMmx: boolean;
   /** Part of a vector register or memory operand. The first read of a memory operand checks and may fault: `let` it before writes. */
   readVector(i: number, part?: number): Expr;
   /**
@@ -76,8 +78,9 @@ export interface Builder {
    * Memory: as many low bytes as the operand has.
    */
   writeVector(i: number, parts: Expr[]): void;
-  /** An implicit XMM or YMM register (XMM0 of PBLENDVB). */
+  /** An implicit XMM or YMM register (XMM0 of PBLENDVB). Written as writeVector does. */
   vectorRegister(register: number, part?: number): Expr;
+  setVectorRegister(register: number, parts: Expr[]): void;
   /**
    * Does a vector operation outside of the handler (cpu/vector/operations): stores up to three vectors of 1 or 2 parts, calls it
    * with `argument` (i32, 0 .. 65535) and gives the parts of its result. When it raises an exception, nothing was changed and the
@@ -150,6 +153,9 @@ export interface Builder {
   stringDestination(bits: Bits): Expr;
   storeString(bits: Bits, value: Expr): void;
   advance(register: 6 | 7, bits: Bits): void;
+
+  /** i32: 64-bit code, not compatibility or legacy mode. */
+  in64BitMode(): Expr;
 
   /** rip of the next instruction. */
   nextRip(): Expr;

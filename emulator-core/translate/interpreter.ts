@@ -139,6 +139,7 @@ export class InterpreterBuilder implements Builder {
   readonly f = new Fn(2);
   readonly operandBits: Bits;
   readonly parts: 1 | 2;
+  readonly usesMmx: boolean;
   readonly operandCount: number;
   private readonly vectors: VectorEmitter;
   private ended = false;
@@ -162,6 +163,7 @@ export class InterpreterBuilder implements Builder {
     this.operandBits = form.operandBits;
     this.operandCount = form.operands.length;
     this.parts = form.operands.some((o) => o.vector === 'ymm') ? 2 : 1;
+    this.usesMmx = form.operands.some((o) => o.vector === 'mm');
     this.vectors = new VectorEmitter(this, form);
   }
 
@@ -528,6 +530,9 @@ export class InterpreterBuilder implements Builder {
   vectorRegister(register: number, part = 0): Expr {
     return this.vectors.register(register, part);
   }
+  setVectorRegister(register: number, parts: Expr[]): void {
+    this.vectors.setRegister(register, parts);
+  }
   vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
     return this.vectors.operation(name, vectors, argument);
   }
@@ -626,6 +631,9 @@ export class InterpreterBuilder implements Builder {
     }
   }
 
+  in64BitMode(): Expr {
+    return i64.eq(state(State.linearMask), i64c(-1));
+  }
   nextRip(): Expr {
     const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
     return truncate(i64.add(state(State.ripBase), next), this.operandBits);

@@ -12,8 +12,10 @@ import { i64x2, v128 } from './wasmSimd';
 const uop = get(0, I32);
 const cpu = get(1, I32);
 const MF = 16;
-/** Status word: exception summary; TOP. */
-const FSW_ES = 0x80;
+/** Bit numbers: exception summary in the status word, CR0.NE. */
+const FSW_ES = 7;
+const CR0_NE = 5;
+/** TOP in the status word. */
 const FSW_TOP = 0x3800;
 
 const INPUTS = [State.vectorA, State.vectorB, State.vectorC];
@@ -27,17 +29,16 @@ export class VectorEmitter {
     private readonly form: HandlerForm,
   ) {}
 
-  private get usesMmx(): boolean {
-    return this.form.operands.some((o) => o.vector === 'mm');
-  }
-
   /** A pending x87 exception is reported before an MMX instruction. SDM Vol. 3A, "MMX Technology System Programming". */
   begin(): void {
-    if (this.usesMmx) this.b.faultIf(i32.and(i32.load(cpu, State.fsw), i32c(FSW_ES)), MF);
+    if (!this.b.usesMmx) return;
+    const summary = i32.shrU(i32.load(cpu, State.fsw), i32c(FSW_ES));
+    const native = i32.shrU(i32.load(cpu, State.cr0), i32c(CR0_NE));
+    this.b.faultIf(i32.and(i32.and(summary, native), i32c(1)), MF);
   }
   /** MMX instructions set TOP to 0 and all tags to valid. SDM Vol. 1, 9.5.1 "MMX Instructions and the x87 FPU Tag Word". */
   end(): void {
-    if (!this.usesMmx) return;
+    if (!this.b.usesMmx) return;
     i32.store(cpu, i32.and(i32.load(cpu, State.fsw), i32c(~FSW_TOP)), State.fsw)(this.b.f);
     i32.store(cpu, i32c(0), State.ftw)(this.b.f);
   }
@@ -87,12 +88,15 @@ export class VectorEmitter {
       i64.store(address, i64x2.extract(parts[0], 0), 0)(b.f);
       // As an x87 register it is a NaN or infinity then: sign and exponent are all ones.
       i64.store16(address, i64c(0xffff), 8)(b.f);
-    } else if (vector) {
-      const address = b.let(b.registerAddress(i));
-      const values = parts.map((part) => b.let(part));
-      values.forEach((value, part) => v128.store(address, value, 16 * part)(b.f));
-      if (this.form.vex && parts.length === 1) v128.store(address, v128.zero, 16)(b.f);
-    } else throw new Error(`operand ${i} is no vector`);
+    } else if (vector) this.storeRegister(b.let(b.registerAddress(i)), 0, parts);
+    else throw new Error(`operand ${i} is no vector`);
+  }
+
+  private storeRegister(address: Expr, offset: number, parts: Expr[]): void {
+    const { b } = this;
+    const values = parts.map((part) => b.let(part));
+    values.forEach((value, part) => v128.store(address, value, offset + 16 * part)(b.f));
+    if (this.form.vex && parts.length === 1) v128.store(address, v128.zero, offset + 16)(b.f);
   }
 
   private store(bits: number, parts: Expr[]): void {
@@ -120,6 +124,10 @@ export class VectorEmitter {
 
   register(register: number, part: number): Expr {
     return v128.load(cpu, State.ymm + 32 * register + 16 * part);
+  }
+
+  setRegister(register: number, parts: Expr[]): void {
+    this.storeRegister(cpu, State.ymm + 32 * register, parts);
   }
 
   operation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {

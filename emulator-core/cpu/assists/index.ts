@@ -11,6 +11,7 @@ import { protectionAssists } from './protection';
 import { segmentBaseAssists } from './segmentBases';
 import { softwareInterruptAssists } from './softwareInterrupt';
 import { tableAssists } from './tables';
+import { vectorMemoryAssists } from './vectorMemory';
 
 export const ASSISTS: Record<string, Assist> = {
   ...flagAssists,
@@ -24,4 +25,5 @@ export const ASSISTS: Record<string, Assist> = {
   ...segmentBaseAssists,
   ...fpuAssists,
   ...protectionAssists,
+  ...vectorMemoryAssists,
 };

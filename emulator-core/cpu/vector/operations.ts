@@ -4,6 +4,8 @@
  */
 import type { MachineMemory } from '../../mmu/memory';
 import { FLOAT_VECTOR_OPERATIONS } from './float';
+import { INTEGER_VECTOR_OPERATIONS } from './integers';
+import { STRING_VECTOR_OPERATIONS } from './strings';
 
 /**
  * `cpu`: address of the vCPU's area: operands at State.vectorA, vectorB, vectorC, result at State.vectorResult, all little-endian
@@ -14,6 +16,8 @@ export type VectorOperation = (memory: MachineMemory, cpu: number, argument: num
 
 const OPERATIONS = {
   ...FLOAT_VECTOR_OPERATIONS,
+  ...INTEGER_VECTOR_OPERATIONS,
+  ...STRING_VECTOR_OPERATIONS,
 } satisfies Record<string, VectorOperation>;
 
 export type VectorOperationName = Extract<keyof typeof OPERATIONS, string>;

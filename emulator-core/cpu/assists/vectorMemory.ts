@@ -1,0 +1,142 @@
+/** Vector instructions that access memory element by element: masked moves and gathers. And EMMS. */
+import { CODES } from '../../x86/codes';
+import type { CpuContext } from '../cpuContext';
+import { Segment, SegmentIndex, State, Uop } from '../layout';
+import { Cr0, GuestFault, Vector, type Vcpu } from '../vcpu';
+import type { Assist } from './operands';
+
+/** Status word: exception summary; TOP. */
+const FSW_ES = 0x80;
+const FSW_TOP = 0x3800;
+const TAGS_VALID = 0n;
+const TAGS_EMPTY = 0xffffn;
+
+/** Lane `i` of the vector register at a state offset. `bytes`: 4 or 8. */
+function lane(cpu: Vcpu, register: number, i: number, bytes: 4 | 8): bigint {
+  if (bytes === 8) return cpu.get64(register + 8 * i);
+  return BigInt(cpu.get32(register + 4 * i) >>> 0);
+}
+function setLane(cpu: Vcpu, register: number, i: number, bytes: 4 | 8, value: bigint): void {
+  if (bytes === 8) cpu.set64(register + 8 * i, value);
+  else cpu.set32(register + 4 * i, Number(BigInt.asIntN(32, value)));
+}
+const negative = (value: bigint, bytes: number): boolean => ((value >> BigInt(8 * bytes - 1)) & 1n) !== 0n;
+const VECTOR_BYTES = { mm: 8, xmm: 16, ymm: 32 } as const;
+
+/**
+ * VMASKMOVPS, VMASKMOVPD, VPMASKMOVD, VPMASKMOVQ. Elements whose mask is clear are not accessed: a load gives zero, and neither
+ * raises an exception for them. SDM Vol. 2, "VMASKMOV—Conditional SIMD Packed Loads and Stores".
+ */
+const maskedMove =
+  (bytes: 4 | 8): Assist =>
+  (c) => {
+    const { cpu } = c;
+    const { operands } = CODES[c.code]!;
+    const count = VECTOR_BYTES[operands[1].vector!] / bytes;
+    const mask = c.registerOffset(1);
+    const wanted = Array.from({ length: count }, (_, i) => i).filter((i) => negative(lane(cpu, mask, i, bytes), bytes));
+    if (operands[0].memory) {
+      const source = c.registerOffset(2);
+      const addresses = wanted.map((i) => c.linear(bytes, true, i * bytes));
+      for (const linear of addresses) c.probeWrite(linear, bytes);
+      wanted.forEach((i, k) => c.write(addresses[k], lane(cpu, source, i, bytes), bytes));
+      return;
+    }
+    const values = wanted.map((i) => c.read(c.linear(bytes, false, i * bytes), bytes));
+    const destination = c.registerOffset(0);
+    clear(cpu, destination, 0);
+    wanted.forEach((i, k) => setLane(cpu, destination, i, bytes, values[k]));
+  };
+
+/** Clears a YMM register from byte `from` (a multiple of 8) on. */
+function clear(cpu: Vcpu, register: number, from: number): void {
+  for (let i = from; i < 32; i += 8) cpu.set64(register + i, 0n);
+}
+
+/** The memory operand's segment for CpuContext.segmentLinear. */
+function segmentOf(c: CpuContext): number {
+  const struct = c.segmentOfOperand();
+  return struct === State.flatSegment ? SegmentIndex.ds : (struct - State.segments) / Segment.size;
+}
+
+/**
+ * VGATHERxPS, VGATHERxPD, VPGATHERxD, VPGATHERxQ: elements of `bytes`. A fault leaves the elements before it loaded, with their masks
+ * clear, so that the instruction can go on later. SDM Vol. 2, "VGATHERDPS/VGATHERQPS", Operation. That no two of the three
+ * registers are the same is the decoder's business.
+ */
+const gather =
+  (bytes: 4 | 8): Assist =>
+  (c) => {
+    const { cpu, uop } = c;
+    const { i32, i64, u8 } = cpu.memory;
+    const { name, operands } = CODES[c.code]!;
+    const [, indexBits, indexFile] = /_vm(32|64)([xy])/.exec(name)!;
+    const indexBytes = indexBits === '32' ? 4 : 8;
+    const vectorBytes = VECTOR_BYTES[operands[0].vector!];
+    const count = Math.min(vectorBytes / bytes, (indexFile === 'y' ? 32 : 16) / indexBytes);
+    const destination = c.registerOffset(0);
+    const mask = c.registerOffset(2);
+    for (let i = 0; i < count; i++) {
+      setLane(cpu, mask, i, bytes, negative(lane(cpu, mask, i, bytes), bytes) ? -1n : 0n);
+    }
+    clear(cpu, mask, count * bytes);
+    const base = cpu.get64(i32[(uop + Uop.base) >> 2]);
+    const indices = i32[(uop + Uop.index) >> 2];
+    const scale = BigInt(u8[uop + Uop.scale]);
+    const displacement = i64[(uop + Uop.displacement) >> 3];
+    const segment = segmentOf(c);
+    for (let i = 0; i < count; i++) {
+      if (lane(cpu, mask, i, bytes) === 0n) continue;
+      const index = BigInt.asIntN(8 * indexBytes, lane(cpu, indices, i, indexBytes));
+      const offset = BigInt.asUintN(c.addressBits, base + (index << scale) + displacement);
+      const value = c.read(c.segmentLinear(segment, offset, bytes, false), bytes);
+      setLane(cpu, destination, i, bytes, value);
+      setLane(cpu, mask, i, bytes, 0n);
+    }
+    clear(cpu, destination, count * bytes);
+  };
+
+/** MASKMOVDQU, MASKMOVQ: bytes of operand 1 whose mask in operand 2 has bit 7 set, to [rDI]. */
+function storeMaskedBytes(c: CpuContext, count: number): void {
+  const { cpu } = c;
+  const { u8 } = cpu.memory;
+  const source = cpu.base + c.registerOffset(1);
+  const mask = cpu.base + c.registerOffset(2);
+  const segment = segmentOf(c);
+  const rdi = cpu.gpr(7);
+  const wanted = Array.from({ length: count }, (_, i) => i).filter((i) => u8[mask + i] & 0x80);
+  const addresses = wanted.map((i) =>
+    c.segmentLinear(segment, BigInt.asUintN(c.addressBits, rdi + BigInt(i)), 1, true),
+  );
+  for (const linear of addresses) c.probeWrite(linear, 1);
+  wanted.forEach((i, k) => c.write(addresses[k], BigInt(u8[source + i]), 1));
+}
+
+/** A pending x87 exception comes first, as CR0.NE says. SDM Vol. 3A, "MMX Technology System Programming". */
+function checkPending(cpu: Vcpu): void {
+  if (cpu.get32(State.fsw) & FSW_ES && cpu.cr0 & Cr0.NE) throw new GuestFault(Vector.MF);
+}
+
+/** An MMX instruction leaves TOP 0. SDM Vol. 3A, 13.2 "The MMX State and MMX Register Aliasing". */
+function setTopAndTags(cpu: Vcpu, tags: bigint): void {
+  cpu.set32(State.fsw, cpu.get32(State.fsw) & ~FSW_TOP);
+  cpu.set64(State.ftw, tags);
+}
+
+export const vectorMemoryAssists: Record<string, Assist> = {
+  maskedMove32: maskedMove(4),
+  maskedMove64: maskedMove(8),
+  gather32: gather(4),
+  gather64: gather(8),
+  storeBytes: (c) => storeMaskedBytes(c, 16),
+  storeBytesMmx: (c) => {
+    checkPending(c.cpu);
+    storeMaskedBytes(c, 8);
+    setTopAndTags(c.cpu, TAGS_VALID);
+  },
+  /** EMMS: all x87 registers are empty. */
+  emptyMmx: ({ cpu }) => {
+    checkPending(cpu);
+    setTopAndTags(cpu, TAGS_EMPTY);
+  },
+};
