@@ -3,7 +3,7 @@
  *   npm test -- --only unit,dap      only these suites (their names are below)
  * Ends with one line over all suites, `N passed, N failed, N skipped`; exit status 1 when anything failed.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { build } from './build.mjs';
@@ -15,12 +15,15 @@ import { count, printTests, resultFile, takeResults } from './lib/results.mjs';
 
 const require = createRequire(import.meta.url);
 const failed = (title, error) => ({ title, state: 'failed', milliseconds: 0, error });
+const module = (file) => path.join(root, 'node_modules', file);
+/** What the unit tests executed: see test/coverage/record.ts. */
+const coverage = path.join(root, 'test/artifacts/coverage');
 const skipped = (title, reason) => ({ title, state: 'skipped', milliseconds: 0, reason });
 
-/** A tool that says yes or no: one test. */
-async function check(title, bin, args) {
+/** A tool (a script that Node runs) that says yes or no: one test. */
+async function check(title, tool, args) {
   const started = Date.now();
-  const status = await run(process.execPath, [path.join(root, 'node_modules', bin), ...args], { cwd: root });
+  const status = await run(process.execPath, [...tool, ...args], { cwd: root });
   const milliseconds = Date.now() - started;
   const test = status === 0 ? { title, state: 'passed', milliseconds } : failed(title, `exit status ${status}`);
   printTests([test]);
@@ -30,15 +33,17 @@ async function check(title, bin, args) {
 /**
  * Mocha in a process of its own.
  * @param {string[]} [files] absent: those of .mocharc.json
+ * @param {string[]} [modules] to load before the tests
  */
-async function mocha(title, files) {
+async function mocha(title, files, modules = []) {
   if (files?.length === 0) return [failed(title, 'no tests found')];
   const RINGSIDE_TEST_RESULT = resultFile();
   const bin = require.resolve('mocha/bin/mocha.js');
   const reporter = ['--reporter', path.join(root, 'scripts/lib/mochaReporter.cjs')];
   const chosen = files ? ['--no-config', '--require', 'tsx/cjs', '--timeout', '120000', ...files] : [];
-  const env = { ...process.env, RINGSIDE_TEST_RESULT };
-  const status = await run(process.execPath, [bin, ...reporter, ...chosen], { cwd: root, env });
+  const loaded = modules.flatMap((file) => ['--require', path.join(root, file)]);
+  const env = { ...process.env, RINGSIDE_COVERAGE: coverage, RINGSIDE_TEST_RESULT };
+  const status = await run(process.execPath, [bin, ...reporter, ...loaded, ...chosen], { cwd: root, env });
   const tests = takeResults(RINGSIDE_TEST_RESULT);
   if (!tests) return [failed(title, `mocha ended with status ${status} before its tests did`)];
   if (!tests.length) return [failed(title, 'no tests found')];
@@ -62,12 +67,24 @@ const suites = {
   check: {
     says: 'types, lint, format',
     run: async () => [
-      await check('tsc finds no type errors', 'typescript/bin/tsc', ['--noEmit']),
-      await check('eslint finds nothing', 'eslint/bin/eslint.js', ['.']),
-      await check('prettier would change nothing', 'prettier/bin/prettier.cjs', ['--check', '--log-level=warn', '.']),
+      await check('tsc finds no type errors', [module('typescript/bin/tsc')], ['--noEmit']),
+      await check('eslint finds nothing', [module('eslint/bin/eslint.js')], ['.']),
+      await check(
+        'prettier would change nothing',
+        [module('prettier/bin/prettier.cjs')],
+        ['--check', '--log-level=warn', '.'],
+      ),
     ],
   },
-  unit: { says: 'unit tests', run: () => mocha('unit tests') },
+  unit: {
+    says: 'unit tests, and the rows of the instruction table that they execute',
+    run: async () => {
+      rmSync(coverage, { recursive: true, force: true });
+      const tests = await mocha('unit tests', undefined, ['test/coverage/record.ts']);
+      const report = ['--require', 'tsx/cjs', 'test/coverage/report.ts'];
+      return [...tests, await check('the tests execute every row of the instruction table', report, [coverage])];
+    },
+  },
   dap: {
     says: 'the adapter over stdio, real guests',
     run: () => mocha('adapter tests', filesIn(['dap', 'guests'], '.test.ts')),

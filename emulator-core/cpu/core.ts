@@ -11,6 +11,7 @@ import { EptAccess } from '../virt/vmx/ept';
 import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
 import { DebugStatus } from './debugRegisters';
+import { ExecutionObserver } from './executionObserver';
 import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, UopFlag, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
 import { undoneBranch } from './nearBranches';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
@@ -62,6 +63,12 @@ class Execution {
 }
 
 export class Core {
+  /**
+   * For measuring what tests reach: machines made from now on tell it the iced-x86 Code of every instruction executed, at least
+   * once a place in memory, and whether it retired (else it faulted). They run slower.
+   */
+  static observer?: (code: number, retired: boolean) => void;
+
   readonly code: CodeCache;
   readonly mmu: Mmu;
   readonly decoder: InstructionDecoder;
@@ -107,12 +114,15 @@ export class Core {
     this.run_ = instance.exports.run as (uop: number, cpu: number) => number;
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
+    this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.code.onFlush = () => this.invalidateJumps();
     this.code.onCodePage = (page, holds) => this.setPageState(page, PageState.code, holds);
     this.pageState = new Uint8Array(memory.ramSize / PAGE);
     this.executions = vcpus.map(() => new Execution());
     mmu.beforeWrite = (gpa) => this.beforeWrite(Math.floor(gpa / PAGE), gpa % PAGE, 8);
   }
+
+  private readonly observer?: ExecutionObserver;
 
   /** Part of the grant that the block now running may not touch. */
   private spare = 0;
@@ -287,9 +297,11 @@ export class Core {
       const trap = (flags & Flag.TF) !== 0;
       const before = this.icount;
       if (flags & Flag.RF) this.beginResumed(cpu, before);
-      const limit = trap || cpu.shadowUntil > before ? 1 : budget;
+      const observed = this.observer?.wants(uop);
+      const limit = trap || observed || cpu.shadowUntil > before ? 1 : budget;
       cpu.trapSuppressed = false;
       this.enter(cpu, uop, limit);
+      if (observed) this.observer!.executed(uop, this.icount > before);
       linkFrom = this.branched(cpu);
       if (flags & Flag.RF && this.icount === before && !cpu.pending) cpu.setSystemFlag(Flag.RF, true);
       if (trap && this.icount > before && !cpu.pending && !cpu.trapSuppressed) {

@@ -95,6 +95,8 @@ export class Vmm {
     if (want('CR_ACCESS')) primary |= Primary.cr3LoadExiting | Primary.cr3StoreExiting;
     if (want('MOV_DR')) primary |= Primary.movDrExiting;
     if (want('PAUSE')) primary |= Primary.pauseExiting;
+    if (want('MONITOR')) primary |= Primary.monitorExiting;
+    if (want('MWAIT')) primary |= Primary.mwaitExiting;
     this.primary = (primary | Primary.activateSecondary) >>> 0;
     this.secondary =
       Secondary.enableEpt |
@@ -103,6 +105,8 @@ export class Vmm {
       Secondary.unrestrictedGuest |
       Secondary.enableInvpcid;
     if (want('WBINVD')) this.secondary |= Secondary.wbinvdExiting;
+    if (want('RDRAND')) this.secondary |= Secondary.rdrandExiting;
+    if (want('RDSEED')) this.secondary |= Secondary.rdseedExiting;
     this.exceptionBitmap = want('EXCEPTION_OR_NMI') ? 0xffffffff : 0;
     for (const vector of exceptions) this.exceptionBitmap |= 1 << vector;
     this.exceptionBitmap >>>= 0;

@@ -290,10 +290,13 @@ export class InstructionDecoder {
     this.memory.u16[(at + Uop.code) >> 1] = code;
   }
 
+  /** Control reaches what follows a conditional branch or REP through the run loop, as any other block. */
+  endsAtBranches = false;
+
   /** Ends a block, but control may go on behind it: conditional branches and REP instructions. */
   get fallsThrough(): boolean {
     const row = this.info?.row;
-    return !!row?.semantics && (row.repeat !== undefined || /^(J(?!mp)|Loop)/.test(row.mnemonic));
+    return !this.endsAtBranches && !!row?.semantics && (row.repeat !== undefined || /^(J(?!mp)|Loop)/.test(row.mnemonic));
   }
 
   get endsBlock(): boolean {

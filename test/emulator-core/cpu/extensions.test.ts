@@ -6,6 +6,8 @@ import { TestMachine, type Mode } from '../testMachine';
 
 const CODE = 0x100000;
 const DATA = 0x200000;
+/** By basic exit reason. SDM Vol. 3D, Appendix C. In the order in which the test meets them. */
+const EXIT_NAMES: Record<string, string> = { r57: 'RDRAND', r61: 'RDSEED', r39: 'MONITOR', r36: 'MWAIT' };
 
 function machine(features: string[], mode: Mode = '64', cpl: 0 | 3 = 0): TestMachine {
   return new TestMachine({ features }).enter(mode, cpl);
@@ -48,6 +50,21 @@ describe('RDRAND and RDSEED', () => {
     t.run(CODE, '480fc7f0 f3480fb8c0 4801c3 ffc9 75f0 ebfe', { rcx: 4096 }, 4096 * 5);
     // 2^18 bits: the mean is 2^17, the standard deviation 256.
     assert.ok(Math.abs(Number(t.get('rbx')) - (1 << 17)) < 6 * 256, String(t.get('rbx')));
+  });
+});
+
+describe('exits', () => {
+  it('RDRAND, RDSEED, MONITOR and MWAIT exit when asked for, and are then done', () => {
+    const names: string[] = [];
+    const t = new TestMachine(
+      { features: ['+rdrand', '+rdseed', '+monitor'] },
+      { exit: (_cpu, { reason }) => (names.push(EXIT_NAMES['r' + reason]), false) },
+    ).enter('64');
+    t.machine.vmm.configure(new Set(Object.values(EXIT_NAMES)));
+    // rdrand rbx; rdseed rcx; xor ecx, ecx; monitor; mwait
+    t.run(CODE, '480fc7f3 480fc7f9 31c9 0f01c8 0f01c9', { rax: DATA }, 5);
+    assert.deepStrictEqual(names, Object.values(EXIT_NAMES));
+    assert.strictEqual(t.cpu.activity, 'halted');
   });
 });
 
