@@ -31,9 +31,8 @@ function peek(c: CpuContext, bytes: number, offset = 0): bigint {
   return c.read(c.segmentLinear(SS, pointer, bytes, false), bytes);
 }
 
-function drop(c: CpuContext, bytes: number): void {
+function drop(c: CpuContext, bytes: number, mask = c.cpu.get64(State.stackMask)): void {
   const cpu = c.cpu;
-  const mask = cpu.get64(State.stackMask);
   cpu.setGpr(RSP, (cpu.gpr(RSP) & ~mask & ALL) | ((cpu.gpr(RSP) + BigInt(bytes)) & mask));
 }
 
@@ -91,8 +90,10 @@ function popSegment(c: CpuContext): void {
   // The whole slot is read, although its upper bytes mean nothing.
   const selector = Number(peek(c, c.operandBytes) & 0xffffn);
   const segment = (c.registerOffset(0) - State.segments) / 64;
+  // POP SS moves the stack pointer of the old stack.
+  const mask = c.cpu.get64(State.stackMask);
   loadSegment(c, segment, selector);
-  drop(c, c.operandBytes);
+  drop(c, c.operandBytes, mask);
   if (segment === SS) shadowStack(c);
 }
 

@@ -98,6 +98,14 @@ describe('loading segment registers', () => {
     assert.strictEqual(t.cpu.rip, BigInt(CODE + 3));
   });
 
+  it('POP SS moves the pointer of the stack that it leaves', () => {
+    const t = machine('32');
+    t.segment('ss', Selector.data16, 0, 0xffff, 0x93);
+    t.write32(0xfffc, Selector.data);
+    t.run(CODE, '17', { rsp: 0x2fffc });
+    assert.deepStrictEqual([t.get('rsp'), t.selector('ss')], [0x20000n, Selector.data]);
+  });
+
   it('sets the accessed bit', () => {
     const t = with32(descriptor(0, 0xfffff, 0x92, 0xc), LOAD_DS);
     assert.strictEqual(t.read(GDT + Selector.free + 5, 1)[0], 0x93);
