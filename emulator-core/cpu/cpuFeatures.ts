@@ -144,7 +144,7 @@ function turnOff(features: Set<string>, name: string): void {
 
 /**
  * `base` (what a named model has; what the core does not do is left out), then launch.json's cpu.features in order: '+name' turns on
- * with what it implies, '-name' off with what needs it. Case does not matter and '-' inside a name means '_'.
+ * with what it implies, '-name' off with what needs it. Case does not matter; '-' and '.' inside a name mean '_'.
  * Error, naming entry and attribute, for an entry without sign, an unknown name (with the nearest one), or one that the
  * embedded processor does not have.
  */
@@ -157,7 +157,7 @@ export function parseFeatures(
   for (const name of base) if (CORE_FEATURES.includes(name)) turnOn(features, name);
   for (const entry of list) {
     const sign = entry[0];
-    const name = entry.slice(1).trim().toLowerCase().replaceAll('-', '_');
+    const name = entry.slice(1).trim().toLowerCase().replace(/[-.]/g, '_');
     if (sign !== '+' && sign !== '-') {
       throw new Error(`${attribute}: '${entry}' must begin with + or -, as in '+${nearestFeature(entry) ?? 'x2apic'}'`);
     }

@@ -59,6 +59,7 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
     { kernel: 'flat.bin', cpu: { vender: 'amd' } },
     /^cpu\.vender: there is no such attribute\. Did you mean "vendor"\?/,
   ],
+  [{ kernel: 'flat.bin', cpu: { model: 'x86-64-v4' } }, /^cpu\.model: expected one of "x86-64-v2", "x86-64-v3", "max"/],
   [{ kernel: 'flat.bin', gdbServer: 1234 }, /^gdbServer: 1234 is not available/],
   [{ kernel: 'flat.bin', modules: [{ cmdline: 'x' }] }, /^modules\[0\]\.file: is missing/],
   [{ kernel: 'flat.bin', modules: ['gone'] }, /^modules\[0\]: there is no file/],

@@ -84,6 +84,8 @@ describe('bad input over stdio', () => {
         ['exits no list', { exits: 'CPUID' }, /exits/, /array|list/],
         ['unknown boot protocol', { boot: 'magic' }, /boot/, /magic/, /multiboot2/],
         ['unknown feature', { cpu: { vendor: 'intel', features: ['+nonsense'] } }, /nonsense/],
+        ['absent feature', { cpu: { features: ['+avx512f'] } }, /cpu\.features/, /AVX-512 is left out/],
+        ['unknown model', { cpu: { model: 'pentium' } }, /cpu\.model/, /x86-64-v3/],
         ['wrong boot protocol', { boot: 'linux' }, /hello\.elf/, /(linux|bzImage|setup)/i],
         ['missing symbols', { symbols: [{ file: '/nowhere/vmlinux' }] }, /symbols/, /\/nowhere\/vmlinux/],
       ];

@@ -91,6 +91,16 @@ describe('inspecting a guest over stdio', () => {
       assert.match(await show('info fpu'), /^st0 +0x3fffc000000000000000 1\.5$/m);
     }));
 
+  it('shows what the processor model and features bring', () =>
+    withAdapter(async (a) => {
+      await a.begin({ cpu: { model: 'max', features: ['-invpcid'] } }, () => a.breakAt('main.c', AT_CALL_OF_RECURSE));
+      const control = await a.scope('Control');
+      assert.equal(control.pkru, '0x00000000');
+      const msrs = await a.scope('MSRs');
+      assert.match(msrs.IA32_ARCH_CAPABILITIES, /RDCL_NO/);
+      assert.match(msrs.IA32_MTRR_DEF_TYPE, /Type=WB FE E/);
+    }));
+
   it('locals, structures, arrays, enumerations, bit-fields and pointers', () =>
     withAdapter(async (a) => {
       await a.begin({ stopOnEntry: false }, () => a.breakAt('main.c', { line: LOOP_OVER_TASKS, hitCondition: '2' }));
