@@ -314,7 +314,7 @@ export class Machine implements CoreHost {
   }
 
   private initialize(cpu: Vcpu): void {
-    cpu.reset();
+    cpu.init();
     cpu.activity = cpu.index === 0 ? 'active' : 'wait-for-sipi';
     this.monitors.disarm(cpu.index);
     this.core.flushTranslations(cpu);

@@ -96,11 +96,11 @@ const BY_NAME = new Map(CPU_FEATURES.map((feature) => [feature.name, feature]));
  */
 export const CORE_FEATURES: readonly string[] = [
   // No instructions of their own, or instructions that are always there.
-  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush cx16 hypervisor x2apic tsc_deadline arat tsc_adjust',
+  'fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush cx16 hypervisor x2apic tsc_deadline arat tsc_adjust',
   'smep smap pcid invpcid pku la57 spec_ctrl stibp ssbd flush_l1d arch_capabilities syscall nx pdpe1gb rdtscp lm lahf_lm invtsc',
-  'cmp_legacy extapic cr8_legacy topoext',
+  'umip cmp_legacy extapic cr8_legacy topoext',
   // Instruction sets.
-  'popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
+  'fsgsbase popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
   'fxsr xsave xsaveopt xsavec xgetbv1 xsaves',
 ].flatMap((line) => line.split(' '));

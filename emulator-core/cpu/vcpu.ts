@@ -120,6 +120,18 @@ export type Activity = 'active' | 'halted' | 'wait-for-sipi' | 'shutdown';
 
 const ONES = 0xffffffffffffffffn;
 
+/** Slots from `first` up to and without `end`. */
+const slots = (first: number, end: number): number[] =>
+  Array.from({ length: (end - first) >> 3 }, (_, i) => first + i * 8);
+/** Slots that INIT does not change: MSRs but for EFER, and x87, SSE, AVX and PKRU state. */
+const KEPT_BY_INIT = [
+  ...[State.star, State.lstar, State.cstar, State.fmask, State.kernelGsBase, State.tscAux, State.apicBase, State.pat],
+  ...[State.sysenterCs, State.sysenterEsp, State.sysenterEip, State.tscAdjust, State.xcr0, State.xss],
+  ...slots(State.fpr, State.mxcsr + 8),
+  State.pkru,
+  ...slots(State.ymm, State.ymm + 16 * 32),
+];
+
 export class Vcpu {
   readonly base: number;
   private readonly q: number;
@@ -439,7 +451,18 @@ export class Vcpu {
     this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.contexts);
   }
 
-  /** Power-on or INIT state. SDM Vol. 3A, "Processor State After Reset". */
+  /** The state after INIT: as after power-on, but for what INIT leaves alone. SDM Vol. 3A, "Processor State After Reset". */
+  init(): void {
+    const kept = KEPT_BY_INIT.map((offset) => this.get64(offset));
+    const msrs = [...this.msrs];
+    const cacheControl = this.get64(State.cr0) & BigInt(Cr0.CD | Cr0.NW);
+    this.reset();
+    KEPT_BY_INIT.forEach((offset, i) => this.set64(offset, kept[i]));
+    for (const [index, value] of msrs) this.msrs.set(index, value);
+    this.set64(State.cr0, BigInt(Cr0.ET) | cacheControl);
+  }
+
+  /** The state after power-on. SDM Vol. 3A, "Processor State After Reset". */
   reset(): void {
     this.bitness = 16;
     const start = this.base >> 3;

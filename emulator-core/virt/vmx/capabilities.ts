@@ -20,8 +20,11 @@ function controlCapability(kind: ControlKind, must: number): bigint {
   return (BigInt(may) << 32n) | BigInt(must >>> 0);
 }
 
-/** CR4 bits that may be set in VMX operation: VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP VMXE SMEP SMAP. */
-const CR4_FIXED1 = 0x003027ffn | bit(11);
+/**
+ * CR4 bits that may be set in VMX operation: VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP LA57 VMXE (13:0),
+ * FSGSBASE PCIDE OSXSAVE (18:16), SMEP SMAP PKE (22:20).
+ */
+const CR4_FIXED1 = 0x00773fffn;
 
 /** Highest index (bits 9:1 of the encoding) of any VMCS field: that of the TSC multiplier, 0x2032. */
 const VMCS_HIGHEST_INDEX = 0x19n;

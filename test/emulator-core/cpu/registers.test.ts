@@ -60,7 +60,7 @@ describe('register rows', () => {
   it('XCR0, MXCSR and vector registers are there with XSAVE, SSE and AVX', () => {
     const row = rowsOf(new TestMachine({ features: ['+avx', '+pku'] }));
     assert.strictEqual(row('xcr0')!.describe!(0x207n), 'x87 SSE AVX PKRU');
-    assert.strictEqual(row('mxcsr')!.describe!(0x5f80n), 'IM DM ZM OM UM PM, rounds up');
+    assert.strictEqual(row('mxcsr')!.describe!(0x5f80n), 'IM DM ZM OM UM PM rounds up');
     assert.strictEqual(row('ymm15')!.width, 256);
     const sse = rowsOf(new TestMachine({ features: ['+sse2', '-avx'] }));
     assert.strictEqual(sse('xmm0')!.width, 128);
