@@ -29,18 +29,40 @@ type Binary = (env: Environment, a: Float80, b: Float80) => Float80;
 
 const fpu = new FpuState();
 
-/** The Code's operand part: 'm32fp', 'sti_st0' ... */
-function operandsOf(c: CpuContext): string {
-  const name = CODES[c.code]!.name;
+/** What the Code's name says of its operands: 'm32fp', 'st0_sti' ... */
+interface Form {
+  text: string;
+  /** Bytes of a number in memory, 0 for other operands. */
+  bytes: number;
+  integer: boolean;
+  /** Place of the stack register that is named beside ST(0). */
+  stackOperand: 0 | 1;
+  st0First: boolean;
+}
+
+const FORMS: (Form | undefined)[] = [];
+function formOf(c: CpuContext): Form {
+  const { code } = c;
+  return (FORMS[code] ??= parseForm(CODES[code]!.name));
+}
+function parseForm(name: string): Form {
   const cut = name.indexOf('_');
-  return cut < 0 ? '' : name.slice(cut + 1);
+  const text = cut < 0 ? '' : name.slice(cut + 1);
+  const memory = /^m(\d+)(fp|int)/.exec(text);
+  const st0First = text.startsWith('st0_');
+  return {
+    text,
+    bytes: memory ? Number(memory[1]) / 8 : 0,
+    integer: memory?.[2] === 'int',
+    stackOperand: st0First ? 1 : 0,
+    st0First,
+  };
 }
 
 /** The memory operand's value; undefined when the operand is no memory. */
 function memoryValue(c: CpuContext, env: Environment): Float80 | undefined {
-  const m = /^m(\d+)(fp|int)/.exec(operandsOf(c));
-  if (!m) return undefined;
-  const bytes = Number(m[1]) / 8;
+  const { bytes, integer } = formOf(c);
+  if (bytes === 0) return undefined;
   if (bytes === 10) {
     const linear = c.linear(10, false);
     // From the lowest address on, which a page fault reports.
@@ -48,7 +70,7 @@ function memoryValue(c: CpuContext, env: Environment): Float80 | undefined {
     return float80(Number(c.read(linear + 8n, 2)), significand);
   }
   const bits = c.read(c.linear(bytes, false), bytes);
-  if (m[2] === 'int') return fromInteger(BigInt.asIntN(bytes * 8, bits));
+  if (integer) return fromInteger(BigInt.asIntN(bytes * 8, bits));
   const { value, denormal } = fromBinary(bits, bytes === 4 ? SINGLE : DOUBLE);
   env.denormalSource = denormal;
   return value;
@@ -56,8 +78,7 @@ function memoryValue(c: CpuContext, env: Environment): Float80 | undefined {
 
 /** Index of the stack register that the Code names beside ST(0). */
 function stackIndex(c: CpuContext): number {
-  const operands = operandsOf(c);
-  return operands.startsWith('st0_') ? c.registerOffset(1) : c.registerOffset(0);
+  return c.registerOffset(formOf(c).stackOperand);
 }
 
 /** dst op src, or src op dst for the reversed forms. */
@@ -65,9 +86,8 @@ function arithmetic(operation: Binary, reversed: boolean, pops: boolean): Operat
   return (c) => {
     const env = fpu.environment();
     const memory = memoryValue(c, env);
-    const operands = operandsOf(c);
     const i = memory ? 0 : stackIndex(c);
-    const destination = memory || operands.startsWith('st0_') ? 0 : i;
+    const destination = memory || formOf(c).st0First ? 0 : i;
     const source = destination === 0 ? i : 0;
     if (fpu.empty(destination) || (!memory && fpu.empty(source))) {
       if (!fpu.stackFault(false)) return;
@@ -101,7 +121,7 @@ function compare(quietly: boolean, pops: number, toFlags = false, other?: Float8
   return (c) => {
     const env = fpu.environment();
     const memory = other ?? memoryValue(c, env);
-    const index = operandsOf(c) === '' ? 1 : memory ? 0 : stackIndex(c);
+    const index = formOf(c).text === '' ? 1 : memory ? 0 : stackIndex(c);
     let relation: A.Relation = 'unordered';
     let stopped = false;
     if (fpu.empty(0) || (!memory && fpu.empty(index))) {
@@ -161,10 +181,10 @@ function storeMemory(
 
 function store(pops: boolean): Operation {
   return (c) => {
-    const operands = operandsOf(c);
-    if (operands === 'm80fp') storeMemory(c, 10, pops, (_env, x) => (BigInt(x.signExponent) << 64n) | x.significand);
-    else if (operands === 'm64fp') storeMemory(c, 8, pops, (env, x) => toBinary(env, x, DOUBLE));
-    else if (operands === 'm32fp') storeMemory(c, 4, pops, (env, x) => toBinary(env, x, SINGLE));
+    const { bytes } = formOf(c);
+    if (bytes === 10) storeMemory(c, 10, pops, (_env, x) => (BigInt(x.signExponent) << 64n) | x.significand);
+    else if (bytes === 8) storeMemory(c, 8, pops, (env, x) => toBinary(env, x, DOUBLE));
+    else if (bytes === 4) storeMemory(c, 4, pops, (env, x) => toBinary(env, x, SINGLE));
     else {
       const to = c.registerOffset(0);
       if (fpu.empty(0)) {
@@ -181,8 +201,8 @@ function store(pops: boolean): Operation {
 
 function storeInteger(pops: boolean, rounding?: number): Operation {
   return (c) => {
-    const bits = Number(/^m(\d+)int/.exec(operandsOf(c))![1]);
-    storeMemory(c, bits / 8, pops, (env, x) => toInteger(env, x, bits, rounding));
+    const { bytes } = formOf(c);
+    storeMemory(c, bytes, pops, (env, x) => toInteger(env, x, bytes * 8, rounding));
   };
 }
 
@@ -231,10 +251,10 @@ function load(value: (c: CpuContext, env: Environment) => Float80): Operation {
 
 /** FLD of a single or double quiets a signaling NaN; of an 80-bit value it copies. */
 function loadValue(c: CpuContext, env: Environment): Float80 {
-  const operands = operandsOf(c);
-  if (operands === 'sti') return fpu.raw(c.registerOffset(0));
+  const form = formOf(c);
+  if (form.text === 'sti') return fpu.raw(c.registerOffset(0));
   const x = memoryValue(c, env)!;
-  if (operands !== 'm80fp' && classify(x) === Class.signalingNan) {
+  if (form.bytes !== 10 && classify(x) === Class.signalingNan) {
     env.flags |= Exception.IE;
     return quiet(x);
   }
@@ -301,7 +321,7 @@ const OPERATIONS: Record<string, Operation> = {
   Fld1: load(() => ONE),
   Fldz: load(() => zero(0)),
   Fld: (c, f) => {
-    if (operandsOf(c) === 'sti' && f.empty(c.registerOffset(0))) {
+    if (formOf(c).text === 'sti' && f.empty(c.registerOffset(0))) {
       // Also with the stack full: underflow comes first.
       if (!f.stackFault(false)) return;
       f.top = f.top - 1;
@@ -392,13 +412,13 @@ const OPERATIONS: Record<string, Operation> = {
     fpu.control = Number(c.read(c.linear(2, false), 2));
   },
   Fnstsw: (c) => {
-    if (operandsOf(c) === 'AX') c.cpu.setGprSized(0, BigInt(fpu.status), 2);
+    if (formOf(c).text === 'AX') c.cpu.setGprSized(0, BigInt(fpu.status), 2);
     else c.write(c.linear(2, true), BigInt(fpu.status), 2);
   },
-  Fnstenv: (c) => storeEnvironment(c, fpu, operandsOf(c)),
-  Fldenv: (c) => loadEnvironment(c, fpu, operandsOf(c)),
-  Fnsave: (c) => save(c, fpu, operandsOf(c)),
-  Frstor: (c) => restore(c, fpu, operandsOf(c)),
+  Fnstenv: (c) => storeEnvironment(c, fpu, formOf(c).text),
+  Fldenv: (c) => loadEnvironment(c, fpu, formOf(c).text),
+  Fnsave: (c) => save(c, fpu, formOf(c).text),
+  Frstor: (c) => restore(c, fpu, formOf(c).text),
   Wait: nothing,
   Fnop: nothing,
   Fneni: nothing,
@@ -429,18 +449,38 @@ const NON_WAITING = new Set('Fninit Fnclex Fnstcw Fnstsw Fnstenv Fnsave Fneni Fn
 /** Instructions that leave the last instruction's pointers alone. */
 const CONTROL = new Set([...NON_WAITING, 'Fldcw', 'Fldenv', 'Frstor', 'Wait', 'Fnop']);
 
+/** What an instruction does, by Code. */
+interface Entry {
+  operation: Operation;
+  /** Bits of CR0 of which any (WAIT: all) make it #NM. */
+  blocking: number;
+  isWait: boolean;
+  waits: boolean;
+  /** Leaves its own address and its operand's as the last instruction's. */
+  notes: boolean;
+}
+const ENTRIES: (Entry | undefined)[] = [];
+function makeEntry(mnemonic: string): Entry {
+  const isWait = mnemonic === 'Wait';
+  return {
+    operation: OPERATIONS[mnemonic],
+    blocking: Cr0.TS | (isWait ? Cr0.MP : Cr0.EM),
+    isWait,
+    waits: !NON_WAITING.has(mnemonic),
+    notes: !CONTROL.has(mnemonic),
+  };
+}
+
 function x87(c: CpuContext): void {
-  const { cpu } = c;
-  const { mnemonic } = CODES[c.code]!.row;
-  const blocked =
-    mnemonic === 'Wait' ? (cpu.cr0 & (Cr0.MP | Cr0.TS)) === (Cr0.MP | Cr0.TS) : (cpu.cr0 & (Cr0.EM | Cr0.TS)) !== 0;
-  if (blocked) throw new GuestFault(Vector.NM);
+  const { cpu, code } = c;
+  const entry = (ENTRIES[code] ??= makeEntry(CODES[code]!.row.mnemonic));
+  const blocked = cpu.cr0 & entry.blocking;
+  if (entry.isWait ? blocked === entry.blocking : blocked !== 0) throw new GuestFault(Vector.NM);
   fpu.cpu = cpu;
   // With CR0.NE clear the error would go out through FERR# and IRQ 13: taken as ignored (IGNNE# asserted).
-  if (fpu.pending && !NON_WAITING.has(mnemonic) && cpu.cr0 & Cr0.NE) throw new GuestFault(Vector.MF);
-  OPERATIONS[mnemonic](c, fpu);
-  if (CONTROL.has(mnemonic)) return;
-  notePointers(c, fpu);
+  if (entry.waits && fpu.pending && cpu.cr0 & Cr0.NE) throw new GuestFault(Vector.MF);
+  entry.operation(c, fpu);
+  if (entry.notes) notePointers(c, fpu);
 }
 
 export const fpuAssists: Record<string, Assist> = { x87 };

@@ -9,7 +9,6 @@ import {
   Class,
   EXPONENT_MASK,
   Exception,
-  INTEGER_BIT,
   Rounding,
   bitLength,
   classify,
@@ -262,11 +261,4 @@ export function examine(x: Float80): number {
   if (kind === Class.infinity) return 0b011;
   if (kind === Class.zero) return 0b100;
   return kind === Class.denormal ? 0b110 : 0b000;
-}
-
-/** Does the register hold a normal number (tag 00), a zero (01), or something special (10)? */
-export function tagOf(x: Float80): number {
-  if ((x.signExponent & EXPONENT_MASK) === 0 && x.significand === 0n) return 1;
-  const exponent = x.signExponent & EXPONENT_MASK;
-  return exponent === 0 || exponent === EXPONENT_MASK || x.significand < INTEGER_BIT ? 2 : 0;
 }

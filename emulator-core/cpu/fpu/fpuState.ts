@@ -1,8 +1,7 @@
 /** The x87 register stack and its control state in a vCPU's memory. SDM Vol. 1, "x87 FPU Execution Environment". */
 import { State } from '../layout';
 import type { Vcpu } from '../vcpu';
-import { tagOf } from './arithmetic80';
-import { Exception, INDEFINITE, float80, type Environment, type Float80 } from './float80';
+import { EXPONENT_MASK, Exception, INDEFINITE, float80, type Environment, type Float80 } from './float80';
 
 const EMPTY = 3;
 const PRECISION = [24, 64, 53, 64];
@@ -21,14 +20,14 @@ export class FpuState {
   }
   set control(value: number) {
     // Bit 6 reads as 1; reserved bits as 0.
-    this.cpu.set64(State.fcw, BigInt((value & 0x1f3f) | 0x40));
+    this.cpu.set32(State.fcw, (value & 0x1f3f) | 0x40);
     this.summarize();
   }
   get status(): number {
     return this.cpu.get32(State.fsw) & 0xffff;
   }
   set status(value: number) {
-    this.cpu.set64(State.fsw, BigInt(value & 0xffff));
+    this.cpu.set32(State.fsw, value & 0xffff);
   }
   get tags(): number {
     return this.cpu.get32(State.ftw) & 0xffff;
@@ -36,9 +35,18 @@ export class FpuState {
   /** Only empty or not is taken from the value: the rest of a tag says what the register holds. */
   set tags(value: number) {
     let tags = 0;
-    for (let r = 0; r < 8; r++)
-      tags |= (((value >> (r * 2)) & 3) === EMPTY ? EMPTY : tagOf(this.register(r))) << (r * 2);
-    this.cpu.set64(State.ftw, BigInt(tags));
+    for (let r = 0; r < 8; r++) tags |= (((value >> (r * 2)) & 3) === EMPTY ? EMPTY : this.tagOf(r)) << (r * 2);
+    this.cpu.set32(State.ftw, tags);
+  }
+  /** What the contents of R`r` call for: a normal number (tag 00), a zero (01), or something special (10). */
+  private tagOf(r: number): number {
+    const { cpu } = this;
+    const at = State.fpr + r * 16;
+    const exponent = cpu.get32(at + 8) & EXPONENT_MASK;
+    const high = cpu.get32(at + 4);
+    if (exponent === 0) return (cpu.get32(at) | high) === 0 ? 1 : 2;
+    // Bit 63 is the integer bit.
+    return exponent === EXPONENT_MASK || high >= 0 ? 2 : 0;
   }
   get top(): number {
     return (this.status >> 11) & 7;
@@ -49,7 +57,7 @@ export class FpuState {
 
   /** FNINIT. */
   initialize(): void {
-    this.cpu.set64(State.fcw, 0x37fn);
+    this.cpu.set32(State.fcw, 0x37f);
     this.status = 0;
     this.tags = 0xffff;
     for (const slot of [State.fop, State.fip, State.fcs, State.fdp, State.fds]) this.cpu.set64(slot, 0n);
@@ -82,14 +90,15 @@ export class FpuState {
     return float80(this.cpu.get32(at + 8) & 0xffff, this.cpu.get64(at));
   }
   set(i: number, value: Float80): void {
+    const { cpu } = this;
     const register = this.physical(i);
     const at = State.fpr + register * 16;
-    this.cpu.set64(at, value.significand);
-    this.cpu.set64(at + 8, BigInt(value.signExponent));
-    this.tags = (this.tags & ~(3 << (register * 2))) | (tagOf(value) << (register * 2));
+    cpu.set64(at, value.significand);
+    cpu.set32(at + 8, value.signExponent);
+    cpu.set32(State.ftw, (this.tags & ~(3 << (register * 2))) | (this.tagOf(register) << (register * 2)));
   }
   free(i: number): void {
-    this.tags |= EMPTY << (this.physical(i) * 2);
+    this.cpu.set32(State.ftw, this.tags | (EMPTY << (this.physical(i) * 2)));
   }
   pop(): void {
     this.free(0);
@@ -113,9 +122,8 @@ export class FpuState {
 
   /** Takes over what an operation met, and C1. True when one of `preventing` is unmasked: its result must not be stored. */
   report(env: Environment, preventing: number = BEFORE): boolean {
-    this.setCodes(Code.C1, env.roundedUp ? Code.C1 : 0);
-    this.status |= env.flags;
-    this.summarize();
+    const status = (this.status & ~(Code.C1 | SUMMARY)) | env.flags | (env.roundedUp ? Code.C1 : 0);
+    this.status = status & ~this.control & 0x3f ? status | SUMMARY : status;
     return (env.flags & preventing & ~env.masks) !== 0;
   }
 
