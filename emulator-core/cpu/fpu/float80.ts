@@ -120,13 +120,16 @@ export function unitExponent(x: Float80): number {
   return Math.max(x.signExponent & EXPONENT_MASK, 1) - BIAS - 63;
 }
 
+const double = new DataView(new ArrayBuffer(8));
+
 /** Bits up to the leading one of 0 < x < 2^1000. */
 export function bitLength(x: bigint): number {
-  let n = Math.floor(Math.log2(Number(x))) + 1;
-  // The conversion to a double may have rounded.
-  if (x >> BigInt(n)) n++;
-  else if (!(x >> BigInt(n - 1))) n--;
-  return n;
+  double.setFloat64(0, Number(x));
+  const high = double.getInt32(0);
+  const n = (high >>> 20) - 1022;
+  // A power of two may be what the conversion rounded up to.
+  const power = (high & 0xfffff) === 0 && double.getInt32(4) === 0;
+  return power && x >> BigInt(n - 1) === 0n ? n - 1 : n;
 }
 
 /** x / 2^shift rounded to an integer; `inexact` and `up` tell how. Negative shifts are exact. */
@@ -139,7 +142,7 @@ export function roundShift(
   if (shift <= 0) return { value: x << BigInt(-shift), inexact: false, up: false };
   const s = BigInt(shift);
   const value = x >> s;
-  const rest = x - (value << s);
+  const rest = BigInt.asUintN(shift, x);
   if (rest === 0n) return { value, inexact: false, up: false };
   const half = 1n << (s - 1n);
   let up: boolean;
