@@ -1,7 +1,7 @@
 /** The machine as the other side: a vCPU in user mode under page tables and descriptors like those that Linux gives the runner. */
 import { CORE_FEATURES, OPTIONAL_FEATURES } from '../../emulator-core/cpu/cpuFeatures';
 import { SegmentIndex, State } from '../../emulator-core/cpu/layout';
-import { Cr0, Cr4, Efer, Rights } from '../../emulator-core/cpu/vcpu';
+import { Cr0, Cr4, Efer, Flag, Rights } from '../../emulator-core/cpu/vcpu';
 import { TestMachine } from '../emulator-core/testMachine';
 import { applyPatches } from './native';
 import {
@@ -34,6 +34,8 @@ const DESCRIPTORS = [
 ]; // prettier-ignore
 const GDT_LIMIT = 0x7f;
 
+/** init_pkru of Linux: write and access disabled for keys 1 to 15. */
+const PKRU = 0x55555554;
 const READ_WRITE_USER = 7;
 const READ_USER = 5;
 const SUPERVISOR = 3;
@@ -109,7 +111,10 @@ export class Emulated {
     cpu.set64(State.cr0, BigInt(cr0 >>> 0));
     cpu.set64(State.cr3, BigInt(PML4));
     const cr4 = Cr4.DE | Cr4.PAE | Cr4.PGE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.OSXSAVE | Cr4.UMIP | Cr4.FSGSBASE;
-    cpu.set64(State.cr4, BigInt(cr4));
+    // Linux gives user code protection keys, all but the first closed.
+    const keys = this.features.has('pku') ? Cr4.PKE : 0;
+    cpu.set64(State.cr4, BigInt(cr4 | keys));
+    cpu.set32(State.pkru, PKRU);
     cpu.set64(State.efer, BigInt(Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE));
     cpu.set64(State.xcr0, 7n);
     cpu.setSegment(SegmentIndex.tr, 0x40, UPPER + BigInt(TSS), 0xfff, 0x8b);
@@ -157,11 +162,13 @@ export class Emulated {
     this.data.set(TEMPLATE);
     applyPatches(cases, at, (address, bytes) => this.machine.machine.memory.ram.set(bytes, address));
     const compatibility = (flags & CaseFlag.compatibility) !== 0;
-    if (this.segmentsMoved() || compatibility !== this.compatibility) this.loadSegments(compatibility);
+    const aligned = (cpu.systemFlags & Flag.AC) !== 0;
+    cpu.rflags = cases.readUInt32LE(at + Case.rflags) | 0x202;
+    // The last case may have left AC set, which turns alignment checks on.
+    if (aligned || this.segmentsMoved() || compatibility !== this.compatibility) this.loadSegments(compatibility);
     u8.set(cases.subarray(at + Case.gpr, at + Case.gpr + 128), base + State.gpr);
     cpu.setSegmentBase(SegmentIndex.fs, cases.readBigUInt64LE(at + Case.fsBase));
     cpu.setSegmentBase(SegmentIndex.gs, cases.readBigUInt64LE(at + Case.gsBase));
-    cpu.rflags = cases.readUInt32LE(at + Case.rflags) | 0x202;
     cpu.set32(State.rip, cases.readUInt32LE(at + Case.rip));
     cpu.set32(State.rip + 4, 0);
     cpu.set32(State.mxcsr, cases.readUInt32LE(at + Case.mxcsr));

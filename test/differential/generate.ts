@@ -107,6 +107,11 @@ export class Generator {
         words[gpr + one.targetRegister * 2 + 1] = 0;
       }
     }
+    if (instructions.some((one) => /^X(save|rstor)/.test(one.form.info.name))) {
+      // Which components: not more than the machine has.
+      words[gpr] &= 7;
+      words[gpr + 4] = words[gpr + 5] = 0;
+    }
     if (mode === 32) for (let r = 0; r < 16; r++) words[gpr + r * 2 + 1] = 0;
     words[w + Case.size / 4] = patch - at;
     words[w + Case.patches / 4] = this.patches;
@@ -288,8 +293,10 @@ export class Generator {
   /** Makes an image of MXCSR or FXSAVE mostly loadable: reserved bits clear. */
   private fixState(random: Random, one: Encoded): void {
     const { scratch } = this;
-    if (random.chance(0.1)) return;
     const at = /mxcsr/i.test(one.form.info.name) ? 0 : 6;
+    // AMD processors have a bit more: misaligned exception mask.
+    scratch[at] &= ~0x20000;
+    if (random.chance(0.1)) return;
     scratch[at] &= 0xffff;
     // Header of an XSAVE area: which components it holds; no compaction.
     if (/^Xrstor/.test(one.form.info.name)) scratch.fill(0, 128, 144);
