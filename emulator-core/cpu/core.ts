@@ -562,6 +562,7 @@ export class Core {
       return this.abort(uop);
     }
     const user = cpu.cpl === 3;
+    if (kind & Slow.probe) return this.probeWrite(cpu, linear, size, user) ? SlowResult.ok : this.abort(uop);
     if (operation === Slow.modify) return this.beginModify(cpu, uop, linear, size, user);
     const write = operation === Slow.write;
     if (size > 8) return this.slowVector(cpu, uop, linear, size, write, user);

@@ -65,7 +65,7 @@ export interface Builder {
   write(i: number, value: Expr): void;
 
   /**
-   * Vectors are worked on in parts of 128 bits (v128 expressions): 2 when an operand is a YMM register, else 1. An MM register
+   * Vectors are worked on in parts of 128 bits (v128 expressions): 2 when an operand has 256 bits, else 1. An MM register
    * or a memory operand below 128 bits is the low end of a part whose rest is zero.
    */
   readonly parts: 1 | 2;
@@ -78,6 +78,8 @@ export interface Builder {
    * Memory: as many low bytes as the operand has.
    */
   writeVector(i: number, parts: Expr[]): void;
+  /** Before something else that may fault: raises what writing vector operand `i` would. Nothing for a register. */
+  probeVector(i: number): void;
   /** An implicit XMM or YMM register (XMM0 of PBLENDVB). Written as writeVector does. */
   vectorRegister(register: number, part?: number): Expr;
   setVectorRegister(register: number, parts: Expr[]): void;
@@ -89,8 +91,6 @@ export interface Builder {
   vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
   /** MXCSR, i32. */
   mxcsr(): Expr;
-  /** Sets exception flags (i32, bits 5:0) of MXCSR. */
-  addExceptionFlags(flags: Expr): void;
   /** Raises #GP(0) when the i32 condition holds. */
   protectionFaultIf(condition: Expr): void;
 

@@ -162,7 +162,7 @@ export class InterpreterBuilder implements Builder {
   ) {
     this.operandBits = form.operandBits;
     this.operandCount = form.operands.length;
-    this.parts = form.operands.some((o) => o.vector === 'ymm') ? 2 : 1;
+    this.parts = form.operands.some((o) => o.vector === 'ymm' || o.bits === 256) ? 2 : 1;
     this.usesMmx = form.operands.some((o) => o.vector === 'mm');
     this.vectors = new VectorEmitter(this, form);
   }
@@ -527,6 +527,9 @@ export class InterpreterBuilder implements Builder {
   writeVector(i: number, parts: Expr[]): void {
     this.vectors.write(i, parts);
   }
+  probeVector(i: number): void {
+    this.vectors.probe(i);
+  }
   vectorRegister(register: number, part = 0): Expr {
     return this.vectors.register(register, part);
   }
@@ -538,9 +541,6 @@ export class InterpreterBuilder implements Builder {
   }
   mxcsr(): Expr {
     return i32.load(cpu, State.mxcsr);
-  }
-  addExceptionFlags(flags: Expr): void {
-    i32.store(cpu, i32.or(this.mxcsr(), flags), State.mxcsr)(this.f);
   }
   protectionFaultIf(condition: Expr): void {
     const f = this.f;

@@ -122,6 +122,17 @@ export class VectorEmitter {
     );
   }
 
+  probe(i: number): void {
+    const { b } = this;
+    const { kind, bits } = this.form.operands[i];
+    if (kind !== 'm') return;
+    b.wroteMemory = true;
+    const linear = bits === 128 || bits === 256 ? this.alignedLinear(bits) : b.operandLinear();
+    ifElse(b.f, b.tlbMiss(b.tlbEntry(linear), linear, bits, Tlb.tagWrite), () => {
+      b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.write | Slow.probe));
+    });
+  }
+
   register(register: number, part: number): Expr {
     return v128.load(cpu, State.ymm + 32 * register + 16 * part);
   }
@@ -136,6 +147,8 @@ export class VectorEmitter {
     vectors.forEach((parts, v) => parts.forEach((part, i) => v128.store(cpu, part, INPUTS[v] + 16 * i)(f)));
     const id = i32c(VECTOR_OPERATION_NAMES.indexOf(name));
     const request = argument ? i32.or(id, i32.shl(argument, i32c(16))) : id;
+    // Also an operation that then raises #XM has made the x87 registers MMX registers.
+    this.end();
     const target = name === 'float:fused' ? Helper.fused : Import.vector;
     ifElse(f, call(target, I32, uop, cpu, request), () => ret(f, i32c(0)));
     const count = Math.max(1, ...vectors.map((parts) => parts.length));

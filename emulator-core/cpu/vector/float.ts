@@ -1,5 +1,4 @@
 /** Floating-point vector operations as handlers call for them: those of cpu/fpu/softfloat over a vCPU's operand slots. */
-import { Mxcsr } from '../fpu/softfloat/environment';
 import { FloatUnit } from '../fpu/softfloat/lanes';
 import { FLOAT_OPERATIONS, type FloatOperation } from '../fpu/softfloat/operations';
 import { DOUBLE, SINGLE } from '../fpu/softfloat/rounding';
@@ -12,7 +11,6 @@ import type { VectorOperation } from './operations';
 export const FloatArgument = {
   option: 0xff,
   double: 1 << 8,
-  keepFlags: 1 << 13,
   countShift: 9,
   countMask: 15,
 } as const;
@@ -41,10 +39,7 @@ function unitOf(memory: MachineMemory, cpu: number): FloatUnit {
   return unit;
 }
 
-/**
- * Exceptions become flags of MXCSR, also when one of them is unmasked: then that is #XM. With `keepFlags` MXCSR stays and the
- * flags of masked ones are stored behind the result, for an instruction that may still fault in writing it.
- */
+/** Exceptions become flags of MXCSR, also when one of them is unmasked: then that is #XM. */
 function operation(run: FloatOperation): VectorOperation {
   return (memory, cpu, argument) => {
     const unit = unitOf(memory, cpu);
@@ -55,10 +50,8 @@ function operation(run: FloatOperation): VectorOperation {
     const count = (argument >> FloatArgument.countShift) & FloatArgument.countMask;
     run(unit, format, count, argument & FloatArgument.option);
     const flags = unit.end();
-    const unmasked = flags & ~unit.env.masks;
-    if (argument & FloatArgument.keepFlags && !unmasked) unit.result.u32[7] = flags;
-    else memory.i32[at] = mxcsr | flags;
-    return unmasked & Mxcsr.flags ? Vector.XM : 0;
+    memory.i32[at] = mxcsr | flags;
+    return flags & ~unit.env.masks ? Vector.XM : 0;
   };
 }
 

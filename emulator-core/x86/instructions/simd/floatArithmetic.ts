@@ -2,6 +2,7 @@
 import { i32c, type Expr } from '../../../translate/wasm';
 import { i32x4, shuffle, v128, v128c } from '../../../translate/wasmSimd';
 import type { Family, Instruction } from '../instruction';
+import { encodings } from './forms';
 import {
   ALL_KINDS,
   PACKED_KINDS,
@@ -12,6 +13,7 @@ import {
   compute,
   featureOf,
   floatParts,
+  immediate,
   isNormal,
   isPlain,
   isZero,
@@ -158,17 +160,18 @@ export const floatArithmetic: Family = [
   ),
   ...horizontal('Hadd', 'Add', ADD),
   ...horizontal('Hsub', 'Subtract', SUBTRACT),
-  ...[PS, PD]
-    .flatMap(
-      (k) =>
-        kindRows('Dp' + k.suffix, k, 'sse4_1', {
-          manual: `DP${k.suffix.toUpperCase()}—Dot Product of ${precisionOf(k)} Precision Floating-Point Values`,
-          note: 'Exceptions of the products end the instruction before those of the sums are looked for',
-          semantics: binaryFloat(k, { operation: 'float:dot' }, true),
-        }),
-      // VDPPD has no 256-bit form.
-    )
-    .filter((row) => row.mnemonic !== 'Vdppd' || !row.operands?.test('ymm_')),
+  ...[PS, PD].flatMap((k) =>
+    // VDPPD has no 256-bit form.
+    encodings(
+      'Dp' + k.suffix,
+      { sse: 'sse4_1', vex128: 'avx', ...(k.double ? {} : { vex256: 'avx' }) },
+      {
+        manual: `DP${k.suffix.toUpperCase()}—Dot Product of ${precisionOf(k)} Precision Floating-Point Values`,
+        note: 'Exceptions of the products end the instruction before those of the sums are looked for',
+        semantics: (b) => binaryFloat(k, { operation: 'float:dot' }, immediate(b))(b),
+      },
+    ),
+  ),
   ...approximation('Rcp', 'Reciprocals', RECIPROCAL),
   ...approximation('Rsqrt', 'Reciprocals of Square Roots', RECIPROCAL_ROOT),
 ];

@@ -36,7 +36,8 @@ const GREATER = 0b11110000;
 /** Masks of lanes; NaNs and denormals go to the operation. */
 function compareToMask(k: Kind): (b: Builder) => void {
   return (b) => {
-    const imm = immediate(b);
+    // Legacy encodings have eight predicates; processors take no notice of the bits above, which the manual reserves.
+    const imm = b.let(i32.and(immediate(b), i32c(b.operandCount === 3 ? 7 : 31)));
     const form: FloatForm = {
       operation: 'float:compare',
       native: (_k, x, y) => {
@@ -46,7 +47,7 @@ function compareToMask(k: Kind): (b: Builder) => void {
       },
       fits: (_k, _r, x, y) => v128.and(isPlain(k, x), isPlain(k, y)),
     };
-    binaryFloat(k, form, true)(b);
+    binaryFloat(k, form, imm)(b);
   };
 }
 

@@ -156,19 +156,14 @@ function convertHalves(b: Builder): void {
   b.writeVector(0, callOperation(b, PH_PS.operation, false, 4 * b.parts, [Array<Expr>(b.parts).fill(source)]));
 }
 
-/** VCVTPS2PH. A store may fault: MXCSR takes the flags only after it. */
+/** VCVTPS2PH. A page fault of the store comes before exceptions of the conversion. */
 function convertToHalves(b: Builder): void {
   const source = floatParts(b, PS, 1);
-  const option = i32.or(i32.and(immediate(b), i32c(7)), i32c(KEEP_FLAGS));
-  // Two parts, so that the flags behind the result can be read.
-  const second = source[1] ?? v128.zero;
-  const parts = callOperation(b, 'float:narrowHalf', false, 4 * b.parts, [[source[0], second]], option);
-  const result = b.let(parts[0]);
-  const flags = b.let(i32x4.extract(parts[1], 3));
+  const option = i32.and(immediate(b), i32c(7));
+  b.probeVector(0);
+  const [result] = callOperation(b, 'float:narrowHalf', false, 4 * b.parts, [source], option);
   b.writeVector(0, [b.parts === 2 ? result : lowHalf(result)]);
-  b.addExceptionFlags(flags);
 }
-const KEEP_FLAGS = 1 << 13;
 
 /** CVTSS2SD, CVTSD2SS: lane 0; the rest is that of the operand before. */
 function convertScalar(to: Kind, c: Conversion): (b: Builder) => void {

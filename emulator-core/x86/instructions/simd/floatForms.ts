@@ -131,26 +131,24 @@ export function immediate(b: Builder): Expr {
 
 /**
  * destination = form(first source, second source): legacy `a op= b`, VEX `d = a op b`. A scalar result's upper lanes are those of
- * the first source.
+ * the first source. `imm`: the option, for an instruction with an immediate operand.
  */
-export function binaryFloat(k: Kind, form: FloatForm, withImmediate = false): (b: Builder) => void {
+export function binaryFloat(k: Kind, form: FloatForm, imm?: Expr): (b: Builder) => void {
   return (b) => {
-    const last = b.operandCount - (withImmediate ? 2 : 1);
+    const last = b.operandCount - (imm ? 2 : 1);
     const y = floatParts(b, k, last);
     const x = floatParts(b, k, last - 1);
-    const option = withImmediate ? immediate(b) : form.option;
-    compute(b, k, form, [x, y], (r) => b.writeVector(0, k.scalar ? [mergeLow(k, r[0], x[0])] : r), option);
+    compute(b, k, form, [x, y], (r) => b.writeVector(0, k.scalar ? [mergeLow(k, r[0], x[0])] : r), imm);
   };
 }
 
 /** destination = form(source); a scalar result's upper lanes are those of the operand before. */
-export function unaryFloat(k: Kind, form: FloatForm, withImmediate = false): (b: Builder) => void {
+export function unaryFloat(k: Kind, form: FloatForm): (b: Builder) => void {
   return (b) => {
-    const last = b.operandCount - (withImmediate ? 2 : 1);
+    const last = b.operandCount - 1;
     const x = floatParts(b, k, last);
     const rest = k.scalar ? b.let(b.readVector(last - 1)) : undefined;
-    const option = withImmediate ? immediate(b) : form.option;
-    compute(b, k, form, [x], (r) => b.writeVector(0, rest ? [mergeLow(k, r[0], rest)] : r), option);
+    compute(b, k, form, [x], (r) => b.writeVector(0, rest ? [mergeLow(k, r[0], rest)] : r));
   };
 }
 
