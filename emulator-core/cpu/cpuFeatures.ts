@@ -111,6 +111,7 @@ export const CORE_FEATURES: readonly string[] = [
  */
 export const OPTIONAL_FEATURES: readonly string[] = [
   'mmx mmxext sse sse2 sse3 ssse3 sse4_1 sse4_2 avx avx2 fma f16c',
+  'aes pclmulqdq sha vaes vpclmulqdq',
 ].flatMap((line) => line.split(' '));
 
 /** What only one vendor's processors announce: 'max' leaves out the other's. */

@@ -3,9 +3,11 @@
  * and the result in the vCPU's area.
  */
 import type { MachineMemory } from '../../mmu/memory';
+import { AES_OPERATIONS } from './aes';
 import { FLOAT_VECTOR_OPERATIONS } from './float';
 import { INTEGER_VECTOR_OPERATIONS } from './integers';
 import { STRING_VECTOR_OPERATIONS } from './strings';
+import { SHA_OPERATIONS } from './sha';
 
 /**
  * `cpu`: address of the vCPU's area: operands at State.vectorA, vectorB, vectorC, result at State.vectorResult, all little-endian
@@ -18,6 +20,8 @@ const OPERATIONS = {
   ...FLOAT_VECTOR_OPERATIONS,
   ...INTEGER_VECTOR_OPERATIONS,
   ...STRING_VECTOR_OPERATIONS,
+  ...AES_OPERATIONS,
+  ...SHA_OPERATIONS,
 } satisfies Record<string, VectorOperation>;
 
 export type VectorOperationName = Extract<keyof typeof OPERATIONS, string>;

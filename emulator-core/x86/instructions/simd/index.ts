@@ -1,6 +1,7 @@
 /** Vector instructions: MMX, SSE, AVX. */
 import type { Family } from '../instruction';
 import { simdArithmetic } from './arithmetic';
+import { simdCrypto } from './crypto';
 import { floatArithmetic } from './floatArithmetic';
 import { floatCompare } from './floatCompare';
 import { floatConvert } from './floatConvert';
@@ -28,4 +29,5 @@ export const simd: Family = [
   ...simdShifts,
   ...simdStrings,
   ...simdMasked,
+  ...simdCrypto,
 ];
