@@ -76,40 +76,35 @@ const gather =
     const count = Math.min(vectorBytes / bytes, (indexFile === 'y' ? 32 : 16) / indexBytes);
     const destination = c.registerOffset(0);
     const mask = c.registerOffset(2);
-    for (let i = 0; i < count; i++) {
-      setLane(cpu, mask, i, bytes, negative(lane(cpu, mask, i, bytes), bytes) ? -1n : 0n);
-    }
-    clear(cpu, mask, count * bytes);
     const base = cpu.get64(i32[(uop + Uop.base) >> 2]);
     const indices = i32[(uop + Uop.index) >> 2];
     const scale = BigInt(u8[uop + Uop.scale]);
     const displacement = i64[(uop + Uop.displacement) >> 3];
     const segment = segmentOf(c);
     for (let i = 0; i < count; i++) {
-      if (lane(cpu, mask, i, bytes) === 0n) continue;
-      const index = BigInt.asIntN(8 * indexBytes, lane(cpu, indices, i, indexBytes));
-      const offset = BigInt.asUintN(c.addressBits, base + (index << scale) + displacement);
-      const value = c.read(c.segmentLinear(segment, offset, bytes, false), bytes);
-      setLane(cpu, destination, i, bytes, value);
+      if (negative(lane(cpu, mask, i, bytes), bytes)) {
+        const index = BigInt.asIntN(8 * indexBytes, lane(cpu, indices, i, indexBytes));
+        const offset = BigInt.asUintN(c.addressBits, base + (index << scale) + displacement);
+        setLane(cpu, destination, i, bytes, c.read(c.segmentLinear(segment, offset, bytes, false), bytes));
+      }
       setLane(cpu, mask, i, bytes, 0n);
     }
+    clear(cpu, mask, 0);
     clear(cpu, destination, count * bytes);
   };
 
-/** MASKMOVDQU, MASKMOVQ: bytes of operand 1 whose mask in operand 2 has bit 7 set, to [rDI]. */
+/** MASKMOVDQU, MASKMOVQ: bytes of operand 1 whose mask in operand 2 has bit 7 set, to [rDI]. All `count` bytes must be writable. */
 function storeMaskedBytes(c: CpuContext, count: number): void {
   const { cpu } = c;
   const { u8 } = cpu.memory;
   const source = cpu.base + c.registerOffset(1);
   const mask = cpu.base + c.registerOffset(2);
-  const segment = segmentOf(c);
-  const rdi = cpu.gpr(7);
-  const wanted = Array.from({ length: count }, (_, i) => i).filter((i) => u8[mask + i] & 0x80);
-  const addresses = wanted.map((i) =>
-    c.segmentLinear(segment, BigInt.asUintN(c.addressBits, rdi + BigInt(i)), 1, true),
-  );
-  for (const linear of addresses) c.probeWrite(linear, 1);
-  wanted.forEach((i, k) => c.write(addresses[k], BigInt(u8[source + i]), 1));
+  const offset = BigInt.asUintN(c.addressBits, cpu.gpr(7));
+  const linear = c.segmentLinear(segmentOf(c), offset, count, true);
+  c.probeWrite(linear, count);
+  for (let i = 0; i < count; i++) {
+    if (u8[mask + i] & 0x80) c.write(linear + BigInt(i), BigInt(u8[source + i]), 1);
+  }
 }
 
 /** A pending x87 exception comes first, as CR0.NE says. SDM Vol. 3A, "MMX Technology System Programming". */
@@ -131,8 +126,9 @@ export const vectorMemoryAssists: Record<string, Assist> = {
   storeBytes: (c) => storeMaskedBytes(c, 16),
   storeBytesMmx: (c) => {
     checkPending(c.cpu);
-    storeMaskedBytes(c, 8);
+    // Before the store: a fault of it finds the x87 state changed, on processors too.
     setTopAndTags(c.cpu, TAGS_VALID);
+    storeMaskedBytes(c, 8);
   },
   /** EMMS: all x87 registers are empty. */
   emptyMmx: ({ cpu }) => {
