@@ -98,20 +98,12 @@ export const CORE_FEATURES: readonly string[] = [
   // No instructions of their own, or instructions that are always there.
   'fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush cx16 hypervisor x2apic tsc_deadline arat tsc_adjust',
   'smep smap pcid invpcid pku la57 spec_ctrl stibp ssbd flush_l1d arch_capabilities syscall nx pdpe1gb rdtscp lm lahf_lm invtsc',
-  'umip cmp_legacy extapic cr8_legacy topoext',
+  'umip erms fsrm cmp_legacy extapic cr8_legacy topoext',
   // Instruction sets.
   'fsgsbase popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
+  'mmx mmxext sse sse2 sse3 ssse3 sse4_1 sse4_2 avx avx2 fma f16c aes pclmulqdq sha vaes vpclmulqdq',
   'fxsr xsave xsaveopt xsavec xgetbv1 xsaves',
-].flatMap((line) => line.split(' '));
-
-/**
- * Begun, but not every instruction has its row yet: no model announces them, and launch.json turns them on by name alone. A
- * feature moves to CORE_FEATURES when it is complete.
- */
-export const OPTIONAL_FEATURES: readonly string[] = [
-  'mmx mmxext sse sse2 sse3 ssse3 sse4_1 sse4_2 avx avx2 fma f16c',
-  'aes pclmulqdq sha vaes vpclmulqdq',
 ].flatMap((line) => line.split(' '));
 
 /** What only one vendor's processors announce: 'max' leaves out the other's. */
@@ -169,7 +161,7 @@ export function parseFeatures(
       );
     }
     if (sign === '-') turnOff(features, name);
-    else if (CORE_FEATURES.includes(name) || OPTIONAL_FEATURES.includes(name)) turnOn(features, name);
+    else if (CORE_FEATURES.includes(name)) turnOn(features, name);
     else {
       const why = name.startsWith('avx512') ? ' (AVX-512 is left out)' : '';
       const all = [...CORE_FEATURES].sort().join(', ');

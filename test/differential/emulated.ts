@@ -1,5 +1,5 @@
 /** The machine as the other side: a vCPU in user mode under page tables and descriptors like those that Linux gives the runner. */
-import { CORE_FEATURES, OPTIONAL_FEATURES } from '../../emulator-core/cpu/cpuFeatures';
+import { CORE_FEATURES } from '../../emulator-core/cpu/cpuFeatures';
 import { SegmentIndex, State } from '../../emulator-core/cpu/layout';
 import { Cr0, Cr4, Efer, Flag, Rights } from '../../emulator-core/cpu/vcpu';
 import { TestMachine } from '../emulator-core/testMachine';
@@ -55,9 +55,7 @@ export class Emulated {
 
   /** @param features of the processor that the cases may use; those that the core does not have are left out. */
   constructor(features: ReadonlySet<string>) {
-    const wanted = [...CORE_FEATURES, ...OPTIONAL_FEATURES]
-      .filter((name) => features.has(name))
-      .map((name) => '+' + name);
+    const wanted = CORE_FEATURES.filter((name) => features.has(name)).map((name) => '+' + name);
     this.machine = new TestMachine({ features: wanted });
     this.features = this.machine.machine.model.features;
     const { machine, cpu } = this.machine;
