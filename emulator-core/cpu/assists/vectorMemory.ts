@@ -1,7 +1,7 @@
 /** Vector instructions that access memory element by element: masked moves and gathers. And EMMS. */
 import { CODES } from '../../x86/codes';
 import type { CpuContext } from '../cpuContext';
-import { Segment, SegmentIndex, State, Uop } from '../layout';
+import { Segment, SegmentIndex, State, Uop, UopFlag } from '../layout';
 import { Cr0, GuestFault, Vector, type Vcpu } from '../vcpu';
 import type { Assist } from './operands';
 
@@ -56,7 +56,8 @@ function clear(cpu: Vcpu, register: number, from: number): void {
 /** The memory operand's segment for CpuContext.segmentLinear. */
 function segmentOf(c: CpuContext): number {
   const struct = c.segmentOfOperand();
-  return struct === State.flatSegment ? SegmentIndex.ds : (struct - State.segments) / Segment.size;
+  if (struct !== State.flatSegment) return (struct - State.segments) / Segment.size;
+  return c.cpu.memory.u8[c.uop + Uop.flags] & UopFlag.stack ? SegmentIndex.ss : SegmentIndex.ds;
 }
 
 /**
