@@ -169,7 +169,7 @@ export class Machine implements CoreHost {
         nmi: (cpu) => this.delivery.raiseNmi(this.vcpus[cpu]),
       },
     });
-    this.context = new AssistContext(this.core, transferExits(this.vmm));
+    this.context = new AssistContext(this.core, transferExits(this.vmm), (cpu, cr3) => this.loadPointers(cpu, cr3));
     for (const cpu of this.vcpus) cpu.vendor = options.vendor;
     this.msrViews = this.vcpus.map((cpu) => msrView(cpu, this));
     this.delivery = new Delivery({

@@ -15,6 +15,7 @@ export class AssistContext implements CpuContext {
   constructor(
     private readonly core: Core,
     readonly exits: TransferExits,
+    private readonly pointers: (cpu: Vcpu, cr3: number) => boolean,
   ) {}
 
   begin(cpu: Vcpu, uop: number): void {
@@ -175,5 +176,8 @@ export class AssistContext implements CpuContext {
   }
   flushPage(linear: bigint): void {
     this.core.flushPage(this.cpu, linear);
+  }
+  loadPointers(cr3: number): boolean {
+    return this.pointers(this.cpu, cr3);
   }
 }

@@ -66,4 +66,6 @@ export interface CpuContext {
   /** Drops soft TLB and jump cache of this vCPU (CR3, CR4, CR0.PG, EFER.NXE ... changed). */
   flushTranslations(): void;
   flushPage(linear: bigint): void;
+  /** Loads the PAE page-directory-pointer registers from where `cr3` points; false when they are malformed. */
+  loadPointers(cr3: number): boolean;
 }

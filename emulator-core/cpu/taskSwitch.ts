@@ -32,7 +32,7 @@ import {
 } from './descriptors';
 import { SegmentIndex, State } from './layout';
 import { Pusher } from './stack';
-import { Cr0, Flag, GuestFault, Rights, Vector, type Vcpu } from './vcpu';
+import { Cr0, Cr4, Flag, GuestFault, Rights, Vector, type Vcpu } from './vcpu';
 
 /** What causes a task switch, numbered as in the exit qualification of a task-switch VM exit. */
 export const TaskSwitch = { call: 0, iret: 1, jump: 2, gate: 3 } as const;
@@ -125,7 +125,10 @@ export function switchTask(c: CpuContext, target: TaskTarget, source: number, fa
   if (nested) c.probeWrite(base, 2, true);
   if (source !== TaskSwitch.iret) c.probeWrite(descriptor.address + 4n, 4, true);
   const oldSelector = cpu.selector(TR);
-  saveOldTask(c, source === TaskSwitch.iret ? facts.flags & ~Flag.NT : facts.flags, facts.returnRip, ext);
+  probeOldTask(c, ext);
+  if (image.cr3 !== undefined && paePaging(cpu) && !c.loadPointers(Number(image.cr3)))
+    throw new GuestFault(Vector.TS, errorOf(selector) | ext);
+  saveOldTask(c, source === TaskSwitch.iret ? facts.flags & ~Flag.NT : facts.flags, facts.returnRip);
   if (!nested) clearBusy(c, oldSelector);
   if (nested) c.writeSystem(base, BigInt(oldSelector), 2);
   if (source !== TaskSwitch.iret) {
@@ -182,15 +185,26 @@ function readTss(c: CpuContext, base: bigint, layout: TssLayout): TssImage {
   };
 }
 
-/** Registers, selectors, flags and ip into the present TSS; its link, stacks, CR3 and LDT selector are static. */
-function saveOldTask(c: CpuContext, flags: number, ip: bigint, ext: number): void {
+const paePaging = (cpu: Vcpu): boolean => (cpu.cr0 & Cr0.PG) !== 0 && (cpu.cr4 & Cr4.PAE) !== 0;
+
+const presentLayout = (cpu: Vcpu): TssLayout => (cpu.rights(TR) & 8 ? TSS32 : TSS16);
+
+/** The present TSS can take the old task's state. */
+function probeOldTask(c: CpuContext, ext: number): void {
   const { cpu } = c;
-  const layout = cpu.rights(TR) & 8 ? TSS32 : TSS16;
+  const layout = presentLayout(cpu);
   if (cpu.segmentLimit(TR) < layout.limit) throw new GuestFault(Vector.TS, errorOf(cpu.selector(TR)) | ext);
   const base = cpu.segmentBase(TR);
-  const { word } = layout;
   c.probeWrite(base + BigInt(layout.ip), 1, true);
   c.probeWrite(base + BigInt(layout.ldt - 1), 1, true);
+}
+
+/** Registers, selectors, flags and ip into the present TSS; its link, stacks, CR3 and LDT selector are static. */
+function saveOldTask(c: CpuContext, flags: number, ip: bigint): void {
+  const { cpu } = c;
+  const layout = presentLayout(cpu);
+  const base = cpu.segmentBase(TR);
+  const { word } = layout;
   const write = (offset: number, value: bigint, bytes: number): void =>
     c.writeSystem(base + BigInt(offset), value, bytes);
   write(layout.ip, ip, word);
