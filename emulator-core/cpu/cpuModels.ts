@@ -33,10 +33,11 @@ const V2 = (
   'popcnt hypervisor arat tsc_adjust arch_capabilities syscall nx rdtscp lm lahf_lm invtsc'
 ).split(' ');
 
+/** REP MOVSB is not the fastest way to copy here, so ERMS and FSRM are left to 'max'. */
 const V3 = [
   ...V2,
   ...(
-    'avx avx2 bmi1 bmi2 f16c fma abm movbe xsave xsaveopt xsavec xgetbv1 aes pclmulqdq rdrand rdseed adx fsgsbase erms smep smap pcid ' +
+    'avx avx2 bmi1 bmi2 f16c fma abm movbe xsave xsaveopt xsavec xgetbv1 aes pclmulqdq rdrand rdseed adx fsgsbase smep smap pcid ' +
     'invpcid pdpe1gb clflushopt 3dnowprefetch'
   ).split(' '),
 ];

@@ -56,7 +56,7 @@ describe('inspecting a guest over stdio', () => {
 
   it('has the x87 registers; there is no XMM where CPUID announces no SSE', () =>
     withAdapter(async (a) => {
-      await a.begin();
+      await a.begin({ cpu: { features: ['-sse'] } });
       const registers = await a.scope('FPU & SIMD');
       // SDM Vol. 3A, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
       assert.match(registers.fcw, /^0x0040\b/);

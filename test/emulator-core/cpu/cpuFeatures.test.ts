@@ -101,6 +101,14 @@ describe('CPU models', () => {
     }
   });
 
+  it('the core does everything of levels 2 and 3', () => {
+    for (const level of ['x86-64-v2', 'x86-64-v3'] as const) {
+      const { features } = makeCpuModel('intel', [], level);
+      for (const name of level === 'x86-64-v2' ? LEVEL2 : LEVEL3) assert.ok(features.has(name), `${level}: ${name}`);
+      for (const name of LEVEL_FEATURES[level]) assert.ok(features.has(name), `${level}: ${name}`);
+    }
+  });
+
   it('announce only what the core does, closed under what features imply', () => {
     for (const name of CPU_MODEL_NAMES) {
       for (const vendor of ['intel', 'amd'] as const) {
