@@ -141,6 +141,9 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
   function fxrstor(c: CpuContext): void {
     unavailable(c, Cr0.TS | Cr0.EM);
     const at = area(c, LEGACY_SIZE, false, 16);
+    // The whole area must be there, with the part that nothing is loaded from.
+    c.probeRead(at);
+    c.probeRead(at + BigInt(LEGACY_SIZE - 1));
     const x87 = loadX87(c, at, isWide(c));
     if (c.cpu.cr4 & Cr4.OSFXSR) {
       const xmm = loadHalves(c, at + BigInt(XMM));

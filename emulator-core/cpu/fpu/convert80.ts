@@ -1,5 +1,6 @@
 /** Between 80-bit values and the memory formats: integers, single and double precision, packed decimal. */
 import {
+  BIAS,
   Class,
   Exception,
   INTEGER_BIT,
@@ -40,8 +41,8 @@ export function fromBinary(bits: bigint, format: MemoryFormat): { value: Float80
     const value = fraction === 0n ? zero(sign) : pack(sign, format.minimum - fractionBits, fraction);
     return { value, denormal: fraction !== 0n };
   }
-  const significand = (1n << BigInt(fractionBits)) | fraction;
-  return { value: pack(sign, exponent - format.maximum - fractionBits, significand), denormal: false };
+  const significand = INTEGER_BIT | (fraction << BigInt(63 - fractionBits));
+  return { value: float80((sign << 15) | (exponent - format.maximum + BIAS), significand), denormal: false };
 }
 
 /** Rounded to single or double as FST does. */
