@@ -133,9 +133,8 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const at = area(c, LEGACY_SIZE, true, 16);
     c.probeWrite(at, LEGACY_SIZE);
     saveX87(c, at, isWide(c));
-    if (!(c.cpu.cr4 & Cr4.OSFXSR)) return;
-    saveMxcsr(c, at);
-    saveHalves(c, at + BigInt(XMM), 0);
+    if (features.has('sse')) saveMxcsr(c, at);
+    if (c.cpu.cr4 & Cr4.OSFXSR) saveHalves(c, at + BigInt(XMM), 0);
   }
 
   function fxrstor(c: CpuContext): void {
@@ -145,11 +144,9 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     c.probeRead(at);
     c.probeRead(at + BigInt(LEGACY_SIZE - 1));
     const x87 = loadX87(c, at, isWide(c));
-    if (c.cpu.cr4 & Cr4.OSFXSR) {
-      const xmm = loadHalves(c, at + BigInt(XMM));
-      c.cpu.set32(State.mxcsr, checkMxcsr(Number(c.read(at + BigInt(MXCSR), 4))));
-      setHalves(c.cpu, 0, xmm);
-    }
+    const xmm = c.cpu.cr4 & Cr4.OSFXSR ? loadHalves(c, at + BigInt(XMM)) : undefined;
+    if (features.has('sse')) c.cpu.set32(State.mxcsr, checkMxcsr(Number(c.read(at + BigInt(MXCSR), 4))));
+    if (xmm) setHalves(c.cpu, 0, xmm);
     x87(c.cpu);
   }
 

@@ -18,20 +18,23 @@ const POINTERS =
 const IN_USE =
   'A component counts as in use when it differs from its initial configuration; processors may track it and say so more often';
 
+const EMULATED =
+  'CR0.EM makes it #NM, as in the APM and as for all x87 instructions (newer editions of the SDM list #UD)';
+
 export const state: Family = [
   ...both(
     'Fxsave',
     'FXSAVE—Save x87 FPU, MMX Technology, and SSE State',
     'fxsave',
     'fxsr',
-    `${POINTERS}. With CR4.OSFXSR clear XMM registers and MXCSR are left out, which the manual leaves to the processor`,
+    `${POINTERS}. ${EMULATED}. With CR4.OSFXSR clear the XMM registers are left out, which the manual leaves to the processor`,
   ),
   ...both(
     'Fxrstor',
     'FXRSTOR—Restore x87 FPU, MMX, XMM, and MXCSR State',
     'fxrstor',
     'fxsr',
-    `${POINTERS}. With CR4.OSFXSR clear XMM registers and MXCSR stay, which the manual leaves to the processor`,
+    `${POINTERS}. ${EMULATED}. With CR4.OSFXSR clear the XMM registers stay, which the manual leaves to the processor`,
   ),
   ...both('Xsave', 'XSAVE—Save Processor Extended States', 'xsave', 'xsave', `${POINTERS}. ${IN_USE}`),
   ...both(
