@@ -111,7 +111,11 @@ export class FloatUnit {
 
   /** Operand lane as a number; with DAZ a denormal is a zero of its sign, else it is noted. */
   operand(format: BinaryFormat, vector: FloatVector, i: number): number {
-    const x = vector.number(format, i);
+    return this.denormal(format, vector.number(format, i));
+  }
+
+  /** As `operand`, for a number read before. */
+  denormal(format: BinaryFormat, x: number): number {
     if (x === 0 || Math.abs(x) >= format.smallestNormal || x !== x) return x;
     if (this.env.daz) return x < 0 ? -0 : 0;
     this.env.flags |= Exception.DE;
@@ -137,25 +141,22 @@ export class FloatUnit {
     this.result.quiet(format, i);
   }
 
-  /** When one of a[i], b[i] is a NaN, gives the first that is and returns true. */
-  nanOfTwo(format: BinaryFormat, i: number): boolean {
+  /** Of a[i] and b[i] one is a NaN at least: gives the first that is. */
+  nanOfTwo(format: BinaryFormat, i: number): void {
     const { a, b } = this;
     const nanA = Number.isNaN(a.number(format, i));
     const nanB = Number.isNaN(b.number(format, i));
-    if (!nanA && !nanB) return false;
     if ((nanA && a.signaling(format, i)) || (nanB && b.signaling(format, i))) this.invalid();
     this.env.flags &= ~Exception.DE;
     this.propagate(format, i, nanA ? a : b);
-    return true;
   }
 
   /** As nanOfTwo for a[i], b[i], c[i]. */
-  nanOfThree(format: BinaryFormat, i: number): boolean {
-    if (Number.isNaN(this.c.number(format, i)) && this.c.signaling(format, i)) this.invalid();
-    if (this.nanOfTwo(format, i)) return true;
-    if (!Number.isNaN(this.c.number(format, i))) return false;
-    this.env.flags &= ~Exception.DE;
-    this.propagate(format, i, this.c);
-    return true;
+  nanOfThree(format: BinaryFormat, i: number): void {
+    const { a, b, c } = this;
+    if (Number.isNaN(c.number(format, i)) && c.signaling(format, i)) this.invalid();
+    const others = !Number.isNaN(a.number(format, i)) && !Number.isNaN(b.number(format, i));
+    if (others) this.propagate(format, i, c);
+    else this.nanOfTwo(format, i);
   }
 }

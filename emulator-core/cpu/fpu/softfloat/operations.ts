@@ -17,10 +17,12 @@ export type FloatOperation = (u: FloatUnit, format: BinaryFormat, count: number,
 function vertical(even: Binary, odd = even): FloatOperation {
   return (u, format, count) => {
     for (let i = 0; i < count; i++) {
-      if (!u.nanOfTwo(format, i)) {
-        const x = u.operand(format, u.a, i);
-        const y = u.operand(format, u.b, i);
-        u.result.put(format, i, (i & 1 ? odd : even)(u.env, format, x, y));
+      const x = u.a.number(format, i);
+      const y = u.b.number(format, i);
+      if (x !== x || y !== y) u.nanOfTwo(format, i);
+      else {
+        const operation = i & 1 ? odd : even;
+        u.result.put(format, i, operation(u.env, format, u.denormal(format, x), u.denormal(format, y)));
       }
       u.settle();
     }
@@ -118,10 +120,14 @@ export const FLOAT_OPERATIONS = {
   /** ±(a * b) ± c; option: bits of Fused. */
   fused: ((u, format, count, option) => {
     for (let i = 0; i < count; i++) {
-      if (!u.nanOfThree(format, i)) {
-        let x = u.operand(format, u.a, i);
-        const y = u.operand(format, u.b, i);
-        let z = u.operand(format, u.c, i);
+      let x = u.a.number(format, i);
+      let y = u.b.number(format, i);
+      let z = u.c.number(format, i);
+      if (x !== x || y !== y || z !== z) u.nanOfThree(format, i);
+      else {
+        x = u.denormal(format, x);
+        y = u.denormal(format, y);
+        z = u.denormal(format, z);
         if (option & Fused.negateProduct) x = -x;
         if (option & (i & 1 ? Fused.negateOdd : Fused.negateEven)) z = -z;
         u.result.put(format, i, fusedMultiplyAdd(u.env, format, x, y, z));

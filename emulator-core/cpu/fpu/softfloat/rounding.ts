@@ -163,8 +163,16 @@ export function finish(
   scale: number,
 ): number {
   const magnitude = Math.abs(x);
-  if (residual === 0 && scale === 0 && magnitude >= format.smallestNormal && magnitude <= format.largest)
-    if (format === DOUBLE || (format === SINGLE && Math.fround(x) === x)) return x;
+  // Usual numbers need no more than JavaScript's own rounding.
+  if (residual === 0 || (format === DOUBLE && env.rounding === Rounding.nearest)) {
+    const y = scale === 0 ? x : Math.abs(scale) < 1000 ? x * powerOfTwo(scale) : 0;
+    const z = format === DOUBLE ? y : format === SINGLE ? Math.fround(y) : 0;
+    const inRange = Math.abs(z) >= 2 * format.smallestNormal && Math.abs(z) <= format.largest;
+    if (inRange && (z === y || env.rounding === Rounding.nearest)) {
+      if (residual !== 0 || z !== y) env.flags |= Exception.PE;
+      return z;
+    }
+  }
   normalize(magnitude);
   const negative = x < 0;
   return round(env, format, negative, normal.significand, negative ? -residual : residual, normal.exponent + scale);
