@@ -629,6 +629,8 @@ export class Machine implements CoreHost {
     const passed = pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear;
     if (!passed && this.stopIf(cpu, this.hooks.breakpoint(cpu, linear))) return true;
     if (cpu.resumeAt === this.core.icount) return false;
+    // Behind MOV SS and POP SS. SDM Vol. 3B, "Instruction-Breakpoint Exception Condition"; the APM makes no such exception.
+    if (cpu.vendor === 'intel' && cpu.shadowsTraps && cpu.shadowUntil > this.core.icount) return false;
     const debug = cpu.debug.instruction(linear);
     if (debug) cpu.pending = { vector: Vector.DB, debug };
     return debug !== 0;

@@ -57,6 +57,16 @@ describe('instruction breakpoints', () => {
     assert.deepStrictEqual([u.get('r15'), u.get('rax')], [2n, 2n], 'and the loop hits it again');
   });
 
+  it('do not count right after MOV SS, except on AMD’s processors', () => {
+    for (const [vendor, vector, rcx] of [['intel', undefined, 2n], ['amd', 1, 0n]] as const) {
+      const t = stopping([[CODE + 2, EXECUTE]]);
+      t.cpu.vendor = vendor;
+      t.run(CODE, '8ed3 ffc1 ffc1', { rbx: Selector.data, rcx: 0 }, 3);
+      assert.deepStrictEqual([t.vector, t.get('rcx')], [vector, rcx], vendor);
+      assert.strictEqual(stopping([[CODE + 4, EXECUTE]]).run(CODE, '8ed3 ffc1 ffc1', { rbx: Selector.data }, 3).vector, 1);
+    }
+  }); // prettier-ignore
+
   it('are met by linked branches, in the block’s middle, and at page ends', () => {
     const t = stopping([[CODE + 0x40, EXECUTE]]);
     t.writeHex(CODE + 0x30, 'ffc0' + 'eb0c');
