@@ -51,7 +51,7 @@ const REGISTERS: readonly (readonly [number, number, CpuidRegister, string])[] =
     'ecx',
     `1:avx512vbmi:avx512bw 2:umip 3:pku:pae 5:waitpkg 6:avx512_vbmi2:avx512bw 7:shstk 8:gfni:sse2 9:vaes:avx,aes
      10:vpclmulqdq:avx,pclmulqdq 11:avx512_vnni:avx512f 12:avx512_bitalg:avx512bw 14:avx512_vpopcntdq:avx512f 16:la57:lm
-     22:rdpid 25:cldemote 27:movdiri 28:movdir64b`,
+     22:rdpid 25:cldemote 27:movdiri 28:movdir64b 31:pks:pae`,
   ],
   [
     7,
@@ -98,7 +98,7 @@ export const CORE_FEATURES: readonly string[] = [
   // No instructions of their own, or instructions that are always there.
   'fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush cx16 hypervisor x2apic tsc_deadline arat tsc_adjust',
   'smep smap pcid invpcid pku la57 spec_ctrl stibp ssbd flush_l1d arch_capabilities syscall nx pdpe1gb rdtscp lm lahf_lm invtsc',
-  'umip erms fsrm cmp_legacy extapic cr8_legacy topoext',
+  'umip pks erms fsrm cmp_legacy extapic cr8_legacy topoext',
   // Instruction sets.
   'fsgsbase popcnt movbe abm bmi1 bmi2 adx rdrand rdseed rdpid movdiri movdir64b serialize',
   'monitor clflushopt clwb cldemote clzero wbnoinvd 3dnowprefetch',
@@ -108,7 +108,7 @@ export const CORE_FEATURES: readonly string[] = [
 
 /** What only one vendor's processors announce: 'max' leaves out the other's. */
 const VENDOR_FEATURES: Record<'intel' | 'amd', readonly string[]> = {
-  intel: ['tsc_deadline', 'spec_ctrl', 'stibp', 'ssbd', 'flush_l1d', 'arch_capabilities', 'serialize'],
+  intel: ['tsc_deadline', 'spec_ctrl', 'stibp', 'ssbd', 'flush_l1d', 'arch_capabilities', 'serialize', 'pks'],
   amd: [
     'mmxext', 'fxsr_opt', 'cmp_legacy', 'extapic', 'cr8_legacy', 'sse4a', 'misalignsse', 'topoext', 'clzero', 'svm', 'npt', '3dnow', '3dnowext',
   ],

@@ -80,7 +80,7 @@ export function cpuidHas(model: CpuModel, feature: string): boolean {
 const CR4_FEATURES: readonly (readonly [feature: string, bits: number])[] = [
   ['vme', Cr4.VME | Cr4.PVI], ['tsc', Cr4.TSD], ['de', Cr4.DE], ['pse', Cr4.PSE], ['pae', Cr4.PAE], ['mce', Cr4.MCE], ['pge', Cr4.PGE],
   ['fxsr', Cr4.OSFXSR], ['sse', Cr4.OSXMMEXCPT], ['umip', Cr4.UMIP], ['la57', Cr4.LA57], ['fsgsbase', Cr4.FSGSBASE], ['pcid', Cr4.PCIDE],
-  ['xsave', Cr4.OSXSAVE], ['smep', Cr4.SMEP], ['smap', Cr4.SMAP], ['pku', Cr4.PKE],
+  ['xsave', Cr4.OSXSAVE], ['smep', Cr4.SMEP], ['smap', Cr4.SMAP], ['pku', Cr4.PKE], ['pks', Cr4.PKS],
 ]; // prettier-ignore
 
 /** The CR4 bits that the guest may set; the others are reserved. RDPMC is always there, and so is PCE. */

@@ -90,6 +90,8 @@ export const State = {
   pkru: 0x648,
   /** IA32_XSS. i64 */
   xss: 0x650,
+  /** IA32_PKRS: protection-key rights for supervisor pages. i32 */
+  pkrs: 0x658,
   /** PAE page-directory-pointer registers, 4 slots. SDM Vol. 3A, "PDPTE Registers" */
   pdpte: 0x680,
   /** Vector registers: YMM0..YMM15, 32 bytes each; the low 16 bytes are XMM0..XMM15. (MM0..MM7 are in fpr.) */

@@ -20,6 +20,7 @@ const SLOTS: Record<Exclude<MsrSlot, 'fsBase' | 'gsBase' | 'apicBase'>, number> 
   sysenterEip: State.sysenterEip,
   tscAdjust: State.tscAdjust,
   xss: State.xss,
+  pkrs: State.pkrs,
 };
 
 export function msrView(cpu: Vcpu, machine: Machine): MsrCpu {
@@ -35,6 +36,7 @@ export function msrView(cpu: Vcpu, machine: Machine): MsrCpu {
       if (name === 'fsBase') cpu.setSegmentBase(SegmentIndex.fs, value);
       else if (name === 'gsBase') cpu.setSegmentBase(SegmentIndex.gs, value);
       else if (name === 'apicBase') apic().writeApicBase(value);
+      else if (name === 'pkrs') cpu.setPkrs(Number(value));
       else cpu.set64(SLOTS[name], value);
     },
     extra: cpu.msrs,

@@ -25,7 +25,8 @@ export type MsrSlot =
   | 'sysenterEsp'
   | 'sysenterEip'
   | 'tscAdjust'
-  | 'xss';
+  | 'xss'
+  | 'pkrs';
 
 /** The vCPU as its MSRs see it. */
 export interface MsrCpu {
@@ -289,6 +290,8 @@ add(0x6e0, 'IA32_TSC_DEADLINE', {
     return true;
   },
 });
+
+add(0x6e1, 'IA32_PKRS', { slot: 'pkrs', feature: 'pks', valid: low32 });
 
 // No supervisor state components.
 add(0xda0, 'IA32_XSS', { slot: 'xss', feature: 'xsaves', valid: only(0n) });

@@ -45,6 +45,7 @@ export const Cr0 = {
 export const Cr4 = {
   VME: 1, PVI: 2, TSD: 4, DE: 8, PSE: 16, PAE: 32, MCE: 64, PGE: 128, PCE: 256, OSFXSR: 512, OSXMMEXCPT: 1024, UMIP: 2048,
   LA57: 4096, VMXE: 1 << 13, SMXE: 1 << 14, FSGSBASE: 1 << 16, PCIDE: 1 << 17, OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21, PKE: 1 << 22,
+  PKS: 1 << 24,
 } as const; // prettier-ignore
 export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
@@ -128,7 +129,7 @@ const KEPT_BY_INIT = [
   ...[State.star, State.lstar, State.cstar, State.fmask, State.kernelGsBase, State.tscAux, State.apicBase, State.pat],
   ...[State.sysenterCs, State.sysenterEsp, State.sysenterEip, State.tscAdjust, State.xcr0, State.xss],
   ...slots(State.fpr, State.mxcsr + 8),
-  State.pkru,
+  ...[State.pkru, State.pkrs],
   ...slots(State.ymm, State.ymm + 16 * 32),
 ];
 
@@ -270,6 +271,12 @@ export class Vcpu {
     const before = this.get32(State.pkru);
     this.set32(State.pkru, value);
     if (before !== (value | 0) && this.cr4 & Cr4.PKE) this.flushTlb();
+  }
+  /** Loads IA32_PKRS, as setPkru() loads PKRU. */
+  setPkrs(value: number): void {
+    const before = this.get32(State.pkrs);
+    this.set32(State.pkrs, value);
+    if (before !== (value | 0) && this.cr4 & Cr4.PKS) this.flushTlb();
   }
   get interruptsEnabled(): boolean {
     return (this.get32(State.flags) & Flag.IF) !== 0;

@@ -193,7 +193,7 @@ export class Mmu {
       // Between the PAT bit and the address.
       if (large && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved | PageFault.present);
       // Protection keys are IA-32e mode's; PAE paging has no room for them.
-      const key = cpu.cr4 & Cr4.PKE && cpu.longMode ? (hi >>> KEY_SHIFT) & 15 : -1;
+      const key = cpu.cr4 & (Cr4.PKE | Cr4.PKS) && cpu.longMode ? (hi >>> KEY_SHIFT) & 15 : -1;
       return this.finishLeaf(host, entryGpa, lo, target - (target % size), size, combined, noExecute, key);
     }
   }
@@ -266,9 +266,9 @@ export class Mmu {
     if (access === Access.write && !writable) allowed = false;
     if (access === Access.execute && noExecute) allowed = false;
     let keyed = 0;
-    if (key >= 0 && userPage && access !== Access.execute) {
-      // PKRU: AD (no access) and WD (no writes) of each key.
-      const rights = cpu.get32(State.pkru) >>> (2 * key);
+    if (key >= 0 && access !== Access.execute && cpu.cr4 & (userPage ? Cr4.PKE : Cr4.PKS)) {
+      // PKRU and IA32_PKRS: AD (no access) and WD (no writes) of each key.
+      const rights = cpu.get32(userPage ? State.pkru : State.pkrs) >>> (2 * key);
       const writeDisabled = (rights & 2) !== 0 && writesChecked;
       if (writeDisabled) writable = false;
       if (rights & 1 || (writeDisabled && access === Access.write)) keyed = PageFault.key;

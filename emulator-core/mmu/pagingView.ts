@@ -53,8 +53,9 @@ export interface PagingRegisters {
   efer: bigint;
   /** IA32_PAT; with it, entries that map pages show their memory type. */
   pat?: bigint;
-  /** PKRU; with it, protection keys show what it denies. */
+  /** PKRU and IA32_PKRS; with them, protection keys show what they deny, to user and to supervisor pages. */
   pkru?: bigint;
+  pkrs?: bigint;
   /** The page-directory-pointer registers of PAE paging; absent: the table in memory is shown. */
   pointers?: readonly bigint[];
   /** Physical-address width in bits; absent: 52. */
@@ -196,7 +197,7 @@ function decode(mode: Mode, regs: PagingRegisters, place: Place, raw: bigint, ab
   if (mode.entrySize === 8 && !root3) flag(63n, 'XD');
   const key = (raw >> 59n) & 15n;
   const keyed = leaf && mode.levels >= 4 && (regs.cr4 & CR4_PKE) !== 0n;
-  const denied = ((regs.pkru ?? 0n) >> (2n * key)) & 3n;
+  const denied = (((raw & 4n ? regs.pkru : regs.pkrs) ?? 0n) >> (2n * key)) & 3n;
   if (keyed && (key !== 0n || denied)) flags.push(`PK=${key}${denied & 1n ? ' AD' : ''}${denied & 2n ? ' WD' : ''}`);
   const type = leaf && regs.pat !== undefined ? patType(level, raw, regs.pat) : undefined;
   return {

@@ -31,7 +31,7 @@ export interface ControlRegisterHandlers {
 const CR0_DEFINED = Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD | Cr0.PG;
 /** What cached translations depend on. */
 const CR0_TRANSLATION = Cr0.PG | Cr0.PE | Cr0.WP;
-const CR4_TRANSLATION = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.LA57 | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP | Cr4.PKE;
+const CR4_TRANSLATION = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.LA57 | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP | Cr4.PKE | Cr4.PKS;
 /** Changing one of these in PAE paging loads the PDPTE registers anew. SDM Vol. 3A, "PDPTE Registers". */
 const CR0_POINTERS = Cr0.CD | Cr0.NW | Cr0.PG;
 const CR4_POINTERS = Cr4.PAE | Cr4.PGE | Cr4.PSE | Cr4.SMEP;

@@ -16,6 +16,7 @@ export function pagingRegisters(machine: Machine, cpu: Vcpu): PagingRegisters {
     efer: cpu.get64(State.efer),
     pat: cpu.get64(State.pat),
     pkru: BigInt(cpu.get32(State.pkru) >>> 0),
+    pkrs: BigInt(cpu.get32(State.pkrs) >>> 0),
     pointers: [0, 1, 2, 3].map((i) => cpu.get64(State.pdpte + i * 8)),
     maxPhysicalAddress,
     hugePages: features.has('pdpe1gb'),

@@ -22,9 +22,9 @@ function controlCapability(kind: ControlKind, must: number): bigint {
 
 /**
  * CR4 bits that may be set in VMX operation: VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP LA57 VMXE (13:0),
- * FSGSBASE PCIDE OSXSAVE (18:16), SMEP SMAP PKE (22:20).
+ * FSGSBASE PCIDE OSXSAVE (18:16), SMEP SMAP PKE (22:20), PKS (24).
  */
-const CR4_FIXED1 = 0x00773fffn;
+const CR4_FIXED1 = 0x01773fffn;
 
 /** Highest index (bits 9:1 of the encoding) of any VMCS field: that of the TSC multiplier, 0x2032. */
 const VMCS_HIGHEST_INDEX = 0x19n;

@@ -18,7 +18,7 @@ const CALL = 'ffd3';
 
 /** AREA's first page through TABLE as `entry` says; the rest is for users only when `cpl` is 3. */
 function machine(entry: bigint, cr4: number, cpl: 0 | 3 = 0, flags = 0): TestMachine {
-  const t = new TestMachine({ features: ['+pku'] }).enter('64', cpl);
+  const t = new TestMachine({ features: ['+pku', '+pks'] }).enter('64', cpl);
   t.write64(0x3000 + 2 * 8, BigInt(TABLE | P | W | U));
   if (cpl === 0) for (const i of [0, 1, 3, 4, 5, 6, 7]) t.write64(0x3000 + i * 8, BigInt(i * 0x200000 + 0x83));
   t.write64(TABLE, entry | BigInt(AREA));
@@ -102,6 +102,48 @@ describe('protection keys', () => {
     assert.strictEqual(run(machine(0n, Cr4.PKE, 3), RDPKRU, { rcx: 1 }, 2).vector, Vector.GP);
     assert.strictEqual(run(machine(0n, Cr4.PKE, 3), WRPKRU, { rcx: 1, rdx: 0 }, 2).vector, Vector.GP);
     assert.strictEqual(run(machine(0n, Cr4.PKE, 3), WRPKRU, { rcx: 0, rdx: 1 }, 2).vector, Vector.GP);
+  });
+});
+
+describe('protection keys for supervisor pages', () => {
+  const WRMSR = '0f30';
+  const cases: [what: string, entry: bigint, pkrs: number, code: string, want: number | undefined, wp?: boolean][] = [
+    ['AD: read', BigInt(P | W) | key(5), denies(5, 1), READ, 0x21],
+    ['AD: write', BigInt(P | W) | key(5), denies(5, 1), WRITE, 0x23],
+    ['AD: a user page', BigInt(P | W | U) | key(5), denies(5, 1), READ, undefined],
+    ['AD: another key', BigInt(P | W) | key(4), denies(5, 3), WRITE, undefined],
+    ['AD does not bind fetches', BigInt(P | W) | key(5), denies(5, 1), CALL, undefined],
+    ['WD: read', BigInt(P | W) | key(5), denies(5, 2), READ, undefined],
+    ['WD: write', BigInt(P | W) | key(5), denies(5, 2), WRITE, 0x23],
+    ['WD: write without CR0.WP', BigInt(P | W) | key(5), denies(5, 2), WRITE, undefined, false],
+    ['AD: write without CR0.WP', BigInt(P | W) | key(5), denies(5, 1), WRITE, 0x23, false],
+  ]; // prettier-ignore
+  for (const [what, entry, pkrs, code, want, wp] of cases) {
+    it(`${what}: ${want === undefined ? 'no fault' : `error code ${want.toString(16)}h`}`, () => {
+      const t = machine(entry, Cr4.PKS);
+      t.cpu.setPkrs(pkrs);
+      if (wp === false) t.cpu.set64(State.cr0, BigInt((t.cpu.cr0 & ~Cr0.WP) >>> 0));
+      assert.strictEqual(error(run(t, code)), want);
+    });
+  }
+
+  it('PKRU and IA32_PKRS each bind their own pages, each with its own CR4 bit', () => {
+    const t = machine(BigInt(P | W) | key(5), Cr4.PKE);
+    t.cpu.setPkrs(denies(5, 1));
+    t.cpu.setPkru(denies(5, 1));
+    assert.strictEqual(error(run(t, READ)), undefined);
+  });
+
+  it('IA32_PKRS is written by WRMSR and works on the next access; its upper half is reserved', () => {
+    const t = machine(BigInt(P | W) | key(5), Cr4.PKS);
+    run(t, READ + WRITE, {}, 2);
+    run(t, WRMSR + WRITE, { rax: denies(5, 2), rcx: 0x6e1, rdx: 0 }, 3);
+    assert.strictEqual(error(t), 0x23);
+    const refused = run(machine(0n, Cr4.PKS), WRMSR, { rax: 0, rcx: 0x6e1, rdx: 1 }, 2);
+    assert.strictEqual(refused.vector, Vector.GP);
+    const absent = new TestMachine({ features: ['+pku'] }).enter('64');
+    absent.run(CODE, WRMSR, { rax: 0, rcx: 0x6e1, rdx: 0 }, 2);
+    assert.strictEqual(absent.vector, Vector.GP);
   });
 });
 
