@@ -71,9 +71,17 @@ export const control: Family = [
     manual: 'JMP—Jump',
     operands: /^rm/,
     endsBlock: true,
+    note: 'A target that cannot be fetched is #GP(0) at the branch: seen on AMD Zen, as the manual has it for Intel processors',
     semantics: (b) => b.jump(b.let(b.read(0))),
   },
-  { mnemonic: 'Jmp', manual: 'JMP—Jump', operands: /^(ptr|m)\d/, endsBlock: true, assist: 'jumpFar' },
+  {
+    mnemonic: 'Jmp',
+    manual: 'JMP—Jump',
+    operands: /^(ptr|m)\d/,
+    endsBlock: true,
+    assist: 'jumpFar',
+    note: 'What a 16-bit TSS leaves of the upper halves of general registers is undefined: zero here',
+  },
   ...rows(CONDITIONS, (cc) => ({
     mnemonic: 'J' + cc,
     manual: 'Jcc—Jump if Condition Is Met',
@@ -85,6 +93,7 @@ export const control: Family = [
     manual: 'CALL—Call Procedure',
     operands: /^rel/,
     endsBlock: true,
+    note: 'Where the target is beyond the limit of CS, the return address stays below the stack pointer, which is as before',
     semantics: (b) => {
       b.push(b.operandBits, b.nextRip());
       b.branch(undefined);
@@ -174,7 +183,14 @@ export const control: Family = [
     endsBlock: true,
     assist: 'overflowTrap',
   },
-  { mnemonic: 'Syscall', feature: 'syscall', manual: 'SYSCALL—Fast System Call', endsBlock: true, assist: 'syscall' },
+  {
+    mnemonic: 'Syscall',
+    feature: 'syscall',
+    manual: 'SYSCALL—Fast System Call',
+    endsBlock: true,
+    assist: 'syscall',
+    note: '#UD outside of 64-bit mode on Intel processors; on AMD ones it works in compatibility and legacy mode',
+  },
   {
     mnemonic: 'Sysretd',
     feature: 'syscall',
@@ -187,11 +203,19 @@ export const control: Family = [
     mnemonic: 'Sysretq',
     feature: 'syscall',
     manual: 'SYSRET—Return From Fast System Call',
+    note: 'A non-canonical RCX is #GP at CPL 0 on Intel processors, at the target and CPL 3 on AMD ones, which load only the selector of SS',
     endsBlock: true,
     operandBits: 64,
     assist: 'sysret',
   },
-  { mnemonic: 'Sysenter', feature: 'sep', manual: 'SYSENTER—Fast System Call', endsBlock: true, assist: 'sysenter' },
+  {
+    mnemonic: 'Sysenter',
+    feature: 'sep',
+    manual: 'SYSENTER—Fast System Call',
+    endsBlock: true,
+    assist: 'sysenter',
+    note: '#UD in long mode on AMD processors, and so is SYSEXIT',
+  },
   {
     mnemonic: 'Sysexitd',
     feature: 'sep',
