@@ -95,7 +95,7 @@ function chooseMemory(random: Random, form: Form, x: Instruction, reserved: Rese
   const use: MemoryUse = {
     base: -1, index: -1, scale: 1, displacement: 0, addressBits, segment: 'none', bytes: form.bytes,
   }; // prettier-ignore
-  if (random.chance(P.segment)) {
+  if (reserved.base === undefined && random.chance(P.segment)) {
     x.segmentPrefix = random.pick(SEGMENTS);
     if (x.segmentPrefix === Register.FS) use.segment = 'fs';
     if (x.segmentPrefix === Register.GS) use.segment = 'gs';
@@ -127,7 +127,7 @@ function chooseMemory(random: Random, form: Form, x: Instruction, reserved: Rese
     }
   }
   if (way >= 30) {
-    const narrow = random.chance(0.6);
+    const narrow = reserved.base !== undefined || random.chance(0.6);
     use.displacement = narrow ? random.below(256) - 128 : random.u32() | 0;
     x.memoryDisplSize = narrow && use.base >= 0 ? 1 : addressBits === 64 ? 8 : 4;
     x.memoryDisplacement = BigInt.asUintN(addressBits, BigInt(use.displacement));

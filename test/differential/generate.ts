@@ -6,6 +6,7 @@ import { encode, SLOTS, slotAddress, type Encoded, type MemoryUse } from './enco
 import type { Form } from './forms';
 import type { Batch } from './native';
 import { CODE, Case, CaseFlag, DATA, DATA_BYTES, HLT, SLOT, STATUS } from './protocol';
+import { severalInstructions } from './sequences';
 import { pickTarget } from './targets';
 import { Random, Values, type ValueKind } from './values';
 
@@ -24,12 +25,16 @@ export interface GeneratedBatch extends Batch {
   offsets: Uint32Array;
 }
 
+/** Sequences of several instructions for one of a single instruction. */
+const SEQUENCES = 0.15;
 const LARGEST_CASE = Case.end + 3000;
 const CX = 1;
 
 export class Generator {
   private readonly buffer: Buffer;
   private readonly words: Uint32Array;
+  /** Forms of which no encoding was found. */
+  readonly unencoded = new Set<string>();
   /** Of the case being written. */
   private patches = 0;
   private readonly scratch = new Uint32Array(256);
@@ -45,8 +50,8 @@ export class Generator {
     private readonly datasets: number,
     private readonly bases: boolean,
   ) {
-    if (sequences > SLOTS - 1) throw new Error(`at most ${SLOTS - 1} sequences fit the code region`);
-    const bytes = sequences * datasets * 1100 + LARGEST_CASE;
+    if (sequences * 2 > SLOTS) throw new Error(`at most ${SLOTS / 2} sequences fit the code region`);
+    const bytes = sequences * datasets * 1300 + LARGEST_CASE;
     this.buffer = Buffer.from(new ArrayBuffer(Math.ceil(bytes / 8) * 8));
     this.words = new Uint32Array(this.buffer.buffer);
   }
@@ -58,8 +63,14 @@ export class Generator {
     const sequences: Sequence[] = [];
     for (let i = 0; i < this.sequences; i++) {
       const form = forms[(first + i) % forms.length];
-      const sequence = single(random, form, slotAddress(sequences.length));
+      const rip = slotAddress(sequences.length);
+      const sequence = single(random, form, rip);
       if (sequence) sequences.push(sequence);
+      else this.unencoded.add(form.name);
+      if (sequence && random.chance(SEQUENCES)) {
+        const several = severalInstructions(random, forms, form.mode, slotAddress(sequences.length));
+        if (several) sequences.push(several);
+      }
     }
     const code = new Uint8Array(sequences.length * SLOT).fill(HLT);
     sequences.forEach((sequence) => code.set(sequence.code, sequence.rip - CODE));
@@ -276,7 +287,7 @@ export class Generator {
       bytes = Math.max(8, Math.min(bytes, 512));
       if (kind === 'f80' || kind === 'bcd') bytes = Math.max(16, bytes);
       values.writeMany(kind, scratch, 0, bytes);
-      if (/^(Fxrstor|Xrstor|Ldmxcsr|Vldmxcsr)/.test(one.form.info.name)) this.fixState(random, one);
+      if (/^(Fxrstor|Xrstor|Ldmxcsr|VEX_Vldmxcsr)/.test(one.form.info.name)) this.fixState(random, one);
     }
     const from = Math.max(address, DATA);
     const to = Math.min(address + bytes, DATA + DATA_BYTES);
@@ -309,7 +320,7 @@ function setWide(words: Uint32Array, at: number, value: number): void {
 }
 
 function single(random: Random, form: Form, rip: number): Sequence | undefined {
-  for (let attempt = 0; attempt < 20; attempt++) {
+  for (let attempt = 0; attempt < 100; attempt++) {
     const one = encode(random, form, rip, 40);
     if (one) return { name: form.name, mode: form.mode, rip, instructions: [one], code: one.bytes };
   }

@@ -24,15 +24,18 @@ export interface Summary {
   mismatches: Mismatch[];
   mismatchCount: number;
   forms: FormList;
+  /** Forms of which no encoding was found: other Codes stand for the same bytes. */
+  unencoded: Set<string>;
   /** Batches in which the runner's child died, with the form that it died in. */
   crashes: string[];
 }
 export interface Options {
   seed: number;
   only?: RegExp;
-  /** Ends after these many cases or seconds, whichever is first, at the end of a batch. */
+  /** Ends at the end of the batch in which the first of these is reached; after 20 passes over all forms when none is given. */
   cases?: number;
   seconds?: number;
+  passes?: number;
   sequences?: number;
   datasets?: number;
   /** Mismatches kept per form. */
@@ -41,6 +44,9 @@ export interface Options {
   /** Changes what the machine did, to see that it is noticed. */
   tamper?: (outcome: Outcome) => void;
 }
+
+/** Of a run that nothing else ends: 1000 cases of every form. */
+const PASSES = 20;
 
 export async function runDifferential(options: Options): Promise<Summary> {
   const native = new Native();
@@ -80,7 +86,7 @@ export function runOnMachine(machine: Emulated, code: Uint8Array, cases: Buffer)
 }
 
 async function run(native: Native, options: Options): Promise<Summary> {
-  const { seed, only, cases = Infinity, seconds = Infinity, sequences = 200, datasets = 50, keep = 3 } = options;
+  const { seed, only, seconds = Infinity, sequences = 200, datasets = 50, keep = 3 } = options;
   // Faults are thrown inside the machine, often: their stack traces cost more than the instruction.
   const traces = Error.stackTraceLimit;
   Error.stackTraceLimit = 0;
@@ -89,23 +95,29 @@ async function run(native: Native, options: Options): Promise<Summary> {
   const forms = listForms(both, only);
   if (!forms.forms.length) throw new Error('no form matches');
   const summary: Summary = {
-    executions: 0, seconds: 0, tallies: new Map(), mismatches: [], mismatchCount: 0, forms, crashes: [],
+    executions: 0, seconds: 0, tallies: new Map(), mismatches: [], mismatchCount: 0, forms, crashes: [], unencoded: new Set(),
   }; // prettier-ignore
   const perBatch = Math.min(sequences, Math.max(20, forms.forms.length));
   const generators = [0, 1].map(() => new Generator(seed, perBatch, datasets, native.bases));
   const make = (number: number): GeneratedBatch =>
     generators[number % 2].batch(number, forms.forms, (number * perBatch) % forms.forms.length);
+  const endless = options.cases !== undefined || options.seconds !== undefined;
+  const { passes = endless ? Infinity : PASSES, cases = Infinity } = options;
   const started = Date.now();
-  const over = (): boolean => summary.executions >= cases || Date.now() - started >= seconds * 1000;
+  const over = (batches: number): boolean =>
+    batches * perBatch >= passes * forms.forms.length ||
+    summary.executions >= cases ||
+    Date.now() - started >= seconds * 1000;
   let batch = make(0);
   native.start(batch);
   try {
     for (let number = 0; ; number++) {
       const result = await native.finish();
-      const next = over() ? undefined : make(number + 1);
+      const next = over(number + 1) ? undefined : make(number + 1);
       if (next) native.start(next);
       judge(number, batch, result, machine, summary, keep, options.tamper);
       summary.seconds = (Date.now() - started) / 1000;
+      for (const generator of generators) for (const name of generator.unencoded) summary.unencoded.add(name);
       options.progress?.(summary);
       if (!next) return summary;
       batch = next;

@@ -1,6 +1,6 @@
 /**
  * npm run differential: compares the core with this host's processor, for as long as it is told.
- *   --seconds N    stop after N seconds           --cases N   stop after N cases (default 1000 a form)
+ *   --seconds N    stop after N seconds           --cases N   stop after N cases (default: 1000 a form)
  *   --seed S       another run (default 1)        --only RE   forms whose name ("Add_rm32_r32 64 mem") matches
  *   --case LINE    one vector, as a mismatch is printed, on both sides
  * Exit status 1 when something differed.
@@ -46,6 +46,8 @@ function report(summary: Summary): void {
   }
   console.log('\nLeft out:');
   for (const [reason, names] of summary.forms.excluded) console.log(`  ${reason}: ${names.join(' ')}`);
+  const { unencoded } = summary;
+  if (unencoded.size) console.log(`  other Codes stand for the same bytes: ${[...unencoded].sort().join(', ')}`);
   for (const crash of summary.crashes) console.log(crash);
   for (const { line, problems } of summary.mismatches) console.log(`\n${line}\n    ${problems.slice(0, 8).join('; ')}`);
 }
