@@ -12,7 +12,20 @@ import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
-import { Jump, PAGE, SegmentIndex, State, Tlb, Uop, UopFlag, VCPU_JUMPS, VCPU_TLB, TLB_BYTES } from './layout';
+import {
+  Jump,
+  PAGE,
+  SegmentIndex,
+  State,
+  Tlb,
+  Uop,
+  UopFlag,
+  VCPU_JUMPS,
+  VCPU_TLB,
+  TLB_BYTES,
+  Segment,
+  segmentOffset,
+} from './layout';
 import { undoneBranch } from './nearBranches';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 import { VECTOR_OPERATIONS } from './vector/operations';
@@ -556,6 +569,9 @@ export class Core {
       cpu.pending = { vector: throughStack ? Vector.SS : Vector.GP, error: 0 };
       return this.abort(uop);
     }
+    if (cpu.bitness !== 64 && linear + BigInt(size) > 0x100000000n && this.beyondLimit(cpu, uop, stack)) {
+      return this.abort(uop);
+    }
     // Checked before the page is looked at, as processors do.
     if (cpu.checksAlignment && Number(linear & 0xfffn) & (size - 1)) {
       cpu.pending = { vector: Vector.AC, error: 0 };
@@ -570,6 +586,17 @@ export class Core {
       ? this.writeLinear(cpu, linear, size, cpu.get64(State.slowValue), user, true)
       : this.readLinear(cpu, linear, size, user, true);
     return status === SlowResult.abort ? this.abort(uop) : status;
+  }
+
+  /**
+   * An access around the end of 4 GiB exceeds the limit of a segment with base 0, which flat accesses do not check; in others
+   * linear addresses wrap. SDM Vol. 3A, "Limit Checking".
+   */
+  private beyondLimit(cpu: Vcpu, uop: number, stack: boolean): boolean {
+    const segment = stack ? segmentOffset(SegmentIndex.ss) : this.memory.i32[(uop + Uop.segment) >> 2];
+    if (cpu.get64(segment + Segment.base) !== 0n) return false;
+    cpu.pending = { vector: segment === segmentOffset(SegmentIndex.ss) ? Vector.SS : Vector.GP, error: 0 };
+    return true;
   }
 
   /** 16 or 32 bytes between memory and State.bounce. Both pages are translated before anything is read or written. */
