@@ -2,6 +2,7 @@
 import { Decoder, DecoderOptions, Encoder, Instruction, OpKind, Register } from 'iced-x86';
 import type { Form } from './forms';
 import { CODE, CODE_BYTES, SLOT } from './protocol';
+import { needsAlignment } from './processors';
 import { pickTarget } from './targets';
 import type { Random } from './values';
 
@@ -104,7 +105,7 @@ function chooseMemory(random: Random, form: Form, x: Instruction, reserved: Rese
   const way = random.below(100);
   if (reserved.base === undefined && way < 8) {
     // Absolute, or relative to RIP.
-    use.fixed = pickTarget(random, form.bytes).address;
+    use.fixed = pickTarget(random, form.bytes).address & (needsAlignment(form) ? ~15 : -1);
     if (way < 5 && wide) x.memoryBase = addressBits === 64 ? Register.RIP : Register.EIP;
     x.memoryDisplSize = addressBits === 64 ? 8 : 4;
     x.memoryDisplacement = BigInt(use.fixed);

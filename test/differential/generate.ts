@@ -6,6 +6,7 @@ import { encode, SLOTS, slotAddress, type Encoded, type MemoryUse } from './enco
 import type { Form } from './forms';
 import type { Batch } from './native';
 import { CODE, Case, CaseFlag, DATA, DATA_BYTES, HLT, SLOT, STATUS } from './protocol';
+import { needsAlignment } from './processors';
 import { severalInstructions } from './sequences';
 import { pickTarget } from './targets';
 import { Random, Values, type ValueKind } from './values';
@@ -216,6 +217,7 @@ export class Generator {
     else {
       const target = pickTarget(random, use.bytes);
       address = target.address;
+      if (needsAlignment(one.form)) address &= ~15;
       if (use.vector) this.writeIndices(random, use, w);
       let base = address - use.displacement;
       if (use.segment !== 'none' && this.bases) {

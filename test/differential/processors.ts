@@ -104,9 +104,17 @@ export function looseBits(sequence: Sequence, register: number): number {
   return first.form.info.row.mnemonic === 'Lar' && first.destination === register ? 0xf0000 : 0;
 }
 
+/**
+ * SDM Vol. 2, SHA extensions, exception type 4: #GP when the memory operand is not aligned. AMD processors take any address, so
+ * cases are aligned.
+ */
+export function needsAlignment(form: Form): boolean {
+  return form.memory && /^Sha(1|256)/.test(form.info.name);
+}
+
 /** A form with any of these differences: not for sequences, in which they would spread. */
 export function isLoose(form: Form): boolean {
   const { name } = form.info;
   const rules = [SEVERAL, APPROXIMATE, TRANSCENDENTAL, COMPARISONS, /^(Lar|Maskmov|VEX_Vmaskmov|Cvt\w*_mm|Cvt\w*_mmm)/];
-  return rules.some((rule) => rule.test(plain(name)) || rule.test(name));
+  return needsAlignment(form) || rules.some((rule) => rule.test(plain(name)) || rule.test(name));
 }
