@@ -121,7 +121,7 @@ function chooseMemory(random: Random, form: Form, x: Instruction, reserved: Rese
       x.memoryIndex = registers[use.index];
       x.memoryIndexScale = use.scale;
     }
-    if (way >= 97 && use.index >= 0) {
+    if (way >= 97 && use.index >= 0 && !needsAlignment(form)) {
       use.base = -1;
       x.memoryBase = Register.None;
       x.memoryDisplSize = addressBits === 64 ? 8 : 4;
