@@ -1,7 +1,7 @@
 /** Vector instructions: MMX, SSE, AVX. */
 import type { Family } from '../instruction';
 import { simdArithmetic } from './arithmetic';
-import { simdCrypto } from './crypto';
+import { simdCrypto } from './cryptography';
 import { floatArithmetic } from './floatArithmetic';
 import { floatCompare } from './floatCompare';
 import { floatConvert } from './floatConvert';
