@@ -744,6 +744,7 @@ export class Machine implements CoreHost {
         bytes: memory.u8.slice(cpu.base, cpu.base + State.scratch),
         activity: cpu.activity,
         shadowUntil: cpu.shadowUntil,
+        shadowLeft: cpu.shadowLeft,
         shadowsTraps: cpu.shadowsTraps,
         debugTraps: cpu.debugTraps,
         nmiBlocked: cpu.nmiBlocked,
@@ -779,6 +780,7 @@ export class Machine implements CoreHost {
       memory.u8.set(v.bytes, cpu.base);
       cpu.activity = v.activity;
       cpu.shadowUntil = v.shadowUntil;
+      cpu.shadowLeft = v.shadowLeft;
       cpu.shadowsTraps = v.shadowsTraps;
       cpu.debugTraps = v.debugTraps;
       cpu.debugHits = 0;
@@ -817,6 +819,7 @@ interface SavedState {
     bytes: Uint8Array;
     activity: Vcpu['activity'];
     shadowUntil: number;
+    shadowLeft: number;
     shadowsTraps: boolean;
     debugTraps: number;
     nmiBlocked: boolean;

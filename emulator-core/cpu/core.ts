@@ -289,6 +289,8 @@ export class Core {
     this.execution = this.executions[cpu.index];
     this.granted = count;
     this.icountBase = this.retired;
+    // The shadow counts this vCPU's instructions, and others may have run since.
+    if (cpu.shadowLeft) cpu.shadowUntil = this.retired + cpu.shadowLeft;
     cpu.set32(State.budget, count);
     cpu.attention = true;
     let linkFrom = 0;
@@ -330,6 +332,7 @@ export class Core {
     const done = count - cpu.get32(State.budget);
     this.granted = 0;
     this.retired = this.icountBase + done;
+    cpu.shadowLeft = Math.max(0, cpu.shadowUntil - this.retired);
     return done;
   }
 

@@ -155,6 +155,8 @@ export class Vcpu {
   attention = false;
   /** Interrupts are held off until this many instructions have retired (STI and MOV SS shadow). */
   shadowUntil = -1;
+  /** Instructions of this vCPU that the shadow still covers when another vCPU gets its turn. */
+  shadowLeft = 0;
   /** The instruction just run delays or drops its single-step trap: MOV SS and POP SS, and INT n, which clears TF. */
   trapSuppressed = false;
   /** The shadow is that of MOV SS or POP SS, which also holds off debug traps and NMIs. */
@@ -478,6 +480,7 @@ export class Vcpu {
     this.pending = undefined;
     this.attention = false;
     this.shadowUntil = -1;
+    this.shadowLeft = 0;
     this.shadowsTraps = false;
     this.debugTraps = 0;
     this.debugHits = 0;

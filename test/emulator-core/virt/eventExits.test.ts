@@ -153,4 +153,25 @@ describe('NMIs', () => {
     t.machine.run(2);
     assert.strictEqual(t.get('r15'), 2n, 'until the first has returned');
   });
+
+  it('wait behind STI, also when another vCPU has its turn in between', () => {
+    const t = new TestMachine({ cpus: 2 }).enter('64');
+    const { memory, vcpus, delivery } = t.machine;
+    const other = vcpus[1];
+    memory.u8.copyWithin(other.base, t.cpu.base, t.cpu.base + State.scratch);
+    other.modeChanged();
+    t.writeHex(CODE + 0x100, 'ebfe');
+    other.rip = BigInt(CODE + 0x100);
+    other.activity = 'active';
+    t.writeHex(HANDLERS + 0x20, '4d89fe' + 'ebfe'); // mov r14, r15; jmp $
+    // STI is instruction 20000, the last of the first turn.
+    t.writeHex(CODE, 'b90f270000' + 'ffc9' + '75fc' + 'fb' + '49ffc7' + 'ebfe'); // mov ecx, 9999; dec ecx; jnz; sti; inc r15; jmp $
+    t.set({ rsp: 0x9000 });
+    t.cpu.rip = BigInt(CODE);
+    t.machine.run(20_000);
+    assert.strictEqual(t.cpu.rip, BigInt(CODE + 10));
+    delivery.raiseNmi(t.cpu);
+    t.machine.run(40_000);
+    assert.strictEqual(t.get('r14'), 1n);
+  });
 });
