@@ -65,6 +65,7 @@ long_mode:
         mov ss, eax
         mov esp, 0x180000
         GATE 6, invalid_opcode, 0x8e00
+        GATE 12, stack_fault, 0x8e00
         GATE 13, general_protection, 0x8e00
         GATE 14, page_fault, 0x8e00
         GATE 0x80, software_interrupt, 0xee00
@@ -126,8 +127,12 @@ user:
         USER_TRIAL 'supervisor page, write', mov [0x200000], eax
         USER_TRIAL 'supervisor page, execute', call 0x204000
         USER_TRIAL 'absent page', mov [0x400010], al
-        mov rbp, 0x800000000000
-        USER_TRIAL 'address not canonical', mov eax, [rbp]
+        mov r14, 0x800000000000
+        USER_TRIAL 'address not canonical', mov eax, [r14]
+        mov rbp, r14
+        ; #SS(0): rbp addresses the stack segment (SDM Vol. 2, MOV, "64-Bit Mode Exceptions").
+        ; QEMU TCG, the reference of the other lines, makes #GP(0) of it; processors do not.
+        USER_TRIAL 'stack address not canonical', mov eax, [rbp]
         USER_TRIAL 'kernel selector', call load_kernel_stack_segment
         PRINT 'done', 10
         EXIT 0
@@ -174,6 +179,9 @@ software_interrupt:
 invalid_opcode:
         push 0
         mov r15d, 6
+        jmp report
+stack_fault:
+        mov r15d, 12
         jmp report
 general_protection:
         mov r15d, 13
