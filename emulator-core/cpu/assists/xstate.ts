@@ -194,7 +194,8 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const bad = compacted
       ? !features.has('xsavec') ||
         (format & ~COMPACTED & ~enabled) !== 0n ||
-        (present & ~format) !== 0n ||
+        // Bit 63 as well: the one of XCOMP_BV is the format's.
+        (present & ~(format & ~COMPACTED)) !== 0n ||
         header.slice(2).some((word) => word !== 0n)
       : supervisor || (present & ~enabled) !== 0n || format !== 0n || header[2] !== 0n;
     if (bad) throw new GuestFault(Vector.GP, 0);

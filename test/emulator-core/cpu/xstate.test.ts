@@ -151,6 +151,7 @@ describe('extended state: what is refused', () => {
     assert.strictEqual(header('0300*7,0300*6,80'), undefined);
     assert.strictEqual(header('0300*7,0100*6,80'), 13); // XSTATE_BV beyond XCOMP_BV
     assert.strictEqual(header('0300*7,0b00*6,80'), 13); // XCOMP_BV beyond XCR0
+    assert.strictEqual(header('0300*6,800300*6,80'), 13); // bit 63 of XSTATE_BV
     assert.strictEqual(header('0300*7,0300*6,8000*40,01'), 13); // bytes 63:16
     assert.strictEqual(header('0300*7,0300*6,80', XRSTOR, 0x10000), 13);
     // SSE not in the image: MXCSR is not read.
