@@ -12,10 +12,12 @@ import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { biosRegisters } from './cpu/biosRegisters';
-import { Core, PageState, type CoreHost } from './cpu/core';
+import { Core, type CoreHost } from './cpu/core';
 import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
+import { abortInstruction, completeInstruction } from './cpu/instructionEnd';
+import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import type { MsrCpu } from './cpu/msrs';
@@ -142,7 +144,9 @@ export class Machine implements CoreHost {
     for (const cpu of this.vcpus) cpu.maxLinearBits = this.model.maxLinearAddress;
     this.mmu = new Mmu(this.memory, this.ept, this.model);
     this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this);
-    this.monitors = new Monitors(options.cpus, (page, on) => this.core.setPageState(page, PageState.monitored, on));
+    this.monitors = new Monitors(options.cpus, (page, on) =>
+      this.core.memoryPath.setPageState(page, PageState.monitored, on),
+    );
     this.tscOffset = this.vcpus.map(() => 0n);
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
@@ -505,7 +509,7 @@ export class Machine implements CoreHost {
   // ---- CoreHost --------------------------------------------------------------------------------------------------
 
   assist(cpu: Vcpu, uop: number): number {
-    const { core, context } = this;
+    const { context } = this;
     context.begin(cpu, uop);
     const code = context.code;
     const assist = this.assists[code];
@@ -515,14 +519,14 @@ export class Machine implements CoreHost {
     } catch (e) {
       if (e instanceof GuestFault) {
         cpu.pending = pendingOf(e);
-        if (e.facts.afterwards) return core.complete(uop, cpu.rip);
+        if (e.facts.afterwards) return completeInstruction(cpu, uop, cpu.rip);
       } else if (e instanceof Abandon) cpu.attention = true;
       else throw e;
-      core.abort(uop);
+      abortInstruction(cpu, uop);
       return 1;
     }
     if (context.target !== undefined || cpu.attention || CODES[code]!.row.endsBlock)
-      return core.complete(uop, context.target);
+      return completeInstruction(cpu, uop, context.target);
     return 0;
   }
 
@@ -564,15 +568,16 @@ export class Machine implements CoreHost {
       : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
     const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
     if (this.vmm.tryExit(cpu, reason, this.exitRip(cpu), facts)) return false;
-    const { core, platform } = this;
+    const { platform } = this;
+    const { memoryPath } = this.core;
     platform.currentCpu = cpu.index;
     const step = Math.min(size, 4);
     if (write) {
-      platform.bus.writeMmio(gpa, core.mmioLow, step);
-      if (size === 8) platform.bus.writeMmio(gpa + 4, core.mmioHigh, 4);
+      platform.bus.writeMmio(gpa, memoryPath.mmioLow, step);
+      if (size === 8) platform.bus.writeMmio(gpa + 4, memoryPath.mmioHigh, 4);
     } else {
-      core.mmioLow = platform.bus.readMmio(gpa, step);
-      core.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
+      memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
+      memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
     }
     this.afterDeviceAccess();
     return true;
@@ -714,7 +719,7 @@ export class Machine implements CoreHost {
     for (let at = gpa; at < gpa + length;) {
       const page = Math.floor(at / PAGE);
       const count = Math.min(gpa + length - at, PAGE - (at % PAGE));
-      this.core.beforeWrite(page, at % PAGE, count);
+      this.core.memoryPath.beforeWrite(page, at % PAGE, count);
       this.memory.ram.set(data.subarray(at - gpa, at - gpa + count), at);
       at += count;
     }
@@ -724,7 +729,7 @@ export class Machine implements CoreHost {
   // ---- state -----------------------------------------------------------------------------------------------------
 
   private markAllClean(): void {
-    const { pageState } = this.core;
+    const { pageState } = this.core.memoryPath;
     for (let i = 0; i < pageState.length; i++) pageState[i] |= PageState.clean;
     for (const cpu of this.vcpus) cpu.flushTlb();
   }

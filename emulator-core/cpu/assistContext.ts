@@ -127,7 +127,7 @@ export class AssistContext implements CpuContext {
     return this.cpu.longMode ? BigInt.asUintN(64, linear) : linear & 0xffffffffn;
   }
   private access(linear: bigint, bytes: number, user: boolean): bigint {
-    const status = this.core.readLinear(this.cpu, this.wrapLinear(linear), bytes, user, false);
+    const status = this.core.memoryPath.readLinear(this.cpu, this.wrapLinear(linear), bytes, user, false);
     if (status === SlowResult.abort) this.failed();
     return this.cpu.get64(State.slowValue);
   }
@@ -148,16 +148,17 @@ export class AssistContext implements CpuContext {
   }
   private store(linear: bigint, value: bigint, bytes: number, user: boolean): void {
     const v = BigInt.asUintN(64, value);
-    const status = this.core.writeLinear(this.cpu, this.wrapLinear(linear), bytes, v, user, false);
+    const status = this.core.memoryPath.writeLinear(this.cpu, this.wrapLinear(linear), bytes, v, user, false);
     if (status === SlowResult.abort) this.failed();
     if (status === SlowResult.again) this.cpu.attention = true;
   }
   probeWrite(linear: bigint, bytes: number, system = false): void {
     if (!system && bytes <= 8 && (bytes & (bytes - 1)) === 0) this.checkAlignment(linear, bytes);
-    if (!this.core.probeWrite(this.cpu, this.wrapLinear(linear), bytes, !system && this.cpu.cpl === 3)) this.failed();
+    if (!this.core.memoryPath.probeWrite(this.cpu, this.wrapLinear(linear), bytes, !system && this.cpu.cpl === 3))
+      this.failed();
   }
   probeRead(linear: bigint): number {
-    if (!this.core.probeRead(this.cpu, this.wrapLinear(linear), this.cpu.cpl === 3)) this.failed();
+    if (!this.core.memoryPath.probeRead(this.cpu, this.wrapLinear(linear), this.cpu.cpl === 3)) this.failed();
     return this.core.mmu.gpa;
   }
   private failed(): never {

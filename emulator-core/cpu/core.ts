@@ -1,79 +1,38 @@
 /**
- * The execution engine of a machine: the handler module's instance, the memory slow path behind the soft TLB, and the loop that
- * runs one vCPU for an exact number of instructions. What the architecture does beyond that (exceptions, exits, devices) comes
- * in through CoreHost.
+ * The execution engine of a machine: the handler module's instance, and the loop that runs one vCPU for an exact number of
+ * instructions. Code at rip comes from CodeFetch, memory that the soft TLB does not reach from MemoryPath; what the architecture does
+ * beyond that (exceptions, exits, devices) comes in through CoreHost.
  */
-import { Mmu, Access, Translation } from '../mmu/mmu';
+import type { Mmu } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
-import { IMPORTS, Slow, SlowResult } from '../translate/abi';
+import type { IMPORTS } from '../translate/abi';
 import { handlerModule } from '../translate/handlerModule';
-import { EptAccess } from '../virt/vmx/ept';
-import { CodeCache, type CodeContext, type CodePage } from '../x86/codeCache';
-import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from '../x86/decode';
+import { CodeCache } from '../x86/codeCache';
+import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';
+import { CodeFetch, decodeContext, type FetchHost } from './codeFetch';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
-import {
-  Jump,
-  PAGE,
-  SegmentIndex,
-  State,
-  Tlb,
-  Uop,
-  UopFlag,
-  VCPU_JUMPS,
-  VCPU_TLB,
-  TLB_BYTES,
-  Segment,
-  segmentOffset,
-} from './layout';
+import { abortInstruction } from './instructionEnd';
+import { PAGE, SegmentIndex, State, Uop } from './layout';
+import { MemoryPath, PageState, type MemoryHost } from './memoryPath';
 import { undoneBranch } from './nearBranches';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 import { VECTOR_OPERATIONS } from './vector/operations';
 
-/** Why a guest page may not be written (or read) on the fast path. */
-export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8, monitored: 16 } as const;
-
 /** What the core needs from the machine around it. */
-export interface CoreHost {
+export interface CoreHost extends MemoryHost, FetchHost {
   /** Runs the assist of the micro-op; 0: go on with the next micro-op, 1: return to the run loop (State.rip is set). */
   assist(cpu: Vcpu, uop: number): number;
-  /** Access to guest-physical memory that EPT does not map (or forbids). False: abandon the instruction. Value in mmioLow/High. */
-  eptExit(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean;
-  /** EPT refused during a page walk or an instruction fetch. False: abandon. True: try again. */
-  eptWalkExit(cpu: Vcpu, linear: bigint, access: number): boolean;
-  /** A watched page was accessed; called after the access. True: stop after the instruction. */
-  watchHit(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
-  /** First write to a page since the last checkpoint; called before it. */
-  pageDirtied(physicalPage: number): void;
-  /** A write to a page with PageState.monitored. */
-  monitoredWrite(physicalPage: number, offset: number, size: number): void;
   /** A breakpoint micro-op. True: stop here. */
   breakpointHit(cpu: Vcpu, linear: bigint): boolean;
-  /** Page offsets with breakpoints for a linear page (address >> 12), if any. */
-  breakpointsOn(cpu: Vcpu, linearPage: bigint): { key: string; offsets: ReadonlySet<number> } | undefined;
   /** Delivers cpu.pending. */
   deliver(cpu: Vcpu): void;
   /** Called when a vCPU wants attention between instructions; true: leave the run loop. */
   service(cpu: Vcpu): boolean;
 }
 
-const FETCH_ENTRIES = 256;
 /** Exceptions without an instruction between them that count as none themselves. */
 const FAULTS_IN_ROW = 4096;
-
-/** What the core remembers per vCPU beyond the architectural state. */
-class Execution {
-  generation = 1;
-  context?: CodeContext;
-  contextKey = '';
-  contextEpoch = -1;
-  /** Instruction-fetch translations: linear page number * 2 + user -> physical page. */
-  readonly fetchTag = new Float64Array(FETCH_ENTRIES).fill(-1);
-  readonly fetchPage = new Float64Array(FETCH_ENTRIES);
-  /** Of a bounced read-modify-write. */
-  modifyLinear = 0n;
-  modifySize = 0;
-}
 
 export class Core {
   /**
@@ -85,25 +44,22 @@ export class Core {
   readonly code: CodeCache;
   readonly mmu: Mmu;
   readonly decoder: InstructionDecoder;
-  /** Per physical RAM page: PageState bits. */
-  readonly pageState: Uint8Array;
+  /** Where accesses go that the soft TLB does not let through, and all accesses of assists. */
+  readonly memoryPath: MemoryPath;
+  private readonly fetch: CodeFetch;
   private readonly run_: (uop: number, cpu: number) => number;
-  private readonly executions: Execution[];
   /** Running now or last; undefined before the first run. */
   private cpu!: Vcpu;
-  private execution!: Execution;
-  /** Value of a device access (two 32-bit halves). */
-  mmioLow = 0;
-  mmioHigh = 0;
   /** Instructions granted to the current run and the count before it. */
   private granted = 0;
   private icountBase = 0;
   /** icount of the machine: instructions retired by all vCPUs. */
   retired = 0;
-  private epoch = 0;
-  tlbMisses = 0;
-  /** Linear pages with data breakpoints (Mmu-independent: whatever they map to). Keys as linearPage() makes them. */
-  readonly watchedLinear = new Set<number>();
+  private readonly observer?: ExecutionObserver;
+  /** Part of the grant that the block now running may not touch. */
+  private spare = 0;
+  /** Micro-op whose assist or slow path is running, 0 outside of handlers. */
+  private current = 0;
 
   constructor(
     readonly memory: MachineMemory,
@@ -128,19 +84,10 @@ export class Core {
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
-    this.code.onFlush = () => this.invalidateJumps();
-    this.code.onCodePage = (page, holds) => this.setPageState(page, PageState.code, holds);
-    this.pageState = new Uint8Array(memory.ramSize / PAGE);
-    this.executions = vcpus.map(() => new Execution());
-    mmu.beforeWrite = (gpa) => this.beforeWrite(Math.floor(gpa / PAGE), gpa % PAGE, 8);
+    this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
+    this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
+    this.code.onCodePage = (page, holds) => this.memoryPath.setPageState(page, PageState.code, holds);
   }
-
-  private readonly observer?: ExecutionObserver;
-
-  /** Part of the grant that the block now running may not touch. */
-  private spare = 0;
-  /** Micro-op whose assist or slow path is running, 0 outside of handlers. */
-  private current = 0;
 
   /** Instructions retired before the one being executed (or about to be). Blocks are charged when they are entered. */
   get icount(): number {
@@ -155,37 +102,16 @@ export class Core {
     return BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(this.memory.i32[(this.current + Uop.ip) >> 2]));
   }
 
-  // ---- code lookup -----------------------------------------------------------------------------------------------
-
   /** All jump caches and contexts are looked up anew: code or breakpoints changed. */
   invalidateJumps(): void {
-    this.epoch++;
-    for (const [i, execution] of this.executions.entries()) this.bumpGeneration(this.vcpus[i], execution);
-  }
-
-  private bumpGeneration(cpu: Vcpu, execution: Execution): void {
-    execution.generation++;
-    if (execution.generation >= 0x1fffff) {
-      execution.generation = 1;
-      const start = cpu.base + VCPU_JUMPS;
-      this.memory.u8.fill(0, start, start + Jump.entries * Jump.entrySize);
-    }
-    this.updateTag(cpu, execution);
-  }
-
-  private updateTag(cpu: Vcpu, execution: Execution): void {
-    const user = cpu.cpl === 3 ? 1 : 0;
-    const id = execution.context?.id ?? 0;
-    cpu.set32(State.codeTag, (execution.generation << 10) | (id << 1) | user);
+    this.fetch.invalidateJumps();
   }
 
   /** Soft TLB, fetch cache and jump cache of a vCPU are forgotten. */
   flushTranslations(cpu: Vcpu): void {
-    const execution = this.executions[cpu.index];
     cpu.flushTlb();
-    execution.fetchTag.fill(-1);
     cpu.debug.update();
-    this.bumpGeneration(cpu, execution);
+    this.fetch.flush(cpu);
   }
 
   flushAllTranslations(): void {
@@ -198,95 +124,13 @@ export class Core {
     this.flushTranslations(cpu);
   }
 
-  private useContext(cpu: Vcpu, execution: Execution): CodeContext {
-    if (execution.contextKey !== cpu.contextKey || execution.contextEpoch !== this.epoch) {
-      execution.context = this.code.context(cpu.contextKey, () => ({ decode: decodeContext(cpu) }));
-      execution.contextKey = cpu.contextKey;
-      execution.contextEpoch = this.epoch;
-    }
-    this.updateTag(cpu, execution);
-    return execution.context!;
-  }
-
-  /** Guest-physical address of the code byte, or -1 (exception pending, or abandoned with stop). */
-  private fetchAddress(cpu: Vcpu, linear: bigint): number {
-    const low = Number(linear & 0xffffffffn);
-    const high = Number((linear >> 32n) & 0xffffffffn);
-    const user = cpu.cpl === 3;
-    const page = (high & 0xfffff) * 0x100000 + (low >>> 12);
-    const tag = page * 2 + (user ? 1 : 0);
-    const execution = this.executions[cpu.index];
-    const slot = page & (FETCH_ENTRIES - 1);
-    if (execution.fetchTag[slot] === tag) return execution.fetchPage[slot] * PAGE + (low & 0xfff);
-    for (;;) {
-      const status = this.mmu.translate(cpu, low, high, Access.execute, user);
-      if (status === Translation.ok) break;
-      if (status === Translation.pageFault) {
-        cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: linear };
-        return -1;
-      }
-      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
-    }
-    const gpa = this.mmu.gpa;
-    while (this.mmu.host(gpa, EptAccess.execute) < 0) {
-      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
-    }
-    execution.fetchTag[slot] = tag;
-    execution.fetchPage[slot] = Math.floor(gpa / PAGE);
-    return gpa;
-  }
-
-  /** rip -> linear address of the code, or -1n with an exception pending. */
-  private codeLinear(cpu: Vcpu): bigint {
-    const rip = cpu.rip;
-    if (cpu.bitness === 64) {
-      if (cpu.canonical(rip)) return rip;
-    } else if (rip <= BigInt(cpu.segmentLimit(SegmentIndex.cs))) {
-      return (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
-    }
-    cpu.pending = { vector: Vector.GP, error: 0 };
-    return -1n;
-  }
-
-  /** Micro-op at rip, with ripBase and the jump cache set; 0 when an exception is pending or a stop wanted. */
-  private find(cpu: Vcpu): number {
-    const execution = this.executions[cpu.index];
-    if (cpu.bitness !== 64) cpu.rip &= 0xffffffffn;
-    const linear = this.codeLinear(cpu);
-    if (cpu.pending) return 0;
-    const gpa = this.fetchAddress(cpu, linear);
-    if (gpa < 0) return 0;
-    let context = this.useContext(cpu, execution);
-    const offset = gpa % PAGE;
-    const breakpoints = this.host.breakpointsOn(cpu, linear >> 12n);
-    const end = cpu.bitness === 64 ? undefined : codeEnd(cpu, offset);
-    if (breakpoints || end !== undefined) {
-      context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
-        decode: { ...decodeContext(cpu), end },
-        breakpoints: breakpoints?.offsets,
-      }));
-    }
-    const host = this.mmu.host(gpa - offset, EptAccess.execute);
-    const page: CodePage = this.code.page(context, Math.floor(gpa / PAGE));
-    const uop = this.code.find(page, offset, host);
-    if (execution.contextEpoch !== this.epoch) this.useContext(cpu, execution);
-    cpu.set64(State.ripBase, cpu.rip - BigInt(offset));
-    const entry = cpu.base + VCPU_JUMPS + (cpu.get32(State.rip) & (Jump.entries - 1)) * Jump.entrySize;
-    this.memory.u64[(entry + Jump.rip) >> 3] = cpu.rip;
-    this.memory.i32[(entry + Jump.uop) >> 2] = uop;
-    this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(State.codeTag);
-    return uop;
-  }
-
-  // ---- running ---------------------------------------------------------------------------------------------------
-
   /**
    * Runs a vCPU for at most `count` instructions (1 .. 2^30); returns how many retired. Returns early when the vCPU stops being
    * active or host.service says so.
    */
   run(cpu: Vcpu, count: number): number {
     this.cpu = cpu;
-    this.execution = this.executions[cpu.index];
+    this.memoryPath.running = cpu;
     this.granted = count;
     this.icountBase = this.retired;
     // The shadow counts this vCPU's instructions, and others may have run since.
@@ -301,7 +145,7 @@ export class Core {
       if (cpu.pending) continue;
       const budget = cpu.get32(State.budget);
       if (budget <= 0) break;
-      const uop = this.find(cpu);
+      const uop = this.fetch.find(cpu);
       if (!uop) {
         linkFrom = 0;
         continue;
@@ -435,16 +279,16 @@ export class Core {
 
   /** An instruction whose bytes lie in two pages: fetched with the mappings of now, decoded, run alone. */
   private runCrossPage(cpu: Vcpu): void {
-    const linear = this.codeLinear(cpu);
+    const linear = this.fetch.codeLinear(cpu);
     if (cpu.pending) return;
     const first = PAGE - Number(linear & 0xfffn);
     const bytes = new Uint8Array(first + 15);
-    const low = this.fetchAddress(cpu, linear);
+    const low = this.fetch.fetchAddress(cpu, linear);
     if (low < 0) return;
     bytes.set(this.memory.u8.subarray(this.memory.ramBase + low, this.memory.ramBase + low + first));
     const next =
       cpu.bitness === 64 ? BigInt.asUintN(64, linear + BigInt(first)) : (linear + BigInt(first)) & 0xffffffffn;
-    const high = this.fetchAddress(cpu, next);
+    const high = this.fetch.fetchAddress(cpu, next);
     if (high < 0) return;
     bytes.set(this.memory.u8.subarray(this.memory.ramBase + high, this.memory.ramBase + high + 15), first);
     const ip = Number(linear & 0xfffn);
@@ -464,31 +308,16 @@ export class Core {
     this.execute(cpu, cpu.base + State.scratch, 0, cpu.get32(State.budget) - 1);
   }
 
-  /** The instruction at `uop` has not happened: rip points at it and it is not counted. */
-  abort(uop: number): number {
-    const cpu = this.cpu;
-    const { i32 } = this.memory;
-    cpu.rip = cpu.get64(State.ripBase) + BigInt(i32[(uop + Uop.ip) >> 2]);
-    cpu.set32(State.budget, cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2]);
-    cpu.debugHits = 0;
-    return SlowResult.abort;
-  }
-
-  /** The instruction at `uop` is done, and control goes back to the run loop with rip behind it (or where the assist put it). */
-  complete(uop: number, rip?: bigint): number {
-    const cpu = this.cpu;
-    const { i32 } = this.memory;
-    const next = i32[(uop + Uop.ip) >> 2] + i32[(uop + Uop.length) >> 2];
-    cpu.rip = rip ?? BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(next));
-    cpu.set32(State.budget, cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2] - 1);
-    return 1;
-  }
-
   private raise(uop: number, exception: PendingException): number {
     this.current = 0;
     this.cpu.pending = exception;
-    this.abort(uop);
+    abortInstruction(this.cpu, uop);
     return 0;
+  }
+
+  private slow(uop: number, kind: number): number {
+    this.current = uop;
+    return this.memoryPath.slow(this.cpu, uop, kind);
   }
 
   private assist(uop: number): number {
@@ -497,13 +326,13 @@ export class Core {
     const code = this.memory.u16[(uop + Uop.code) >> 1];
     if (code === SpecialCode.crossPage) {
       // Reached from other code (jump cache, linked branch): the run loop fetches both pages.
-      this.abort(uop);
+      abortInstruction(cpu, uop);
       return 1;
     }
     if (code === SpecialCode.breakpoint) {
       const linear = this.linearOf(cpu, uop);
       if (!this.host.breakpointHit(cpu, linear)) return 0;
-      this.abort(uop);
+      abortInstruction(cpu, uop);
       return 1;
     }
     if (code === SpecialCode.deviceNotAvailable) {
@@ -546,325 +375,6 @@ export class Core {
     this.raise(uop, { vector: vector === Vector.XM && !(cpu.cr4 & Cr4.OSXMMEXCPT) ? Vector.UD : vector });
     return 1;
   }
-
-  // ---- memory slow path ------------------------------------------------------------------------------------------
-
-  /** Entry from handlers: State.slowAddress holds the linear address, State.slowValue the value (or gets it). */
-  private slow(uop: number, kind: number): number {
-    const cpu = this.cpu;
-    this.current = uop;
-    const stack = (kind & Slow.stack) !== 0;
-    if (kind & Slow.limit) {
-      cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
-      return this.abort(uop);
-    }
-    if (kind & Slow.target) {
-      if (cpu.canonical(cpu.get64(State.slowAddress))) return SlowResult.ok;
-      cpu.pending = { vector: Vector.GP, error: 0 };
-      return this.abort(uop);
-    }
-    const size = 1 << (kind & Slow.sizeMask);
-    const operation = kind & Slow.operation;
-    if (operation === Slow.commit) return this.commitModify(cpu);
-    const linear = cpu.get64(State.slowAddress);
-    if (cpu.bitness === 64 && !canonical(cpu, linear, size)) {
-      const throughStack = stack || (this.memory.u8[uop + Uop.flags] & UopFlag.stack) !== 0;
-      cpu.pending = { vector: throughStack ? Vector.SS : Vector.GP, error: 0 };
-      return this.abort(uop);
-    }
-    if (cpu.bitness !== 64 && linear + BigInt(size) > 0x100000000n && this.beyondLimit(cpu, uop, stack)) {
-      return this.abort(uop);
-    }
-    // Checked before the page is looked at, as processors do.
-    if (cpu.checksAlignment && Number(linear & 0xfffn) & (size - 1)) {
-      cpu.pending = { vector: Vector.AC, error: 0 };
-      return this.abort(uop);
-    }
-    const user = cpu.cpl === 3;
-    if (kind & Slow.probe) return this.probeWrite(cpu, linear, size, user) ? SlowResult.ok : this.abort(uop);
-    if (operation === Slow.modify) return this.beginModify(cpu, uop, linear, size, user);
-    const write = operation === Slow.write;
-    if (size > 8) return this.slowVector(cpu, uop, linear, size, write, user);
-    const status = write
-      ? this.writeLinear(cpu, linear, size, cpu.get64(State.slowValue), user, true)
-      : this.readLinear(cpu, linear, size, user, true);
-    return status === SlowResult.abort ? this.abort(uop) : status;
-  }
-
-  /**
-   * An access around the end of 4 GiB exceeds the limit of a segment with base 0, which flat accesses do not check; in others
-   * linear addresses wrap. SDM Vol. 3A, "Limit Checking".
-   */
-  private beyondLimit(cpu: Vcpu, uop: number, stack: boolean): boolean {
-    const segment = stack ? segmentOffset(SegmentIndex.ss) : this.memory.i32[(uop + Uop.segment) >> 2];
-    if (cpu.get64(segment + Segment.base) !== 0n) return false;
-    cpu.pending = { vector: segment === segmentOffset(SegmentIndex.ss) ? Vector.SS : Vector.GP, error: 0 };
-    return true;
-  }
-
-  /** 16 or 32 bytes between memory and State.bounce. Both pages are translated before anything is read or written. */
-  private slowVector(cpu: Vcpu, uop: number, linear: bigint, size: number, write: boolean, user: boolean): number {
-    const access = write ? Access.write : Access.read;
-    const last = BigInt.asUintN(64, linear + BigInt(size - 1));
-    if (last >> 12n !== linear >> 12n) {
-      if (!this.resolve(cpu, linear, access, user)) return this.abort(uop);
-      if (!this.resolve(cpu, (last >> 12n) << 12n, access, user)) return this.abort(uop);
-    }
-    let result: number = SlowResult.ok;
-    for (let i = 0; i < size; i += 8) {
-      const at = BigInt.asUintN(64, linear + BigInt(i));
-      const status = write
-        ? this.writeLinear(cpu, at, 8, cpu.get64(State.bounce + i), user, true)
-        : this.readLinear(cpu, at, 8, user, true);
-      if (status === SlowResult.abort) return this.abort(uop);
-      if (status === SlowResult.again) result = status;
-      if (!write) cpu.set64(State.bounce + i, cpu.get64(State.slowValue));
-    }
-    return result;
-  }
-
-  private beginModify(cpu: Vcpu, uop: number, linear: bigint, size: number, user: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    const single = (low & 0xfff) + size <= PAGE;
-    if (!this.probeWrite(cpu, linear, size, user)) return this.abort(uop);
-    if (single) {
-      const gpa = this.mmu.gpa;
-      const host = this.mmu.host(gpa, EptAccess.read | EptAccess.write);
-      const page = Math.floor(gpa / PAGE);
-      if (host >= 0 && page < this.pageState.length) {
-        this.fill(cpu, linear, gpa, host, true);
-        if (!(this.pageState[page] & ~PageState.clean) && !this.watches(cpu, linear)) {
-          this.beforeWrite(page, gpa % PAGE, size);
-          this.fill(cpu, linear, gpa, host, true);
-          cpu.set64(State.slowValue, BigInt(host));
-          return SlowResult.ok;
-        }
-      }
-    }
-    const status = this.readLinear(cpu, linear, size, user, false);
-    if (status === SlowResult.abort) return this.abort(uop);
-    cpu.set64(State.bounce, cpu.get64(State.slowValue));
-    cpu.set64(State.slowValue, BigInt(cpu.base + State.bounce));
-    this.execution.modifyLinear = linear;
-    this.execution.modifySize = size;
-    return SlowResult.again;
-  }
-
-  private commitModify(cpu: Vcpu): number {
-    const { modifyLinear, modifySize } = this.execution;
-    const value = cpu.get64(State.bounce);
-    const status = this.writeLinear(cpu, modifyLinear, modifySize, value, cpu.cpl === 3, false);
-    // The address was probed: only an exit that wants to stop can refuse, and then after the instruction.
-    return status === SlowResult.abort ? SlowResult.again : status;
-  }
-
-  /** Translates for writing: true with mmu.gpa at the last page; false: exception pending or abandoned. */
-  probeWrite(cpu: Vcpu, linear: bigint, size: number, user: boolean): boolean {
-    const first = this.resolve(cpu, linear, Access.write, user);
-    if (!first) return false;
-    const end = linear + BigInt(size - 1);
-    if (end >> 12n === linear >> 12n) return true;
-    return this.resolve(cpu, (end >> 12n) << 12n, Access.write, user);
-  }
-
-  /** Translates a byte for reading; as probeWrite. */
-  probeRead(cpu: Vcpu, linear: bigint, user: boolean): boolean {
-    return this.resolve(cpu, linear, Access.read, user);
-  }
-
-  /** Guest paging for one page; true with mmu.gpa. */
-  private resolve(cpu: Vcpu, linear: bigint, access: number, user: boolean): boolean {
-    const low = Number(linear & 0xffffffffn);
-    const high = Number((linear >> 32n) & 0xffffffffn);
-    for (;;) {
-      const status = this.mmu.translate(cpu, low, high, access, user);
-      if (status === Translation.ok) return true;
-      if (status === Translation.pageFault) {
-        cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: linear };
-        return false;
-      }
-      if (!this.host.eptWalkExit(cpu, linear, 1 << access)) return false;
-    }
-  }
-
-  /** Reads `size` (1, 2, 4, 8) bytes into State.slowValue, zero-extended. `fill`: the soft TLB may learn. */
-  readLinear(cpu: Vcpu, linear: bigint, size: number, user: boolean, fill: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    if ((low & 0xfff) + size > PAGE) return this.readSplit(cpu, linear, size, user);
-    this.tlbMisses++;
-    if (!this.resolve(cpu, linear, Access.read, user)) return SlowResult.abort;
-    const gpa = this.mmu.gpa;
-    const host = this.mmu.host(gpa, EptAccess.read);
-    if (host < 0 || host - this.memory.ramBase !== gpa) return this.readDevice(cpu, gpa, linear, size);
-    if (fill) this.fill(cpu, linear, gpa, host, this.mmu.writable);
-    cpu.set64(State.slowValue, this.readHost(host, size));
-    const page = Math.floor(gpa / PAGE);
-    const watched = this.pageState[page] & PageState.watchRead || this.watches(cpu, linear);
-    if (watched && this.host.watchHit(cpu, linear, gpa, size, false)) {
-      cpu.attention = true;
-      return SlowResult.again;
-    }
-    return SlowResult.ok;
-  }
-
-  private readHost(host: number, size: number): bigint {
-    const { view } = this.memory;
-    if (size === 8) return view.getBigUint64(host, true);
-    return BigInt(
-      size === 4 ? view.getUint32(host, true) : size === 2 ? view.getUint16(host, true) : view.getUint8(host),
-    );
-  }
-
-  private readDevice(cpu: Vcpu, gpa: number, linear: bigint, size: number): number {
-    if (!this.host.eptExit(cpu, gpa, linear, size, false)) return SlowResult.abort;
-    cpu.set64(State.slowValue, (BigInt(this.mmioHigh >>> 0) << 32n) | BigInt(this.mmioLow >>> 0));
-    return cpu.attention ? SlowResult.again : SlowResult.ok;
-  }
-
-  /** Both pages are translated before anything is read, so a fault on the second leaves no device touched. */
-  private readSplit(cpu: Vcpu, linear: bigint, size: number, user: boolean): number {
-    const second = ((linear >> 12n) + 1n) << 12n;
-    if (!this.resolve(cpu, linear, Access.read, user)) return SlowResult.abort;
-    if (!this.resolve(cpu, BigInt.asUintN(64, second), Access.read, user)) return SlowResult.abort;
-    let value = 0n;
-    let result: number = SlowResult.ok;
-    for (let i = 0; i < size; i++) {
-      const status = this.readLinear(cpu, BigInt.asUintN(64, linear + BigInt(i)), 1, user, true);
-      if (status === SlowResult.abort) return status;
-      if (status === SlowResult.again) result = status;
-      value |= cpu.get64(State.slowValue) << BigInt(8 * i);
-    }
-    cpu.set64(State.slowValue, value);
-    return result;
-  }
-
-  /** Writes `size` bytes. */
-  writeLinear(cpu: Vcpu, linear: bigint, size: number, value: bigint, user: boolean, fill: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    if ((low & 0xfff) + size > PAGE) return this.writeSplit(cpu, linear, size, value, user);
-    this.tlbMisses++;
-    if (!this.resolve(cpu, linear, Access.write, user)) return SlowResult.abort;
-    const gpa = this.mmu.gpa;
-    const host = this.mmu.host(gpa, EptAccess.write);
-    if (host < 0 || host - this.memory.ramBase !== gpa) return this.writeDevice(cpu, gpa, linear, size, value);
-    const page = Math.floor(gpa / PAGE);
-    const before = this.pageState[page];
-    const hitCode = before ? this.beforeWrite(page, gpa & 0xfff, size) : false;
-    const { view } = this.memory;
-    if (size === 8) view.setBigUint64(host, value, true);
-    else if (size === 4) view.setUint32(host, Number(value & 0xffffffffn), true);
-    else if (size === 2) view.setUint16(host, Number(value & 0xffffn), true);
-    else view.setUint8(host, Number(value & 0xffn));
-    if (fill) this.fill(cpu, linear, gpa, host, true);
-    const watched = before & PageState.watchWrite || this.watches(cpu, linear);
-    if (watched && this.host.watchHit(cpu, linear, gpa, size, true)) {
-      cpu.attention = true;
-      return SlowResult.again;
-    }
-    return hitCode ? SlowResult.again : SlowResult.ok;
-  }
-
-  private writeDevice(cpu: Vcpu, gpa: number, linear: bigint, size: number, value: bigint): number {
-    this.mmioLow = Number(value & 0xffffffffn);
-    this.mmioHigh = Number((value >> 32n) & 0xffffffffn);
-    if (!this.host.eptExit(cpu, gpa, linear, size, true)) return SlowResult.abort;
-    return cpu.attention ? SlowResult.again : SlowResult.ok;
-  }
-
-  private writeSplit(cpu: Vcpu, linear: bigint, size: number, value: bigint, user: boolean): number {
-    if (!this.probeWrite(cpu, linear, size, user)) return SlowResult.abort;
-    let result: number = SlowResult.ok;
-    for (let i = 0; i < size; i++) {
-      const at = BigInt.asUintN(64, linear + BigInt(i));
-      const status = this.writeLinear(cpu, at, 1, (value >> BigInt(8 * i)) & 0xffn, user, true);
-      if (status === SlowResult.abort) return status;
-      if (status === SlowResult.again) result = status;
-    }
-    return result;
-  }
-
-  /** Whatever must happen before RAM changes: dirty tracking and decoded code. True when decoded code was hit. */
-  beforeWrite(page: number, offset: number, size: number): boolean {
-    const state = this.pageState[page];
-    if (state & PageState.clean) {
-      this.host.pageDirtied(page);
-      this.pageState[page] &= ~PageState.clean;
-    }
-    if (state & PageState.monitored) this.host.monitoredWrite(page, offset, size);
-    if (!(state & PageState.code)) return false;
-    const hit = this.code.written(page, offset, size);
-    if (hit && this.cpu) this.cpu.attention = true;
-    return hit;
-  }
-
-  /** Puts a translation into the soft TLB in use. */
-  private fill(cpu: Vcpu, linear: bigint, gpa: number, host: number, writable: boolean): void {
-    const low = Number(linear & 0xffffffffn);
-    const entry = cpu.get32(State.tlb) + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize;
-    const page = BigInt.asIntN(64, linear & ~0xfffn);
-    const state = this.pageState[Math.floor(gpa / PAGE)];
-    const { i64, i32 } = this.memory;
-    if (cpu.checksAlignment || this.watches(cpu, linear)) return;
-    i64[(entry + Tlb.tagRead) >> 3] = state & PageState.watchRead ? -1n : page;
-    i64[(entry + Tlb.tagWrite) >> 3] = writable && !(state & ~PageState.watchRead) ? page : -1n;
-    i32[(entry + Tlb.addend) >> 2] = (host - low) | 0;
-  }
-
-  /** The page has data breakpoints: the debugger's, or the guest's own. */
-  private watches(cpu: Vcpu, linear: bigint): boolean {
-    const own = cpu.debug.dataPages;
-    if (this.watchedLinear.size === 0 && own.size === 0) return false;
-    const page = linearPage(linear);
-    return this.watchedLinear.has(page) || own.has(page);
-  }
-
-  /** Sets or clears a PageState bit; fast-path entries for the page are dropped where it restricts them. */
-  setPageState(page: number, bit: number, on: boolean): void {
-    if (page >= this.pageState.length) return;
-    const before = this.pageState[page];
-    this.pageState[page] = on ? before | bit : before & ~bit;
-    if (on && !(before & bit)) this.evict(page);
-  }
-
-  private evict(page: number): void {
-    const { i64, i32 } = this.memory;
-    const host = this.memory.ramBase + page * PAGE;
-    for (const cpu of this.vcpus) {
-      const start = cpu.base + VCPU_TLB;
-      for (let e = start; e < start + TLB_BYTES * Tlb.contexts; e += Tlb.entrySize) {
-        const read = i64[(e + Tlb.tagRead) >> 3];
-        const write = i64[(e + Tlb.tagWrite) >> 3];
-        if (read === -1n && write === -1n) continue;
-        const low = Number((read === -1n ? write : read) & 0xffffffffn);
-        if ((low + i32[(e + Tlb.addend) >> 2]) >>> 0 === host) {
-          i64[(e + Tlb.tagRead) >> 3] = -1n;
-          i64[(e + Tlb.tagWrite) >> 3] = -1n;
-        }
-      }
-    }
-  }
-}
-
-/** A linear page as a number: address bits 63..12. */
-export function linearPage(linear: bigint): number {
-  return Number(BigInt.asUintN(64, linear) >> 12n);
-}
-
-function canonical(cpu: Vcpu, linear: bigint, size: number): boolean {
-  return cpu.canonical(linear) && cpu.canonical(linear + BigInt(size - 1));
-}
-
-/** Of the page that rip is in: the first offset beyond CS's limit; undefined when that lies in no or in another page. */
-function codeEnd(cpu: Vcpu, offset: number): number | undefined {
-  const end = cpu.segmentLimit(SegmentIndex.cs) - (cpu.get32(State.rip) >>> 0) + offset + 1;
-  return end < PAGE ? end : undefined;
-}
-
-function decodeContext(cpu: Vcpu): DecodeContext {
-  const flat = [0, 1, 2, 3, 4, 5].map((s) => cpu.flat(s));
-  // FS and GS move often and are not part of the context's key: never treated as flat.
-  flat[SegmentIndex.fs] = flat[SegmentIndex.gs] = false;
-  return { bitness: cpu.bitness, flat: (segment) => flat[segment], units: cpu.units, real: cpu.realOrV8086 };
 }
 
 const modules = new WeakMap<Uint8Array, WebAssembly.Module>();

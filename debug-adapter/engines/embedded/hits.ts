@@ -1,6 +1,6 @@
 /** Breakpoints of every kind on the embedded machine: who is hit, and what the hit looks like to conditions. */
 import type { Machine } from '../../../emulator-core/machine';
-import { linearPage, PageState } from '../../../emulator-core/cpu/core';
+import { linearPage, PageState } from '../../../emulator-core/cpu/memoryPath';
 import type { RegisterRow } from '../../../emulator-core/cpu/registers';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
 import { EXCEPTION_NAMES } from '../../../emulator-core/virt/vmx/controls';
@@ -118,21 +118,22 @@ export class Hits {
 
   private watch(data: readonly DataBreakpoint[]): void {
     const { core } = this.machine;
+    const { memoryPath } = core;
     for (const page of this.watchedPages) {
-      core.setPageState(page, PageState.watchRead, false);
-      core.setPageState(page, PageState.watchWrite, false);
+      memoryPath.setPageState(page, PageState.watchRead, false);
+      memoryPath.setPageState(page, PageState.watchWrite, false);
     }
     this.watchedPages = [];
-    core.watchedLinear.clear();
+    memoryPath.watchedLinear.clear();
     for (const b of data) {
       const first = b.address >> 12n;
       const last = (b.address + BigInt(b.length - 1)) >> 12n;
       for (let page = first; page <= last; page++) {
-        if (b.space === 'virtual') core.watchedLinear.add(linearPage(page << 12n));
+        if (b.space === 'virtual') memoryPath.watchedLinear.add(linearPage(page << 12n));
         else {
           const number = Number(page);
-          if (b.access !== 'write') core.setPageState(number, PageState.watchRead, true);
-          core.setPageState(number, PageState.watchWrite, true);
+          if (b.access !== 'write') memoryPath.setPageState(number, PageState.watchRead, true);
+          memoryPath.setPageState(number, PageState.watchWrite, true);
           this.watchedPages.push(number);
         }
       }

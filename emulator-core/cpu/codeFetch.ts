@@ -1,0 +1,171 @@
+/**
+ * Finding the code at rip: fetch translation, the code contexts of a vCPU, its jump cache, and the micro-ops of the page from the
+ * code cache.
+ */
+import { Mmu, Access, Translation } from '../mmu/mmu';
+import type { MachineMemory } from '../mmu/memory';
+import { EptAccess } from '../virt/vmx/ept';
+import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
+import type { DecodeContext } from '../x86/decode';
+import type { CodeBreakpoints } from './debugRegisters';
+import { Jump, PAGE, SegmentIndex, State, VCPU_JUMPS } from './layout';
+import type { MemoryHost } from './memoryPath';
+import { Vector, type Vcpu } from './vcpu';
+
+/** What fetching needs from the machine around the core. */
+export interface FetchHost extends Pick<MemoryHost, 'eptWalkExit'> {
+  /** Page offsets with breakpoints for a linear page (address >> 12), if any. */
+  breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined;
+}
+
+const FETCH_ENTRIES = 256;
+
+/** What is remembered of a vCPU's code beyond the architectural state. */
+class FetchState {
+  generation = 1;
+  context?: CodeContext;
+  contextKey = '';
+  contextEpoch = -1;
+  /** Instruction-fetch translations: linear page number * 2 + user -> physical page. */
+  readonly fetchTag = new Float64Array(FETCH_ENTRIES).fill(-1);
+  readonly fetchPage = new Float64Array(FETCH_ENTRIES);
+}
+
+export class CodeFetch {
+  private readonly states: FetchState[];
+  private epoch = 0;
+
+  constructor(
+    private readonly memory: MachineMemory,
+    private readonly mmu: Mmu,
+    private readonly vcpus: readonly Vcpu[],
+    private readonly code: CodeCache,
+    private readonly host: FetchHost,
+  ) {
+    this.states = vcpus.map(() => new FetchState());
+    code.onFlush = () => this.invalidateJumps();
+  }
+
+  /** All jump caches and contexts are looked up anew: code or breakpoints changed. */
+  invalidateJumps(): void {
+    this.epoch++;
+    for (const [i, state] of this.states.entries()) this.bumpGeneration(this.vcpus[i], state);
+  }
+
+  private bumpGeneration(cpu: Vcpu, state: FetchState): void {
+    state.generation++;
+    if (state.generation >= 0x1fffff) {
+      state.generation = 1;
+      const start = cpu.base + VCPU_JUMPS;
+      this.memory.u8.fill(0, start, start + Jump.entries * Jump.entrySize);
+    }
+    this.updateTag(cpu, state);
+  }
+
+  private updateTag(cpu: Vcpu, state: FetchState): void {
+    const user = cpu.cpl === 3 ? 1 : 0;
+    const id = state.context?.id ?? 0;
+    cpu.set32(State.codeTag, (state.generation << 10) | (id << 1) | user);
+  }
+
+  /** Fetch cache and jump cache of a vCPU are forgotten. */
+  flush(cpu: Vcpu): void {
+    const state = this.states[cpu.index];
+    state.fetchTag.fill(-1);
+    this.bumpGeneration(cpu, state);
+  }
+
+  private useContext(cpu: Vcpu, state: FetchState): CodeContext {
+    if (state.contextKey !== cpu.contextKey || state.contextEpoch !== this.epoch) {
+      state.context = this.code.context(cpu.contextKey, () => ({ decode: decodeContext(cpu) }));
+      state.contextKey = cpu.contextKey;
+      state.contextEpoch = this.epoch;
+    }
+    this.updateTag(cpu, state);
+    return state.context!;
+  }
+
+  /** Guest-physical address of the code byte, or -1 (exception pending, or abandoned with stop). */
+  fetchAddress(cpu: Vcpu, linear: bigint): number {
+    const low = Number(linear & 0xffffffffn);
+    const high = Number((linear >> 32n) & 0xffffffffn);
+    const user = cpu.cpl === 3;
+    const page = (high & 0xfffff) * 0x100000 + (low >>> 12);
+    const tag = page * 2 + (user ? 1 : 0);
+    const state = this.states[cpu.index];
+    const slot = page & (FETCH_ENTRIES - 1);
+    if (state.fetchTag[slot] === tag) return state.fetchPage[slot] * PAGE + (low & 0xfff);
+    for (;;) {
+      const status = this.mmu.translate(cpu, low, high, Access.execute, user);
+      if (status === Translation.ok) break;
+      if (status === Translation.pageFault) {
+        cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: linear };
+        return -1;
+      }
+      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
+    }
+    const gpa = this.mmu.gpa;
+    while (this.mmu.host(gpa, EptAccess.execute) < 0) {
+      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
+    }
+    state.fetchTag[slot] = tag;
+    state.fetchPage[slot] = Math.floor(gpa / PAGE);
+    return gpa;
+  }
+
+  /** rip -> linear address of the code, or -1n with an exception pending. */
+  codeLinear(cpu: Vcpu): bigint {
+    const rip = cpu.rip;
+    if (cpu.bitness === 64) {
+      if (cpu.canonical(rip)) return rip;
+    } else if (rip <= BigInt(cpu.segmentLimit(SegmentIndex.cs))) {
+      return (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
+    }
+    cpu.pending = { vector: Vector.GP, error: 0 };
+    return -1n;
+  }
+
+  /** Micro-op at rip, with ripBase and the jump cache set; 0 when an exception is pending or a stop wanted. */
+  find(cpu: Vcpu): number {
+    const state = this.states[cpu.index];
+    if (cpu.bitness !== 64) cpu.rip &= 0xffffffffn;
+    const linear = this.codeLinear(cpu);
+    if (cpu.pending) return 0;
+    const gpa = this.fetchAddress(cpu, linear);
+    if (gpa < 0) return 0;
+    let context = this.useContext(cpu, state);
+    const offset = gpa % PAGE;
+    const breakpoints = this.host.breakpointsOn(cpu, linear >> 12n);
+    const end = cpu.bitness === 64 ? undefined : codeEnd(cpu, offset);
+    if (breakpoints || end !== undefined) {
+      context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
+        decode: { ...decodeContext(cpu), end },
+        breakpoints: breakpoints?.offsets,
+      }));
+    }
+    const host = this.mmu.host(gpa - offset, EptAccess.execute);
+    const page: CodePage = this.code.page(context, Math.floor(gpa / PAGE));
+    const uop = this.code.find(page, offset, host);
+    if (state.contextEpoch !== this.epoch) this.useContext(cpu, state);
+    cpu.set64(State.ripBase, cpu.rip - BigInt(offset));
+    const entry = cpu.base + VCPU_JUMPS + (cpu.get32(State.rip) & (Jump.entries - 1)) * Jump.entrySize;
+    this.memory.u64[(entry + Jump.rip) >> 3] = cpu.rip;
+    this.memory.i32[(entry + Jump.uop) >> 2] = uop;
+    this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(State.codeTag);
+    return uop;
+  }
+}
+
+/** Of the page that rip is in: the first offset beyond CS's limit; undefined when that lies in no or in another page. */
+function codeEnd(cpu: Vcpu, offset: number): number | undefined {
+  const end = cpu.segmentLimit(SegmentIndex.cs) - (cpu.get32(State.rip) >>> 0) + offset + 1;
+  return end < PAGE ? end : undefined;
+}
+
+/** What decoding depends on, from the state of the vCPU. */
+export function decodeContext(cpu: Vcpu): DecodeContext {
+  const flat = [0, 1, 2, 3, 4, 5].map((s) => cpu.flat(s));
+  // FS and GS move often and are not part of the context's key: never treated as flat.
+  flat[SegmentIndex.fs] = flat[SegmentIndex.gs] = false;
+  return { bitness: cpu.bitness, flat: (segment) => flat[segment], units: cpu.units, real: cpu.realOrV8086 };
+}

@@ -1,0 +1,28 @@
+/**
+ * How an instruction ends that gives control back to the run loop. Blocks are charged when they are entered: what of one does not
+ * retire goes back to the budget here.
+ */
+import { SlowResult } from '../translate/abi';
+import { State, Uop } from './layout';
+import type { Vcpu } from './vcpu';
+
+/** The instruction at micro-op `uop` has not happened: rip points at it and it is not counted. Returns SlowResult.abort. */
+export function abortInstruction(cpu: Vcpu, uop: number): number {
+  const { i32 } = cpu.memory;
+  cpu.rip = cpu.get64(State.ripBase) + BigInt(i32[(uop + Uop.ip) >> 2]);
+  cpu.set32(State.budget, cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2]);
+  cpu.debugHits = 0;
+  return SlowResult.abort;
+}
+
+/**
+ * The instruction at micro-op `uop` is done, and rip is behind it, or at `rip` where the assist put it. Returns what tells a handler
+ * to return to the run loop.
+ */
+export function completeInstruction(cpu: Vcpu, uop: number, rip?: bigint): number {
+  const { i32 } = cpu.memory;
+  const next = i32[(uop + Uop.ip) >> 2] + i32[(uop + Uop.length) >> 2];
+  cpu.rip = rip ?? BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(next));
+  cpu.set32(State.budget, cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2] - 1);
+  return 1;
+}
