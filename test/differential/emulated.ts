@@ -32,6 +32,10 @@ const LIMIT = 300_000;
 const DESCRIPTORS = [
   0n, 0x00cf9b000000ffffn, 0x00af9b000000ffffn, 0x00cf93000000ffffn, 0x00cffb000000ffffn, 0x00cff3000000ffffn, 0x00affb000000ffffn,
 ]; // prettier-ignore
+/** Linux: the last one, read-only and expand-down for user code, has the processor's number as its limit. */
+const PROCESSOR = 15;
+const processorDescriptor = (limit: number): bigint =>
+  (0xf5n << 40n) | BigInt(limit & 0xffff) | (BigInt((limit >>> 16) & 15) << 48n);
 const GDT_LIMIT = 0x7f;
 
 /** init_pkru of Linux: write and access disabled for keys 1 to 15. */
@@ -54,7 +58,7 @@ export class Emulated {
   private readonly fpr16: Uint16Array;
 
   /** @param features of the processor that the cases may use; those that the core does not have are left out. */
-  constructor(features: ReadonlySet<string>) {
+  constructor(features: ReadonlySet<string>, processorLimit = 0) {
     const wanted = CORE_FEATURES.filter((name) => features.has(name)).map((name) => '+' + name);
     this.machine = new TestMachine({ features: wanted });
     this.features = this.machine.machine.model.features;
@@ -78,10 +82,10 @@ export class Emulated {
       c.attention = false;
       return this.stopped;
     };
-    this.setUp();
+    this.setUp(processorLimit);
   }
 
-  private setUp(): void {
+  private setUp(processorLimit: number): void {
     const t = this.machine;
     const { cpu } = t;
     const { pointers, directory, low } = SYSTEM.tables;
@@ -99,6 +103,7 @@ export class Emulated {
     t.write64(SYSTEM.pointers, BigInt(0x80 | SUPERVISOR));
     t.write(READ_ONLY, TEMPLATE.subarray(0, 4096));
     DESCRIPTORS.forEach((value, i) => t.write64(GDT + i * 8, value));
+    t.write64(GDT + PROCESSOR * 8, processorDescriptor(processorLimit));
     // No I/O permission bitmap: ports are the supervisor's.
     t.write16(TSS + 0x66, 0xffff);
     cpu.set64(State.gdtrBase, UPPER + BigInt(GDT));

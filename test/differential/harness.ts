@@ -68,7 +68,13 @@ export async function runLine(line: string): Promise<{ machine: string[]; line: 
     const processor = new Outcome();
     readResult(cases, 0, results, 0, processor);
     return {
-      machine: difference(sequence, cases, 0, runOnMachine(new Emulated(native.features), code, cases), processor),
+      machine: difference(
+        sequence,
+        cases,
+        0,
+        runOnMachine(new Emulated(native.features, native.processorLimit), code, cases),
+        processor,
+      ),
       line: difference(sequence, cases, 0, want, processor),
       vector: caseLine(sequence, cases, 0, processor),
     };
@@ -90,7 +96,7 @@ async function run(native: Native, options: Options): Promise<Summary> {
   // Faults are thrown inside the machine, often: their stack traces cost more than the instruction.
   const traces = Error.stackTraceLimit;
   Error.stackTraceLimit = 0;
-  const machine = new Emulated(native.features);
+  const machine = new Emulated(native.features, native.processorLimit);
   const both = new Set([...machine.features].filter((name) => native.features.has(name)));
   const forms = listForms(both, only);
   if (!forms.forms.length) throw new Error('no form matches');

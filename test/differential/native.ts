@@ -45,6 +45,8 @@ export class Native {
   readonly features: ReadonlySet<string>;
   /** FS and GS bases can be chosen. */
   readonly bases: boolean;
+  /** Limit of the data segment by which Linux tells user code its processor (cpu | node << 12). */
+  readonly processorLimit: number;
   private readonly folder: string;
   private readonly process: ChildProcessWithoutNullStreams;
   private readonly batchFile: number;
@@ -61,6 +63,8 @@ export class Native {
     const text = execFileSync(binary, ['--cpuid'], { encoding: 'utf8' });
     this.features = hostFeatures(text);
     this.bases = text.includes('fsgsbase 1');
+    const [, cpu, node] = /processor (\d+) (\d+)/.exec(text)!;
+    this.processorLimit = Number(cpu) | (Number(node) << 12);
     this.batchFile = openSync(path.join(this.folder, 'batch'), 'w+');
     this.resultFile = openSync(path.join(this.folder, 'results'), 'w+');
     this.process = spawn(binary, [this.folder]);
