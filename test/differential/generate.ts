@@ -188,8 +188,8 @@ export class Generator {
     const { words } = this;
     words[gpr + CX * 2 + 1] = random.chance(0.1) ? random.u32() : 0;
     // Whether INS and OUTS check their port when they repeat zero times depends on the processor.
-    words[gpr + CX * 2] =
-      n < 2 ? (some ? 1 : 0) : n < 17 ? 1 + random.below(24) : n < 19 ? random.below(600) : random.u32();
+    const count = n < 2 ? 0 : n < 17 ? 1 + random.below(24) : n < 19 ? random.below(600) : random.u32();
+    words[gpr + CX * 2] = some ? Math.max(1, count) : count;
   }
 
   private writeSelectors(random: Random, values: Values, gpr: number): void {
