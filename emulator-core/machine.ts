@@ -2,89 +2,48 @@
  * A whole virtual machine: vCPUs, memory with EPT, VMM, platform, virtual time and history. Deterministic: the same image, the
  * same inputs at the same instruction counts, the same run.
  */
-import { bootGuest, type BootRequest, type BootResult } from './boot/boot';
-import type { EntryState } from './boot/boot';
-import { biosCall } from './boot/biosServices';
-import { biosResumeOffset, biosVector } from './boot/biosRom';
-import { MemoryDisk } from './boot/biosDisk';
-import type { BiosMachine } from './boot/biosMachine';
+import { bootGuest, type BootResult } from './boot/boot';
+import { applyEntry } from './cpu/applyEntry';
 import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
-import { biosRegisters } from './cpu/biosRegisters';
 import { Core, type CoreHost } from './cpu/core';
-import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, type CpuVendor } from './cpu/cpuid';
+import { cpuid, cr4Allowed, makeCpuModel, type CpuModel } from './cpu/cpuid';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
-import { abortInstruction, completeInstruction } from './cpu/instructionEnd';
+import { PAGE, SegmentIndex, State } from './cpu/layout';
 import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
-import type { MsrCpu } from './cpu/msrs';
-import { miscEnable, resetMsrs, setFirmwareMtrrs } from './cpu/msrs';
-import { PAGE, SegmentIndex, State, type SegmentName } from './cpu/layout';
-import { Abandon, GuestFault, Vcpu, Vector, pendingOf, type PendingException } from './cpu/vcpu';
+import { miscEnable, resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
+import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
+import { Abandon, Vcpu } from './cpu/vcpu';
 import { Platform } from './devices/platform';
-import type { Assist } from './cpu/assists/operands';
-import { Mmu, PointerLoad } from './mmu/mmu';
+import { AssistDispatch } from './machine/assistDispatch';
+import { Breakpoints } from './machine/breakpoints';
+import { ConsoleKeys } from './machine/consoleKeys';
+import { EptExits } from './machine/eptExits';
+import { Firmware } from './machine/firmware';
+import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
+import { Scheduler } from './machine/scheduler';
 import { MachineMemory } from './mmu/memory';
+import { Mmu, PointerLoad } from './mmu/mmu';
+import { Changes } from './time/changes';
 import { History } from './time/history';
-import type { VmExit } from './virt/exit';
 import { transferExits } from './virt/eventExits';
-import { exitAssists } from './virt/exitAssists';
+import { exitAssists, type ExitHandlers } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
-import { ExitReason, encodeEptViolationQualification } from './virt/vmx/exitReasons';
-import { CODES } from './x86/codes';
+import { ExitReason } from './virt/vmx/exitReasons';
 
-export interface MachineOptions {
-  /** Bytes of RAM, a multiple of 4 KiB, 1 MiB to 3 GiB. */
-  memory: number;
-  cpus: number;
-  vendor: CpuVendor;
-  features: readonly string[];
-  /** Named processor model; absent: the default one. */
-  model?: string;
-  debugExit: boolean;
-  /** Wall time at power-on, milliseconds since 1970. */
-  startTime: number;
-  kernel: Omit<BootRequest, 'memory' | 'cpus'>;
-}
-
-export type MachineEnd =
-  | { kind: 'power off' }
-  | { kind: 'debug exit'; value: number }
-  | { kind: 'triple fault'; cpu: number; rip: bigint; text: string }
-  | { kind: 'error'; text: string };
-
-/** The debugger's hooks. Each returns true to stop the machine there. All may be called while history is replayed. */
-export interface MachineHooks {
-  breakpoint(cpu: Vcpu, linear: bigint): boolean;
-  /** Page offsets with breakpoints on a linear page; `key` changes with the set. */
-  breakpointsOn(linearPage: bigint): { key: string; offsets: ReadonlySet<number> } | undefined;
-  exit(cpu: Vcpu, exit: VmExit): boolean;
-  watch(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
-  console(byte: number): void;
-  note(text: string): void;
-}
+export { codeLinear } from './machine/breakpoints';
+export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 
 /** Virtual nanoseconds per retired instruction, and the time-stamp counter's rate: one count a nanosecond. */
 const NS_PER_INSTRUCTION = 8;
 const TSC_HZ = 1e9;
-/** Instructions that a vCPU runs before the next one gets its turn. */
-const QUANTUM = 20_000;
-/** Keys that wait for INT 16h at most. */
-const BIOS_KEYS = 256;
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
-
-/** Something from outside that the guest sees from an instruction count on. Replaying history applies it again. */
-interface InputEvent {
-  icount: number;
-  apply: () => void;
-}
-
-export type RunResult = 'budget' | 'stopped' | 'idle' | 'ended';
 
 export class Machine implements CoreHost {
   readonly memory: MachineMemory;
@@ -104,31 +63,24 @@ export class Machine implements CoreHost {
 
   private readonly context: AssistContext;
   private readonly monitors: Monitors;
-  private readonly assists: (Assist | undefined)[] = [];
+  private readonly assists: AssistDispatch;
+  private readonly eptExits: EptExits;
+  private readonly scheduler: Scheduler;
+  private readonly breakpoints: Breakpoints;
   private readonly msrViews: MsrCpu[];
   /** Virtual time that passed while all vCPUs were halted. */
   private idleNs = 0;
   private tscOffset: bigint[];
-  private turn = 0;
-  private quantumEnd = QUANTUM;
   private sliceEnd = Infinity;
   private stopRequested = false;
   private resetRequested = false;
-  private inputs: InputEvent[] = [];
-  private nextInput = 0;
-  /** Counts what made the recorded future another one: changes from outside, and resets. */
-  changes = 0;
-  private keys: number[] = [];
-  /** What INT 16h reads: a machine booted through the BIOS has its console there as well as on COM1. */
-  private biosKeys: number[] = [];
+  private readonly inputs = new Changes();
+  private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
   /** Instructions up to which console output has been shown already: replaying does not print it again. */
   private shownUntil = 0;
   private readonly noted = new Set<string>();
   private readonly image: Uint8Array;
-  private readonly biosDisk: MemoryDisk;
-  private readonly biosMachine: BiosMachine;
-  /** Where the debugger resumes from: breakpoints there are passed over once. */
-  private passBreakpoints?: { icount: number; linear: bigint[] };
+  private readonly firmware: Firmware;
   private recording = false;
 
   constructor(
@@ -184,6 +136,15 @@ export class Machine implements CoreHost {
       stopAtException: () => false,
       tripleFault: (cpu) => this.tripleFault(cpu),
     });
+    this.scheduler = new Scheduler(this.vcpus, this.core, this.delivery, this.monitors, this.platform);
+    this.breakpoints = new Breakpoints(this.core, {
+      hooks: () => this.hooks,
+      stopIf: (cpu, stop) => this.stopIf(cpu, stop),
+    });
+    this.eptExits = new EptExits(this.core, this.ept, this.vmm, this.platform, {
+      afterDeviceAccess: () => this.afterDeviceAccess(),
+      error: (text) => this.finish({ kind: 'error', text }),
+    });
     this.history = new History({
       icount: () => this.core.retired,
       saveState: () => this.saveState(),
@@ -192,15 +153,22 @@ export class Machine implements CoreHost {
       markAllClean: () => this.markAllClean(),
       pageReplaced: (page) => this.core.code.drop(page),
     });
-    this.biosDisk = new MemoryDisk(options.kernel.kernel);
-    this.biosMachine = this.makeBiosMachine();
-    this.collectAssists();
+    this.firmware = new Firmware(this.context, this.memory, options.kernel.kernel, {
+      writePhysical: (gpa, data) => this.writePhysical(gpa, data),
+      key: (take) => this.keys.biosKey(take),
+      console: (byte) => this.print(byte),
+      note: (text) => this.note(text),
+    });
+    const { features } = this.model;
+    const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
+    this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
     this.loadGuest();
     this.image = this.memory.ram.slice();
   }
 
-  private collectAssists(): void {
-    const vmmAssists = exitAssists({
+  /** What instructions that may exit to the VMM need of the machine. */
+  private exitHandlers(): ExitHandlers {
+    return {
       vmm: this.vmm,
       monitors: this.monitors,
       features: this.model.features,
@@ -225,20 +193,13 @@ export class Machine implements CoreHost {
         cpu.activity = 'halted';
         cpu.attention = true;
       },
-      firmwareCall: (c) => this.firmwareCall(c.cpu),
+      firmwareCall: (c) => this.firmware.call(c.cpu),
       apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
       setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
       loadPointers: (cpu, cr3) => this.loadPointers(cpu, cr3),
       cr4Allowed: cr4Allowed(this.model),
       maxPhysicalAddress: this.model.maxPhysicalAddress,
-    });
-    const table: Record<string, Assist> = { ...ASSISTS, ...stateAssists(this.model.features), ...vmmAssists };
-    for (const info of CODES) {
-      if (!info?.row.assist) continue;
-      const assist = table[info.row.assist];
-      if (!assist) throw new Error(`${info.row.mnemonic}: no assist is named '${info.row.assist}'`);
-      this.assists[info.code] = assist;
-    }
+    };
   }
 
   cpuidContext(cpu: Vcpu) {
@@ -292,16 +253,13 @@ export class Machine implements CoreHost {
     this.core.retired = 0;
     this.idleNs = 0;
     this.platform.reset();
-    this.biosDisk.restore([]);
+    this.firmware.disk.restore([]);
     this.delivery.reset();
     this.vmm.reset();
     this.monitors.reset();
-    this.turn = 0;
-    this.quantumEnd = QUANTUM;
-    this.inputs = [];
-    this.nextInput = 0;
-    this.keys = [];
-    this.biosKeys = [];
+    this.scheduler.reset();
+    this.inputs.reset();
+    this.keys.reset();
     this.shownUntil = 0;
     this.end = undefined;
     this.stopRequested = false;
@@ -355,7 +313,7 @@ export class Machine implements CoreHost {
   /** The debugger resumes: breakpoints at the present instruction do not stop again. */
   resume(): void {
     this.stopRequested = false;
-    this.passBreakpoints = { icount: this.core.retired, linear: this.vcpus.map((cpu) => codeLinear(cpu)) };
+    this.breakpoints.passOver(this.vcpus);
   }
 
   /** Stops at the next instruction boundary. */
@@ -395,7 +353,7 @@ export class Machine implements CoreHost {
         until -= this.core.retired;
         this.reset();
       }
-      this.takeInputs();
+      this.inputs.applyDue(this.core.retired);
       const at = this.core.retired;
       if (at >= until) return 'budget';
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
@@ -405,10 +363,10 @@ export class Machine implements CoreHost {
       }
       this.platform.events.runDue(this.now());
       if (this.recording && this.history.due <= 0) this.history.take();
-      const cpu = this.pick(only);
+      const cpu = this.scheduler.pick(only);
       if (!cpu) {
         const due = this.platform.events.nextDeadline();
-        if (due === Infinity || !this.canWake()) return 'idle';
+        if (due === Infinity || !this.scheduler.canWake()) return 'idle';
         this.idleNs += Math.max(0, due - this.now());
         if (++jumps >= MAX_IDLE_JUMPS) return 'budget';
         continue;
@@ -416,49 +374,13 @@ export class Machine implements CoreHost {
       let slice = until - at;
       const wait = this.platform.events.nextDeadline() - this.now();
       slice = Math.min(slice, Math.max(1, Math.ceil(wait / NS_PER_INSTRUCTION)), 1 << 30);
-      if (this.vcpus.length > 1 && only === undefined) slice = Math.min(slice, Math.max(1, this.quantumEnd - at));
+      if (this.vcpus.length > 1 && only === undefined) slice = Math.min(slice, this.scheduler.left);
       if (this.recording) slice = Math.min(slice, Math.max(1, this.history.due));
-      const input = this.inputs[this.nextInput];
-      if (input) slice = Math.min(slice, Math.max(1, input.icount - at));
+      slice = Math.min(slice, Math.max(1, this.inputs.nextDue - at));
       this.sliceEnd = this.now() + slice * NS_PER_INSTRUCTION;
       this.platform.currentCpu = cpu.index;
       this.core.run(cpu, slice);
     }
-  }
-
-  /** The vCPU whose turn it is; undefined when none can run. */
-  private pick(only?: number): Vcpu | undefined {
-    if (only !== undefined) return this.runnable(this.vcpus[only]) ? this.vcpus[only] : undefined;
-    const { vcpus } = this;
-    if (this.core.retired >= this.quantumEnd) this.turn = (this.turn + 1) % vcpus.length;
-    for (let i = 0; i < vcpus.length; i++) {
-      const index = (this.turn + i) % vcpus.length;
-      if (!this.runnable(vcpus[index])) continue;
-      if (i > 0 || this.core.retired >= this.quantumEnd) this.quantumEnd = this.core.retired + QUANTUM;
-      this.turn = index;
-      return vcpus[index];
-    }
-    return undefined;
-  }
-
-  private runnable(cpu: Vcpu): boolean {
-    if (cpu.activity === 'halted' && (this.delivery.wakes(cpu) || this.monitorWakes(cpu))) {
-      cpu.activity = 'active';
-      this.monitors.disarm(cpu.index);
-    }
-    return cpu.activity === 'active';
-  }
-
-  /** An interrupt that RFLAGS.IF holds off ends a wait in MWAIT. */
-  private monitorWakes(cpu: Vcpu): boolean {
-    return this.monitors.wakesOnAnyInterrupt(cpu.index) && this.platform.hasInterrupt(cpu.index);
-  }
-
-  /** Some halted vCPU takes interrupts at all. */
-  private canWake(): boolean {
-    return this.vcpus.some(
-      (cpu) => cpu.activity === 'halted' && (cpu.interruptsEnabled || this.monitors.wakesOnAnyInterrupt(cpu.index)),
-    );
   }
 
   // ---- input -----------------------------------------------------------------------------------------------------
@@ -466,13 +388,7 @@ export class Machine implements CoreHost {
   /** Bytes typed on the serial console, from now on. */
   input(data: Uint8Array): void {
     const bytes = data.slice();
-    this.change(() => {
-      for (const byte of bytes) {
-        this.keys.push(byte);
-        if (this.boot.protocol === 'bios' && this.biosKeys.length < BIOS_KEYS) this.biosKeys.push(byte);
-      }
-      this.offerKeys();
-    });
+    this.change(() => this.keys.type(bytes, this.boot.protocol === 'bios'));
   }
 
   /**
@@ -480,25 +396,14 @@ export class Machine implements CoreHost {
    * replayed. A change while in the past makes a new future.
    */
   change(apply: () => void): void {
-    this.changes++;
-    this.inputs.length = this.nextInput;
     this.shownUntil = Math.min(this.shownUntil, this.core.retired);
-    this.inputs.push({ icount: this.core.retired, apply });
-    this.takeInputs();
+    this.inputs.add(this.core.retired, apply);
+    this.inputs.applyDue(this.core.retired);
   }
 
-  private takeInputs(): void {
-    for (; this.nextInput < this.inputs.length; this.nextInput++) {
-      const event = this.inputs[this.nextInput];
-      if (event.icount > this.core.retired) return;
-      event.apply();
-    }
-  }
-
-  /** The UART takes what its queue holds; the rest waits. */
-  private offerKeys(): void {
-    const taken = this.platform.consoleInput(Uint8Array.from(this.keys.slice(0, 64)));
-    if (taken > 0) this.keys.splice(0, taken);
+  /** How many changes there were: a recorded future is another one after each. */
+  get changes(): number {
+    return this.inputs.count;
   }
 
   private print(byte: number): void {
@@ -509,47 +414,7 @@ export class Machine implements CoreHost {
   // ---- CoreHost --------------------------------------------------------------------------------------------------
 
   assist(cpu: Vcpu, uop: number): number {
-    const { context } = this;
-    context.begin(cpu, uop);
-    const code = context.code;
-    const assist = this.assists[code];
-    try {
-      if (!assist) this.undefinedInstruction(cpu, code);
-      else assist(context);
-    } catch (e) {
-      if (e instanceof GuestFault) {
-        cpu.pending = pendingOf(e);
-        if (e.facts.afterwards) return completeInstruction(cpu, uop, cpu.rip);
-      } else if (e instanceof Abandon) cpu.attention = true;
-      else throw e;
-      abortInstruction(cpu, uop);
-      return 1;
-    }
-    if (context.target !== undefined || cpu.attention || CODES[code]!.row.endsBlock)
-      return completeInstruction(cpu, uop, context.target);
-    return 0;
-  }
-
-  private undefinedInstruction(cpu: Vcpu, code: number): never {
-    if (code !== 0) {
-      const bytes = this.peekCode(cpu, this.context.rip, this.context.length);
-      const text = Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join(' ');
-      this.note(`unimplemented instruction at 0x${this.context.rip.toString(16)}: ${text}`);
-    }
-    throw new GuestFault(Vector.UD);
-  }
-
-  private peekCode(cpu: Vcpu, rip: bigint, length: number): Uint8Array {
-    const base = cpu.bitness === 64 ? 0n : cpu.segmentBase(SegmentIndex.cs);
-    const out = new Uint8Array(length);
-    for (let i = 0; i < length; i++) {
-      try {
-        out[i] = Number(this.context.readSystem(rip + base + BigInt(i), 1));
-      } catch {
-        return out.subarray(0, i);
-      }
-    }
-    return out;
+    return this.assists.run(cpu, uop);
   }
 
   /** Tells the user something once. */
@@ -560,68 +425,20 @@ export class Machine implements CoreHost {
   }
 
   eptExit(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean {
-    const access = write ? EptAccess.write : EptAccess.read;
-    const misconfigured = this.mmu.eptMisconfiguration;
-    const reason = misconfigured ? ExitReason.eptMisconfig : ExitReason.eptViolation;
-    const qualification = misconfigured
-      ? 0
-      : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
-    const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
-    if (this.vmm.tryExit(cpu, reason, this.exitRip(cpu), facts)) return false;
-    const { platform } = this;
-    const { memoryPath } = this.core;
-    platform.currentCpu = cpu.index;
-    const step = Math.min(size, 4);
-    if (write) {
-      platform.bus.writeMmio(gpa, memoryPath.mmioLow, step);
-      if (size === 8) platform.bus.writeMmio(gpa + 4, memoryPath.mmioHigh, 4);
-    } else {
-      memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
-      memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
-    }
-    this.afterDeviceAccess();
-    return true;
+    return this.eptExits.access(cpu, gpa, linear, size, write);
   }
-
-  /** rip of the instruction that a slow path serves. */
-  private exitRip(cpu: Vcpu): bigint {
-    return this.core.instructionRip(cpu);
-  }
-
   eptWalkExit(cpu: Vcpu, linear: bigint, access: number): boolean {
-    const { mmu } = this;
-    const qualification = encodeEptViolationQualification(
-      mmu.eptAccess,
-      this.ept.result.permissions,
-      mmu.eptDuringWalk ? 'paging structure' : 'page',
-    );
-    const reason = mmu.eptMisconfiguration ? ExitReason.eptMisconfig : ExitReason.eptViolation;
-    const facts = { qualification, guestLinear: linear, guestPhysical: mmu.eptGpa };
-    if (this.vmm.tryExit(cpu, reason, this.exitRip(cpu), facts)) return false;
-    const what = mmu.eptDuringWalk
-      ? 'its page tables lie'
-      : access === EptAccess.execute
-        ? 'it executes'
-        : 'it accesses';
-    this.finish({
-      kind: 'error',
-      text:
-        `vCPU ${cpu.index} at 0x${this.exitRip(cpu).toString(16)}: ${what} outside of memory, at guest-physical 0x${mmu.eptGpa.toString(16)} ` +
-        `(linear 0x${linear.toString(16)}); RAM ends at 0x${this.memory.ramSize.toString(16)}`,
-    });
-    return false;
+    return this.eptExits.walk(cpu, linear, access);
   }
 
   /** A device access may have asserted an interrupt, ended the machine, or made something due earlier than the slice's end. */
   private afterDeviceAccess(): void {
     if (this.platform.events.nextDeadline() < this.sliceEnd) this.attendAll();
-    if (this.keys.length) this.offerKeys();
+    if (this.keys.waiting) this.keys.offer();
   }
 
   watchHit(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean {
-    const hits = cpu.debug.data(linear, size, write);
-    cpu.debugHits |= hits;
-    return this.stopIf(cpu, this.hooks.watch(cpu, linear, gpa, size, write)) || hits !== 0;
+    return this.breakpoints.data(cpu, linear, gpa, size, write);
   }
   pageDirtied(page: number): void {
     this.history.pageDirtied(page);
@@ -630,21 +447,10 @@ export class Machine implements CoreHost {
     for (const index of this.monitors.written(page, offset, size)) this.vcpus[index].activity = 'active';
   }
   breakpointHit(cpu: Vcpu, linear: bigint): boolean {
-    const pass = this.passBreakpoints;
-    const passed = pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear;
-    if (!passed && this.stopIf(cpu, this.hooks.breakpoint(cpu, linear))) return true;
-    if (cpu.resumeAt === this.core.icount) return false;
-    // Behind MOV SS and POP SS. SDM Vol. 3B, "Instruction-Breakpoint Exception Condition"; the APM makes no such exception.
-    if (cpu.vendor === 'intel' && cpu.shadowsTraps && cpu.shadowUntil > this.core.icount) return false;
-    const debug = cpu.debug.instruction(linear);
-    if (debug) cpu.pending = { vector: Vector.DB, debug };
-    return debug !== 0;
+    return this.breakpoints.instruction(cpu, linear);
   }
   breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined {
-    const debuggers = this.hooks.breakpointsOn(linearPage);
-    const guests = cpu.debug.codeOn(linearPage);
-    if (!debuggers || !guests) return debuggers ?? guests;
-    return { key: `${debuggers.key} ${guests.key}`, offsets: new Set([...debuggers.offsets, ...guests.offsets]) };
+    return this.breakpoints.on(cpu, linearPage);
   }
   deliver(cpu: Vcpu): void {
     this.delivery.exception(cpu);
@@ -674,41 +480,13 @@ export class Machine implements CoreHost {
   /** Breakpoints at the present instruction stop, too: for arriving somewhere anew. */
   resumeHere(): void {
     this.resume();
-    this.passBreakpoints = undefined;
+    this.breakpoints.passOverNone();
     this.vmm.forgetPassing();
   }
 
   /** Some vCPU runs, or can be woken by an interrupt; false: only input, NMI or reset could go on. */
   get alive(): boolean {
-    return this.vcpus.some((cpu) => cpu.activity === 'active') || this.canWake();
-  }
-
-  /** VMCALL from the firmware's stubs: a BIOS service. */
-  private firmwareCall(cpu: Vcpu): boolean {
-    if (cpu.bitness !== 16) return false;
-    const vector = biosVector(Number(cpu.segmentBase(SegmentIndex.cs) + this.context.rip));
-    if (vector === undefined) return false;
-    const outcome = biosCall(vector, biosRegisters(cpu), this.biosMachine);
-    this.context.jump(this.context.rip + BigInt(biosResumeOffset(outcome)));
-    return true;
-  }
-
-  /** What the BIOS services work on; the disk is the image that was booted. */
-  private makeBiosMachine(): BiosMachine {
-    return {
-      memorySize: this.memory.ramSize,
-      readMemory: (gpa, length) => this.memory.ram.slice(gpa, gpa + length),
-      writeMemory: (gpa, data) => this.writePhysical(gpa, data),
-      disk: this.biosDisk,
-      key: (take) => {
-        const ascii = this.biosKeys[0];
-        if (ascii === undefined) return undefined;
-        if (take) this.biosKeys.shift();
-        return { ascii, scanCode: 0 };
-      },
-      console: (byte) => this.print(byte),
-      note: (text) => this.note(text),
-    };
+    return this.vcpus.some((cpu) => cpu.activity === 'active') || this.scheduler.canWake();
   }
 
   // ---- memory from outside ---------------------------------------------------------------------------------------
@@ -734,74 +512,42 @@ export class Machine implements CoreHost {
     for (const cpu of this.vcpus) cpu.flushTlb();
   }
 
-  private saveState(): unknown {
+  private saveState(): SavedMachine {
     const { memory } = this;
     return {
       retired: this.core.retired,
       idleNs: this.idleNs,
-      turn: this.turn,
-      quantumEnd: this.quantumEnd,
+      scheduler: this.scheduler.save(),
       tscOffset: [...this.tscOffset],
-      nextInput: this.nextInput,
-      keys: [...this.keys],
-      biosKeys: [...this.biosKeys],
-      vcpus: this.vcpus.map((cpu) => ({
-        bytes: memory.u8.slice(cpu.base, cpu.base + State.scratch),
-        activity: cpu.activity,
-        shadowUntil: cpu.shadowUntil,
-        shadowLeft: cpu.shadowLeft,
-        shadowsTraps: cpu.shadowsTraps,
-        debugTraps: cpu.debugTraps,
-        nmiBlocked: cpu.nmiBlocked,
-        faultsInRow: { ...cpu.faultsInRow },
-        pending: cpu.pending && { ...cpu.pending },
-        msrs: [...cpu.msrs],
-      })),
+      inputs: this.inputs.save(),
+      keys: this.keys.save(),
+      vcpus: this.vcpus.map(saveVcpu),
       ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
       vmm: this.vmm.save(),
       delivery: this.delivery.save(),
       monitors: this.monitors.save(),
-      disk: this.biosDisk.save(),
+      disk: this.firmware.disk.save(),
       platform: structuredClone(this.platform.save()),
       end: this.end,
     };
   }
 
   private restoreState(saved: unknown): void {
-    const s = structuredClone(saved) as SavedState;
+    const s = structuredClone(saved) as SavedMachine;
     const { memory, core } = this;
     this.shownUntil = Math.max(this.shownUntil, core.retired);
     core.retired = s.retired;
     this.idleNs = s.idleNs;
-    this.turn = s.turn;
-    this.quantumEnd = s.quantumEnd;
+    this.scheduler.restore(s.scheduler);
     this.tscOffset = s.tscOffset;
-    this.nextInput = s.nextInput;
-    this.keys = s.keys;
-    this.biosKeys = s.biosKeys;
+    this.inputs.restore(s.inputs);
+    this.keys.restore(s.keys);
     memory.u8.set(s.ept, memory.eptBase);
-    for (const [i, cpu] of this.vcpus.entries()) {
-      const v = s.vcpus[i];
-      memory.u8.set(v.bytes, cpu.base);
-      cpu.activity = v.activity;
-      cpu.shadowUntil = v.shadowUntil;
-      cpu.shadowLeft = v.shadowLeft;
-      cpu.shadowsTraps = v.shadowsTraps;
-      cpu.debugTraps = v.debugTraps;
-      cpu.debugHits = 0;
-      cpu.resumeAt = -1;
-      cpu.nmiBlocked = v.nmiBlocked;
-      Object.assign(cpu.faultsInRow, v.faultsInRow);
-      cpu.pending = v.pending;
-      cpu.msrs.clear();
-      for (const [k, value] of v.msrs) cpu.msrs.set(k, value);
-      cpu.attention = true;
-      cpu.modeChanged();
-    }
+    this.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
     this.vmm.restore(s.vmm);
     this.delivery.restore(s.delivery);
     this.monitors.restore(s.monitors);
-    this.biosDisk.restore(s.disk);
+    this.firmware.disk.restore(s.disk);
     this.platform.restore(s.platform);
     this.mmu.invalidateEpt();
     core.flushAllTranslations();
@@ -811,57 +557,20 @@ export class Machine implements CoreHost {
   }
 }
 
-interface SavedState {
+/** Everything of a checkpoint but guest RAM, as plain data. */
+interface SavedMachine {
   retired: number;
   idleNs: number;
-  turn: number;
-  quantumEnd: number;
+  scheduler: ReturnType<Scheduler['save']>;
   tscOffset: bigint[];
-  nextInput: number;
-  keys: number[];
-  biosKeys: number[];
-  vcpus: {
-    bytes: Uint8Array;
-    activity: Vcpu['activity'];
-    shadowUntil: number;
-    shadowLeft: number;
-    shadowsTraps: boolean;
-    debugTraps: number;
-    nmiBlocked: boolean;
-    faultsInRow: Vcpu['faultsInRow'];
-    pending?: PendingException;
-    msrs: [number, bigint][];
-  }[];
+  inputs: ReturnType<Changes['save']>;
+  keys: ReturnType<ConsoleKeys['save']>;
+  vcpus: SavedVcpu[];
   ept: Uint8Array;
   vmm: unknown;
   delivery: ReturnType<Delivery['save']>;
   monitors: ReturnType<Monitors['save']>;
-  disk: ReturnType<MemoryDisk['save']>;
+  disk: ReturnType<Firmware['disk']['save']>;
   platform: ReturnType<Platform['save']>;
   end?: MachineEnd;
-}
-
-/** Linear address of the next instruction. */
-export function codeLinear(cpu: Vcpu): bigint {
-  return cpu.bitness === 64 ? cpu.rip : (cpu.rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
-}
-
-/** Gives the boot processor the state that the boot protocol demands. */
-export function applyEntry(cpu: Vcpu, entry: EntryState): void {
-  const gpr = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'] as const;
-  gpr.forEach((name, i) => cpu.setGpr(i, BigInt(entry.registers[name] ?? 0)));
-  cpu.set64(State.cr0, BigInt(entry.cr0 >>> 0));
-  cpu.set64(State.cr3, BigInt(entry.cr3));
-  cpu.set64(State.cr4, BigInt(entry.cr4));
-  cpu.set64(State.efer, BigInt(entry.efer));
-  cpu.set64(State.gdtrBase, BigInt(entry.gdtr.base));
-  cpu.set64(State.gdtrLimit, BigInt(entry.gdtr.limit));
-  cpu.set64(State.idtrBase, BigInt(entry.idtr.base));
-  cpu.set64(State.idtrLimit, BigInt(entry.idtr.limit));
-  for (const [name, s] of Object.entries(entry.segments)) {
-    cpu.setSegment(SegmentIndex[name as SegmentName], s.selector, BigInt(s.base), s.limit, s.attributes);
-  }
-  cpu.rflags = entry.rflags;
-  cpu.rip = BigInt(entry.rip);
-  cpu.modeChanged();
 }

@@ -1,0 +1,75 @@
+/**
+ * Guest-physical accesses that EPT does not let through: VM exits, and without one that stops, device accesses or the end of the
+ * machine. SDM Vol. 3C, "EPT-Induced VM Exits".
+ */
+import type { Core } from '../cpu/core';
+import type { Vcpu } from '../cpu/vcpu';
+import type { Platform } from '../devices/platform';
+import type { Vmm } from '../virt/vmm';
+import { EptAccess, type Ept } from '../virt/vmx/ept';
+import { ExitReason, encodeEptViolationQualification } from '../virt/vmx/exitReasons';
+
+export interface EptExitHost {
+  afterDeviceAccess(): void;
+  /** The guest did something that the machine cannot go on from. */
+  error(text: string): void;
+}
+
+export class EptExits {
+  constructor(
+    private readonly core: Core,
+    private readonly ept: Ept,
+    private readonly vmm: Vmm,
+    private readonly platform: Platform,
+    private readonly host: EptExitHost,
+  ) {}
+
+  /** CoreHost.eptExit. */
+  access(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean {
+    const access = write ? EptAccess.write : EptAccess.read;
+    const misconfigured = this.core.mmu.eptMisconfiguration;
+    const reason = misconfigured ? ExitReason.eptMisconfig : ExitReason.eptViolation;
+    const qualification = misconfigured
+      ? 0
+      : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
+    const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
+    if (this.vmm.tryExit(cpu, reason, this.core.instructionRip(cpu), facts)) return false;
+    const { platform } = this;
+    const { memoryPath } = this.core;
+    platform.currentCpu = cpu.index;
+    const step = Math.min(size, 4);
+    if (write) {
+      platform.bus.writeMmio(gpa, memoryPath.mmioLow, step);
+      if (size === 8) platform.bus.writeMmio(gpa + 4, memoryPath.mmioHigh, 4);
+    } else {
+      memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
+      memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
+    }
+    this.host.afterDeviceAccess();
+    return true;
+  }
+
+  /** CoreHost.eptWalkExit. */
+  walk(cpu: Vcpu, linear: bigint, access: number): boolean {
+    const { mmu, memory } = this.core;
+    const qualification = encodeEptViolationQualification(
+      mmu.eptAccess,
+      this.ept.result.permissions,
+      mmu.eptDuringWalk ? 'paging structure' : 'page',
+    );
+    const reason = mmu.eptMisconfiguration ? ExitReason.eptMisconfig : ExitReason.eptViolation;
+    const facts = { qualification, guestLinear: linear, guestPhysical: mmu.eptGpa };
+    const rip = this.core.instructionRip(cpu);
+    if (this.vmm.tryExit(cpu, reason, rip, facts)) return false;
+    const what = mmu.eptDuringWalk
+      ? 'its page tables lie'
+      : access === EptAccess.execute
+        ? 'it executes'
+        : 'it accesses';
+    this.host.error(
+      `vCPU ${cpu.index} at 0x${rip.toString(16)}: ${what} outside of memory, at guest-physical 0x${mmu.eptGpa.toString(16)} ` +
+        `(linear 0x${linear.toString(16)}); RAM ends at 0x${memory.ramSize.toString(16)}`,
+    );
+    return false;
+  }
+}

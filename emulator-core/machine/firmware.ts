@@ -1,0 +1,57 @@
+/** The firmware behind the BIOS ROM's stubs: their VMCALL runs the service on the machine. The disk is the image that was booted. */
+import { MemoryDisk } from '../boot/biosDisk';
+import type { BiosMachine } from '../boot/biosMachine';
+import { biosResumeOffset, biosVector } from '../boot/biosRom';
+import { biosCall } from '../boot/biosServices';
+import type { AssistContext } from '../cpu/assistContext';
+import { biosRegisters } from '../cpu/biosRegisters';
+import { SegmentIndex } from '../cpu/layout';
+import type { Vcpu } from '../cpu/vcpu';
+import type { MachineMemory } from '../mmu/memory';
+
+/** What the services need beside memory and disk. */
+export interface FirmwareHost {
+  /** Writes guest RAM as a device does; beyond RAM nothing happens. */
+  writePhysical(gpa: number, data: Uint8Array): void;
+  /** ASCII code of the oldest key typed, which `take` removes; undefined when there is none. */
+  key(take: boolean): number | undefined;
+  console(byte: number): void;
+  note(text: string): void;
+}
+
+export class Firmware {
+  readonly disk: MemoryDisk;
+  private readonly machine: BiosMachine;
+
+  /** @param image contents of drive 80h */
+  constructor(
+    private readonly context: AssistContext,
+    memory: MachineMemory,
+    image: Uint8Array,
+    host: FirmwareHost,
+  ) {
+    this.disk = new MemoryDisk(image);
+    this.machine = {
+      memorySize: memory.ramSize,
+      readMemory: (gpa, length) => memory.ram.slice(gpa, gpa + length),
+      writeMemory: (gpa, data) => host.writePhysical(gpa, data),
+      disk: this.disk,
+      key: (take) => {
+        const ascii = host.key(take);
+        return ascii === undefined ? undefined : { ascii, scanCode: 0 };
+      },
+      console: (byte) => host.console(byte),
+      note: (text) => host.note(text),
+    };
+  }
+
+  /** A VMCALL of the instruction under way; false: it is none of the stubs'. */
+  call(cpu: Vcpu): boolean {
+    if (cpu.bitness !== 16) return false;
+    const vector = biosVector(Number(cpu.segmentBase(SegmentIndex.cs) + this.context.rip));
+    if (vector === undefined) return false;
+    const outcome = biosCall(vector, biosRegisters(cpu), this.machine);
+    this.context.jump(this.context.rip + BigInt(biosResumeOffset(outcome)));
+    return true;
+  }
+}

@@ -1,0 +1,39 @@
+/** What a machine is made of and how it speaks with the debugger. */
+import type { BootRequest } from '../boot/boot';
+import type { CpuVendor } from '../cpu/cpuid';
+import type { CodeBreakpoints } from '../cpu/debugRegisters';
+import type { Vcpu } from '../cpu/vcpu';
+import type { VmExit } from '../virt/exit';
+
+export interface MachineOptions {
+  /** Bytes of RAM, a multiple of 4 KiB, 1 MiB to 3 GiB. */
+  memory: number;
+  cpus: number;
+  vendor: CpuVendor;
+  features: readonly string[];
+  /** Named processor model; absent: the default one. */
+  model?: string;
+  debugExit: boolean;
+  /** Wall time at power-on, milliseconds since 1970. */
+  startTime: number;
+  kernel: Omit<BootRequest, 'memory' | 'cpus'>;
+}
+
+export type MachineEnd =
+  | { kind: 'power off' }
+  | { kind: 'debug exit'; value: number }
+  | { kind: 'triple fault'; cpu: number; rip: bigint; text: string }
+  | { kind: 'error'; text: string };
+
+/** The debugger's hooks. Each returns true to stop the machine there. All may be called while history is replayed. */
+export interface MachineHooks {
+  breakpoint(cpu: Vcpu, linear: bigint): boolean;
+  /** Page offsets with breakpoints on a linear page; `key` changes with the set. */
+  breakpointsOn(linearPage: bigint): CodeBreakpoints | undefined;
+  exit(cpu: Vcpu, exit: VmExit): boolean;
+  watch(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
+  console(byte: number): void;
+  note(text: string): void;
+}
+
+export type RunResult = 'budget' | 'stopped' | 'idle' | 'ended';
