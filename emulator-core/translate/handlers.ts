@@ -6,7 +6,8 @@ import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
 import { Helper, IMPORTS, Import, type HandlerForm, type MemoryKind, type OperandForm } from './abi';
 import { fusedHelper } from './fusedHelper';
-import { InterpreterBuilder, emitEnter, exitNextHelper, lookupHelper, runHelper } from './interpreter';
+import { emitEnter, exitNextHelper, lookupHelper, runHelper } from './dispatch';
+import { InterpreterBuilder } from './interpreter';
 import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
 
 /** Handlers that stand for no instruction, at the start of the table. */

@@ -6,11 +6,11 @@ import { State, Tlb } from '../cpu/layout';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Slow, type HandlerForm } from './abi';
 import type { InterpreterBuilder } from './interpreter';
+import type { MemoryEmitter } from './memoryEmitter';
+import { cpu, uop } from './operands';
 import { I32, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
 import { i64x2, v128 } from './wasmSimd';
 
-const uop = get(0, I32);
-const cpu = get(1, I32);
 const MF = 16;
 /** Bit numbers: exception summary in the status word, CR0.NE. */
 const FSW_ES = 7;
@@ -26,6 +26,7 @@ export class VectorEmitter {
 
   constructor(
     private readonly b: InterpreterBuilder,
+    private readonly memory: MemoryEmitter,
     private readonly form: HandlerForm,
   ) {}
 
@@ -56,16 +57,16 @@ export class VectorEmitter {
 
   /** Address to read the whole operand from; what the soft TLB does not reach is copied to State.bounce. */
   private resolve(bits: 128 | 256): Expr {
-    const { b } = this;
+    const { b, memory } = this;
     const { f } = b;
     const linear = this.alignedLinear(bits);
     const address = f.local(I32);
-    const entry = b.tlbEntry(linear);
+    const entry = memory.tlbEntry(linear);
     ifElse(
       f,
-      b.tlbMiss(entry, linear, bits, Tlb.tagRead),
+      memory.tlbMiss(entry, linear, bits, Tlb.tagRead),
       () => {
-        b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.read));
+        memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.read));
         set(address, i32.add(cpu, i32c(State.bounce)))(f);
       },
       () => set(address, i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))(f),
@@ -74,7 +75,7 @@ export class VectorEmitter {
   }
 
   private alignedLinear(bits: 128 | 256): Expr {
-    const linear = this.b.operandLinear();
+    const linear = this.memory.operandLinear();
     if (this.form.aligned) this.b.protectionFaultIf(i64.ne(i64.and(linear, i64c(bits / 8 - 1)), i64c(0)));
     return linear;
   }
@@ -100,36 +101,36 @@ export class VectorEmitter {
   }
 
   private store(bits: number, parts: Expr[]): void {
-    const { b } = this;
+    const { b, memory } = this;
     const { f } = b;
     b.wroteMemory = true;
     if (bits !== 128 && bits !== 256) {
-      b.storeMemory(b.operandLinear(), bits as 8 | 16 | 32 | 64, i64x2.extract(parts[0], 0), false);
+      memory.store(memory.operandLinear(), bits as 8 | 16 | 32 | 64, i64x2.extract(parts[0], 0), false);
       return;
     }
     const values = parts.map((part) => b.let(part));
     const linear = this.alignedLinear(bits);
-    const entry = b.tlbEntry(linear);
+    const entry = memory.tlbEntry(linear);
     const put = (address: Expr): void => values.forEach((value, part) => v128.store(address, value, 16 * part)(f));
     ifElse(
       f,
-      b.tlbMiss(entry, linear, bits, Tlb.tagWrite),
+      memory.tlbMiss(entry, linear, bits, Tlb.tagWrite),
       () => {
         put(i32.add(cpu, i32c(State.bounce)));
-        b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.write));
+        memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.write));
       },
       () => put(b.let(i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))),
     );
   }
 
   probe(i: number): void {
-    const { b } = this;
+    const { b, memory } = this;
     const { kind, bits } = this.form.operands[i];
     if (kind !== 'm') return;
     b.wroteMemory = true;
-    const linear = bits === 128 || bits === 256 ? this.alignedLinear(bits) : b.operandLinear();
-    ifElse(b.f, b.tlbMiss(b.tlbEntry(linear), linear, bits, Tlb.tagWrite), () => {
-      b.slowStatus(b.slowCall(linear, Math.log2(bits / 8) | Slow.write | Slow.probe));
+    const linear = bits === 128 || bits === 256 ? this.alignedLinear(bits) : memory.operandLinear();
+    ifElse(b.f, memory.tlbMiss(memory.tlbEntry(linear), linear, bits, Tlb.tagWrite), () => {
+      memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.write | Slow.probe));
     });
   }
 

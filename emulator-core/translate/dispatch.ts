@@ -1,0 +1,67 @@
+/** From one micro-op to the next: entering blocks, the jump cache, and back to the run loop. */
+import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
+import { cpu, state, uop } from './operands';
+import { Fn, I32, I64, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+
+/** Charges the block that starts at micro-op `t` and goes there, or returns when the budget does not cover it. */
+export function emitEnter(f: Fn, t: Expr): void {
+  const budget = f.local(I32);
+  set(budget, i32.sub(i32.load(cpu, State.budget), i32.load(t, Uop.left)))(f);
+  ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => {
+    i64.store(cpu, i64.add(state(State.ripBase), i64.load32u(t, Uop.ip)), State.rip)(f);
+    ret(f, i32c(0));
+  });
+  i32.store(cpu, get(budget, I32), State.budget)(f);
+  tailCallIndirect(f, i32.load(t, Uop.handler), t, cpu);
+}
+
+/**
+ * lookup(branch, cpu): goes to State.rip through the jump cache, or returns to the run loop. `branch`: the micro-op that branches
+ * there, which the run loop undoes when the target cannot be fetched; 0 when none does.
+ */
+export function lookupHelper(): Fn {
+  const f = new Fn(2);
+  const branch = get(0, I32);
+  const me = get(1, I32);
+  const rip = f.local(I64);
+  const entry = f.local(I32);
+  const t = f.local(I32);
+  const budget = f.local(I32);
+  set(rip, i64.load(me, State.rip))(f);
+  const index = i32.and(i32.wrap(get(rip, I64)), i32c(Jump.entries - 1));
+  set(entry, i32.add(i32.add(me, i32.shl(index, i32c(4))), i32c(VCPU_JUMPS)))(f);
+  const e = get(entry, I32);
+  const miss = i32.or(
+    i64.ne(i64.load(e, Jump.rip), get(rip, I64)),
+    i32.ne(i32.load(e, Jump.tag), i32.load(me, State.codeTag)),
+  );
+  ifElse(f, miss, () => {
+    i32.store(me, branch, State.branchFrom)(f);
+    ret(f, i32c(0));
+  });
+  set(t, i32.load(e, Jump.uop))(f);
+  set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
+  ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
+  i32.store(me, get(budget, I32), State.budget)(f);
+  i64.store(me, i64.sub(get(rip, I64), i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
+  tailCallIndirect(f, i32.load(get(t, I32), Uop.handler), get(t, I32), me);
+  return f;
+}
+
+/** exitNext(uop, cpu): the instruction is done, but control returns to the run loop: refunds the rest of the block. */
+export function exitNextHelper(): Fn {
+  const f = new Fn(2);
+  const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
+  i64.store(cpu, i64.add(state(State.ripBase), next), State.rip)(f);
+  const rest = i32.sub(i32.load(uop, Uop.left), i32c(1));
+  i32.store(cpu, i32.add(i32.load(cpu, State.budget), rest), State.budget)(f);
+  i32c(0).emit(f);
+  return f;
+}
+
+/** run(uop, cpu): enters a micro-op whose block has been charged. */
+export function runHelper(): Fn {
+  const f = new Fn(2);
+  tailCallIndirect(f, i32.load(uop, Uop.handler), uop, cpu);
+  return f;
+}
