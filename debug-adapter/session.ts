@@ -2,13 +2,15 @@
 import { Response, Event } from '@vscode/debugadapter';
 import { ProtocolServer } from '@vscode/debugadapter/lib/protocol';
 import type { DebugProtocol as DAP } from '@vscode/debugprotocol';
-import { dataId } from './breakpoints';
-import { commandHint, completeCommand, runCommand } from './commands/commands';
+import { capabilities } from './capabilities';
+import { commandHint, runCommand } from './commands/commands';
+import { completions } from './completions';
 import { Controller, type ControllerOptions } from './controller';
 import { customRequests } from './customRequests';
+import { dataBreakpointInfo } from './dataBreakpointInfo';
 import { Listing } from './disassembly';
-import type { Engine } from './engine';
 import { messageOf } from './errors';
+import { exceptionInfo } from './exceptionInfo';
 import { LaunchError } from './launchSchema';
 import { formatMemoryReference, fromBase64, parseMemoryReference, toBase64 } from './memoryReference';
 import type { RingsideRequest } from './protocol';
@@ -83,7 +85,6 @@ const RUN_REQUESTS: ReadonlySet<string> = new Set([
 ]);
 const MAX_MEMORY_READ = 1 << 24;
 const MAX_INSTRUCTIONS = 20_000;
-const MAX_COMPLETIONS = 100;
 const STATES: Partial<Record<VcpuState, string>> = {
   halted: ' (halted)',
   'wait-for-sipi': ' (waits for SIPI)',
@@ -278,7 +279,10 @@ export class Session extends ProtocolServer {
       return { value: text, type, variablesReference, namedVariables, indexedVariables, memoryReference };
     },
     evaluate: (args) => this.evaluate(args),
-    completions: (args) => this.complete(args),
+    completions: async ({ text, column, frameId }) => {
+      const before = text.slice(0, this.columnsStartAt1 ? column - 1 : column);
+      return { targets: await completions(this.controller.machine, before, () => this.frameOrTop(frameId)) };
+    },
 
     setBreakpoints: async ({ source, breakpoints = [] }) => {
       const wanted = breakpoints.map((each) => ({ ...each, line: this.fromLine(each.line) }));
@@ -300,7 +304,8 @@ export class Session extends ProtocolServer {
       }
       return { breakpoints: await this.controller.breakpoints.setFilters(wanted) };
     },
-    dataBreakpointInfo: (args) => this.dataBreakpointInfo(args),
+    dataBreakpointInfo: (args) =>
+      dataBreakpointInfo(this.controller.machine, args, () => this.frameOrTop(args.frameId)),
     setDataBreakpoints: async ({ breakpoints }) => ({
       breakpoints: await this.controller.breakpoints.setData(breakpoints),
     }),
@@ -310,7 +315,7 @@ export class Session extends ProtocolServer {
       const lines = symbols.breakpointLines(source.path ?? '', this.fromLine(line), this.fromLine(last));
       return { breakpoints: lines.map((each) => ({ line: this.toLine(each) })) };
     },
-    exceptionInfo: () => this.exceptionInfo(),
+    exceptionInfo: () => exceptionInfo(this.controller.stopped, this.controller.lastStop),
 
     readMemory: async ({ memoryReference, offset = 0, count }) => {
       const { target } = this.controller.machine;
@@ -497,155 +502,4 @@ export class Session extends ProtocolServer {
       throw context === 'repl' ? new Error(messageOf(error) + commandHint(text)) : error;
     }
   }
-
-  private async complete({
-    text,
-    column,
-    frameId,
-  }: DAP.CompletionsArguments): Promise<DAP.CompletionsResponse['body']> {
-    const { machine } = this.controller;
-    const before = text.slice(0, this.columnsStartAt1 ? column - 1 : column);
-    const command = completeCommand(before);
-    const targets: DAP.CompletionItem[] = (command?.words ?? []).map((label) => ({
-      label,
-      type: 'keyword',
-      start: command!.start,
-      length: before.length - command!.start,
-    }));
-    const register = /\$([\w.]*)$/.exec(before);
-    const name = /[A-Za-z_]\w*$/.exec(before);
-    if (register) {
-      for (const label of machine.evaluator.registers.complete(register[1])) {
-        targets.push({ label: `$${label}`, type: 'variable', start: register.index, length: register[0].length });
-      }
-    } else if (name) {
-      const frame = await this.frameOrTop(frameId);
-      const locals = machine.evaluator.scopeOf(frame).map((variable) => variable.name);
-      const names = [
-        ...locals.filter((each) => each.startsWith(name[0])),
-        ...machine.symbols.completeNames(name[0], MAX_COMPLETIONS),
-      ];
-      for (const label of new Set(names))
-        targets.push({ label, type: 'variable', start: name.index, length: name[0].length });
-    }
-    return { targets: targets.slice(0, MAX_COMPLETIONS) };
-  }
-
-  private async dataBreakpointInfo(
-    args: DAP.DataBreakpointInfoArguments,
-  ): Promise<DAP.DataBreakpointInfoResponse['body']> {
-    const { machine } = this.controller;
-    const none = (description: string): DAP.DataBreakpointInfoResponse['body'] => ({ dataId: null, description });
-    if (!machine.target.capabilities.dataBreakpoints) return none('this engine has no data breakpoints');
-    const { variablesReference, name, frameId, bytes, asAddress } = args;
-    let place: { space: 'virtual' | 'physical' | 'host'; address: bigint; length: number } | undefined;
-    if (asAddress) {
-      const frame = await this.frameOrTop(frameId);
-      const { value, space } = await machine.evaluator.integer(name, frame);
-      place = { space, address: BigInt.asUintN(64, value), length: bytes ?? 1 };
-    } else if (variablesReference) {
-      place = await machine.variables.placeOf(variablesReference, name);
-    } else {
-      place = await machine.variables.placeOfExpression(name, await this.frameOrTop(frameId));
-    }
-    if (!place) return none(`'${name}' is not in memory: only memory can be watched`);
-    if (place.space === 'host') return none("memory of the VMM itself can't be watched");
-    const length = bytes ?? place.length;
-    const id = dataId(place.space, place.address, length);
-    const where = formatMemoryReference(place);
-    const description =
-      asAddress || name === where ? `${where} (${length} bytes)` : `${name} at ${where} (${length} bytes)`;
-    return {
-      dataId: id,
-      description,
-      accessTypes: ['read', 'write', 'readWrite'],
-      canPersist: place.space === 'physical',
-    };
-  }
-
-  private exceptionInfo(): DAP.ExceptionInfoResponse['body'] {
-    const { target, symbols } = this.controller.stopped;
-    const stop = this.controller.lastStop;
-    if (stop?.exit && stop.reason === 'exit') {
-      const lines = (fields: ReturnType<typeof target.describeExit>, indent: string): string[] =>
-        fields.flatMap(({ name, value, text, children }) => [
-          `${indent}${name}: ${[value, text].filter(Boolean).join(' ')}`,
-          ...lines(children ?? [], `${indent}  `),
-        ]);
-      const fields = target.describeExit(stop.exit);
-      return {
-        exceptionId: stop.exit.name,
-        description: stop.exit.summary,
-        breakMode: 'always',
-        details: { message: stop.exit.summary, typeName: stop.exit.name, stackTrace: lines(fields, '').join('\n') },
-      };
-    }
-    if (stop?.exception && stop.reason === 'exception') {
-      const { name, vector, errorCode, address, rip } = stop.exception;
-      const parts = [`vector ${vector}`];
-      if (errorCode !== undefined) parts.push(`error code 0x${errorCode.toString(16)}`);
-      if (address !== undefined) parts.push(`linear address 0x${address.toString(16)}`);
-      const place = symbols.describeAddress(rip);
-      parts.push(`at 0x${rip.toString(16)}${place ? ` <${place}>` : ''}`);
-      return {
-        exceptionId: name,
-        description: parts.join(', '),
-        breakMode: 'always',
-        details: { typeName: name, message: parts.join(', ') },
-      };
-    }
-    throw new Error('the machine did not stop at a VM exit or an exception');
-  }
-}
-
-/** What the adapter can do. Exits and exceptions are listed as the filters of the Breakpoints view. */
-function capabilities(engine: Engine): DAP.Capabilities {
-  const filter =
-    (kind: string) =>
-    ({ name, description }: { name: string; description: string }): DAP.ExceptionBreakpointsFilter => ({
-      filter: name,
-      label: name,
-      description: `${kind}: ${description}`,
-      default: false,
-      supportsCondition: true,
-      conditionDescription: "expression over the exit's fields and $registers, such as port == 0x3f8 && write",
-    });
-  return {
-    supportsConfigurationDoneRequest: true,
-    supportsFunctionBreakpoints: true,
-    supportsConditionalBreakpoints: true,
-    supportsHitConditionalBreakpoints: true,
-    supportsLogPoints: true,
-    supportsEvaluateForHovers: true,
-    supportsSetVariable: true,
-    supportsSetExpression: true,
-    supportsReadMemoryRequest: true,
-    supportsWriteMemoryRequest: true,
-    supportsDisassembleRequest: true,
-    supportsInstructionBreakpoints: true,
-    supportsSteppingGranularity: true,
-    supportsDataBreakpoints: true,
-    supportsDataBreakpointBytes: true,
-    supportsStepBack: true,
-    supportsGotoTargetsRequest: true,
-    supportsExceptionOptions: true,
-    supportsExceptionFilterOptions: true,
-    supportsExceptionInfoRequest: true,
-    supportsRestartRequest: true,
-    supportsTerminateRequest: true,
-    supportTerminateDebuggee: true,
-    supportsCompletionsRequest: true,
-    completionTriggerCharacters: ['$', '.', ' '],
-    supportsModulesRequest: true,
-    supportsLoadedSourcesRequest: true,
-    supportsValueFormattingOptions: true,
-    supportsCancelRequest: true,
-    supportsBreakpointLocationsRequest: true,
-    supportsSingleThreadExecutionRequests: true,
-    supportsDelayedStackTraceLoading: true,
-    exceptionBreakpointFilters: [
-      ...engine.exitNames().map(filter('VM exit')),
-      ...engine.exceptionNames().map(filter('Guest exception')),
-    ],
-  };
 }
