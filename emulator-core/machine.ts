@@ -8,7 +8,7 @@ import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { Core, type CoreHost } from './cpu/core';
-import { cpuid, cr4Allowed, makeCpuModel, type CpuModel } from './cpu/cpuid';
+import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, signature } from './cpu/cpuid';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
 import { PAGE, SegmentIndex, State } from './cpu/layout';
@@ -93,7 +93,10 @@ export class Machine implements CoreHost {
     this.ept = new Ept(this.memory.view, () => this.memory.allocateEptPage());
     this.ept.map(0, this.memory.ramBase, this.memory.ramSize);
     this.model = makeCpuModel(options.vendor, options.features, options.model);
-    for (const cpu of this.vcpus) cpu.maxLinearBits = this.model.maxLinearAddress;
+    for (const cpu of this.vcpus) {
+      cpu.maxLinearBits = this.model.maxLinearAddress;
+      cpu.signature = signature(this.model);
+    }
     this.mmu = new Mmu(this.memory, this.ept, this.model);
     this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this);
     this.monitors = new Monitors(options.cpus, (page, on) =>

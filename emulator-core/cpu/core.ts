@@ -191,7 +191,10 @@ export class Core {
       row.icount = icount;
       row.count = 0;
     }
-    if (++row.count > FAULTS_IN_ROW) cpu.set32(State.budget, cpu.get32(State.budget) - 1);
+    if (++row.count > FAULTS_IN_ROW) {
+      cpu.set32(State.budget, cpu.get32(State.budget) - 1);
+      row.icount++;
+    }
     this.host.deliver(cpu);
   }
 

@@ -390,7 +390,7 @@ function leafText(leaf: number, register: CpuidRegister, value: number): string 
 }
 
 /** Leaf 1 EAX: "Version Information Returned by CPUID in EAX". */
-function signature({ family, model, stepping }: CpuModel): number {
+export function signature({ family, model, stepping }: CpuModel): number {
   const extended = Math.max(0, family - 15);
   return (extended << 20) | ((model >> 4) << 16) | (Math.min(family, 15) << 8) | ((model & 15) << 4) | stepping;
 }

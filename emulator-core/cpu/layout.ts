@@ -140,6 +140,8 @@ export const Tlb = {
   entrySize: 32,
   /** User; supervisor; supervisor while SMAP is suspended by AC; user with alignment checks (never filled). */
   contexts: 4,
+  /** The first contexts, all but the one that is never filled. */
+  filled: 3,
 } as const;
 export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
 

@@ -332,15 +332,14 @@ export class MemoryPath {
 
   private evict(page: number): void {
     const { i64, i32 } = this.memory;
-    const host = this.memory.ramBase + page * PAGE;
+    const host = (this.memory.ramBase + page * PAGE) | 0;
     for (const cpu of this.vcpus) {
       const start = cpu.base + VCPU_TLB;
-      for (let e = start; e < start + TLB_BYTES * Tlb.contexts; e += Tlb.entrySize) {
-        const read = i64[(e + Tlb.tagRead) >> 3];
-        const write = i64[(e + Tlb.tagWrite) >> 3];
-        if (read === -1n && write === -1n) continue;
-        const low = Number((read === -1n ? write : read) & 0xffffffffn);
-        if ((low + i32[(e + Tlb.addend) >> 2]) >>> 0 === host) {
+      for (let e = start; e < start + TLB_BYTES * Tlb.filled; e += Tlb.entrySize) {
+        // Low halves of the tags: those of pages end in zeros, so -1 is an entry that does not hit.
+        const read = i32[(e + Tlb.tagRead) >> 2];
+        const low = read === -1 ? i32[(e + Tlb.tagWrite) >> 2] : read;
+        if (low !== -1 && ((low + i32[(e + Tlb.addend) >> 2]) | 0) === host) {
           i64[(e + Tlb.tagRead) >> 3] = -1n;
           i64[(e + Tlb.tagWrite) >> 3] = -1n;
         }

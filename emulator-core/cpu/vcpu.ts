@@ -174,6 +174,8 @@ export class Vcpu {
   faultsInRow = { icount: -1, count: 0 };
   /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
   vendor: 'intel' | 'amd' = 'intel';
+  /** Family, model and stepping as CPUID leaf 1 has them in EAX: EDX after reset and INIT. */
+  signature = 0;
   /** Unaligned accesses are #AC: CPL 3, CR0.AM, RFLAGS.AC. */
   checksAlignment = false;
   /** MSRs that have no slot of their own. */
@@ -457,7 +459,7 @@ export class Vcpu {
   }
   flushTlb(): void {
     const start = this.base + VCPU_TLB;
-    this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.contexts);
+    this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.filled);
   }
 
   /** The state after INIT: as after power-on, but for what INIT leaves alone. SDM Vol. 3A, "Processor State After Reset". */
@@ -487,7 +489,7 @@ export class Vcpu {
     this.resumeAt = -1;
     this.nmiBlocked = false;
     this.set64(State.cr0, 0x60000010n);
-    this.setGpr(2, 0x000306c3n);
+    this.setGpr(2, BigInt(this.signature));
     this.set64(State.dr + 6 * 8, 0xffff0ff0n);
     this.set64(State.dr + 7 * 8, 0x400n);
     this.set64(State.pat, 0x0007040600070406n);
@@ -507,6 +509,8 @@ export class Vcpu {
     this.set64(State.gdtrLimit, 0xffffn);
     this.set64(State.idtrLimit, 0xffffn);
     this.set64(State.apicBase, this.index === 0 ? 0xfee00900n : 0xfee00800n);
+    const neverFilled = this.base + VCPU_TLB + TLB_BYTES * Tlb.filled;
+    this.memory.u8.fill(0xff, neverFilled, neverFilled + TLB_BYTES);
     this.flushTlb();
     this.modeChanged();
   }

@@ -178,6 +178,9 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
       exit(c, ExitReason.crAccess, encodeCrQualification({ number: 0, access: CrAccess.clts }));
     }
     c.cpu.set64(State.cr0, BigInt((c.cpu.cr0 & ~Cr0.TS) >>> 0));
+    // Vector instructions were decoded as #NM: the code that follows is looked up anew.
+    c.cpu.modeChanged();
+    c.jump(c.nextRip);
   }
 
   function invalidatePage(c: CpuContext): void {

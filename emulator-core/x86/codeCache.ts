@@ -8,6 +8,8 @@ import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from './d
 
 const MAX_BLOCK = 64;
 const MAX_CONTEXTS = 480;
+/** Pages with micro-ops, over all contexts: each keeps a byte map and its offsets. */
+const MAX_PAGES = 16384;
 
 export class CodePage {
   /** Micro-op by page offset. */
@@ -35,6 +37,7 @@ export class CodeCache {
   private contexts = new Map<string, CodeContext>();
   private readonly byPhysical = new Map<number, CodePage[]>();
   private nextUop: number;
+  private pages = 0;
   /** Called when everything was dropped: jump caches must forget. */
   onFlush: () => void = () => {};
   /** Called when a physical page begins or ends to hold decoded code. */
@@ -62,9 +65,13 @@ export class CodeCache {
   /** Everything is forgotten. */
   flush(): void {
     for (const [physical, pages] of this.byPhysical) {
-      for (const page of pages) page.valid = false;
+      for (const page of pages) {
+        page.valid = false;
+        page.context.pages.delete(physical);
+      }
       this.onCodePage(physical, false);
     }
+    this.pages = 0;
     this.contexts = new Map();
     this.byPhysical.clear();
     this.nextUop = this.memory.uopBase;
@@ -75,6 +82,8 @@ export class CodeCache {
   page(context: CodeContext, physical: number): CodePage {
     let page = context.pages.get(physical);
     if (!page) {
+      if (this.pages >= MAX_PAGES) this.flush();
+      this.pages++;
       page = new CodePage(physical, context);
       context.pages.set(physical, page);
       const list = this.byPhysical.get(physical);
@@ -106,6 +115,7 @@ export class CodeCache {
       page.valid = false;
       page.context.pages.delete(physical);
     }
+    this.pages -= pages.length;
     this.byPhysical.delete(physical);
     this.onCodePage(physical, false);
     this.onFlush();

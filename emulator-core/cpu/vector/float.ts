@@ -20,12 +20,8 @@ export type FloatOperationName = `float:${Name}`;
 
 /** Units over the operand slots of each vCPU. */
 const units = new WeakMap<MachineMemory, Map<number, FloatUnit>>();
-let lastMemory: MachineMemory | undefined;
-let lastCpu = 0;
-let lastUnit: FloatUnit | undefined;
 
 function unitOf(memory: MachineMemory, cpu: number): FloatUnit {
-  if (lastUnit && memory === lastMemory && cpu === lastCpu) return lastUnit;
   let ofMemory = units.get(memory);
   if (!ofMemory) units.set(memory, (ofMemory = new Map()));
   let unit = ofMemory.get(cpu);
@@ -33,9 +29,6 @@ function unitOf(memory: MachineMemory, cpu: number): FloatUnit {
     const at = [State.vectorA, State.vectorB, State.vectorC, State.vectorResult].map((offset) => cpu + offset);
     ofMemory.set(cpu, (unit = new FloatUnit(memory.u8.buffer, at)));
   }
-  lastMemory = memory;
-  lastCpu = cpu;
-  lastUnit = unit;
   return unit;
 }
 

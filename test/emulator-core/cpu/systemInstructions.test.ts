@@ -1,7 +1,7 @@
 /** System and segment instructions, each by its page in SDM Vol. 2. */
 import assert from 'node:assert';
 import { SegmentIndex, State } from '../../../emulator-core/cpu/layout';
-import { Cr0, Flag, Vector } from '../../../emulator-core/cpu/vcpu';
+import { Cr0, Cr4, Flag, Vector } from '../../../emulator-core/cpu/vcpu';
 import { GDT, IDT, Selector, TSS, TestMachine, type GprName, type Mode } from '../testMachine';
 
 const DATA = 0x20000;
@@ -205,5 +205,18 @@ describe('address sizes of implicit operands', () => {
       [...cleared.read(0x8f00, 128)],
       Array.from({ length: 128 }, (_, i) => (i < 64 ? 0 : 0xff)),
     );
+  });
+});
+
+describe('CLTS', () => {
+  it('takes effect for the vector instructions behind it, also those decoded already', () => {
+    const t = new TestMachine().enter('64');
+    t.cpu.set64(State.cr4, BigInt(t.cpu.cr4 | Cr4.OSFXSR));
+    t.cpu.set64(State.cr0, BigInt((t.cpu.cr0 | Cr0.TS) >>> 0));
+    t.cpu.modeChanged();
+    // clts; movaps xmm0, xmm1; jmp +0; pxor xmm0, xmm0
+    t.run(CODE, '0f06' + '0f28c1' + 'eb00' + '0fefc0', {}, 4);
+    assert.strictEqual(t.vector, undefined);
+    assert.strictEqual(t.cpu.rip, BigInt(CODE + 10));
   });
 });
