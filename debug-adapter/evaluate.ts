@@ -13,16 +13,17 @@ import {
   type Compiled,
   type Names,
 } from './expression/compile';
+import { isFraction, listLiteral, realLiteral, refuseFraction, registerLiteral } from './expression/literals';
 import { parse } from './expression/parser';
 import { RegisterNames, type RegisterPart } from './expression/registers';
 import { ExpressionError } from './expression/tokens';
 import { shapeOf } from './expression/types';
 import type { Frame } from './stack';
-import { strip } from './symbols/dwarf/types';
+import { strip, type Type } from './symbols/dwarf/types';
 import { readLocation, toBytes, type FrameContext } from './symbols/location';
 import { i386, registerName, x86_64 } from './symbols/registers';
 import type { Location, SymbolStore, Value, VariableInfo } from './symbols/symbolStore';
-import { encodeValue } from './symbols/values';
+import { decodeReal, encodeValue } from './symbols/values';
 import type { AddressSpace, ExitRecord, Target } from './target';
 
 /** Names that conditions of exits and exceptions may use for the fields of what happened (HitContext.field). */
@@ -89,7 +90,7 @@ export class Evaluator {
     if (registerText) {
       // Floating-point and wide values are no expressions of their own.
       const { type } = await this.compileIn(registerText, frame);
-      if (shapeOf(type) === 'float' || (strip(type).size ?? 0) > 8)
+      if (shapeOf(type) !== 'integer' || isFraction(valueText))
         return this.assign(registerText, valueText, frame, options);
     }
     const compiled = await this.compileIn(text, frame);
@@ -119,13 +120,9 @@ export class Evaluator {
   /** Writes the value of `text` to the place that `targetText` names. */
   async assign(targetText: string, text: string, frame: Frame, options: FormatOptions = {}): Promise<Evaluated> {
     const compiled = await this.compileIn(targetText, frame);
-    const floating = shapeOf(compiled.type) === 'float' ? Number(text) : NaN;
     const place = await evaluateOver(this.source(frame), (access) => this.locate(compiled, access));
     if (!place) throw new ExpressionError(`'${targetText}' is no register, variable or memory that can be written`);
-    const literal = place.kind === 'register' ? literalOf(place.part, text) : undefined;
-    if (literal !== undefined) await this.store(place, compiled, literal, frame);
-    else if (!Number.isNaN(floating)) await this.storeBytes(place, encodeValue(compiled.type, floating)!, frame);
-    else await this.store(place, compiled, (await this.integer(text, frame)).value, frame);
+    await this.write(place, compiled, text, frame);
     return this.present(await this.compileIn(targetText, frame), this.source(frame), frame, options);
   }
 
@@ -135,10 +132,64 @@ export class Evaluator {
     const bits = value.bitSize === undefined ? undefined : { bitOffset: value.bitOffset ?? 0, bitSize: value.bitSize };
     const address = value.address;
     const compiled = inMemory(value.type, space, () => address, bits);
-    const place = { kind: 'memory' as const, space, address, ...bits };
-    if (shapeOf(value.type) === 'float')
-      await this.storeBytes(place, encodeValue(value.type, Number(text)) ?? new Uint8Array(0), frame);
-    else await this.store(place, compiled, (await this.integer(text, frame)).value, frame);
+    await this.write({ kind: 'memory', space, address, ...bits }, compiled, text, frame);
+  }
+
+  private async write(
+    place: NonNullable<Evaluated['place']>,
+    compiled: Compiled,
+    text: string,
+    frame: Frame,
+  ): Promise<void> {
+    const { type } = compiled;
+    const bare = strip(type);
+    if (place.kind === 'register' && bare.kind === 'array')
+      return this.storeBytes(place, await this.lanes(bare, text, frame), frame);
+    if (shapeOf(type) === 'float') return this.storeBytes(place, await this.real(type, text, frame), frame);
+    if (place.kind === 'memory' && shapeOf(type) === 'aggregate')
+      throw new ExpressionError(`a value of type '${type.name}' can't be written as a whole; write one of its parts`);
+    const literal = place.kind === 'register' ? registerLiteral(place.part, text) : undefined;
+    if (literal === undefined && place.kind === 'register') refuseFraction(place.part, text, this.registers);
+    await this.store(place, compiled, literal ?? (await this.integer(text, frame)).value, frame);
+  }
+
+  /** All lanes of a vector register: a list with a value for each, or one value for all of them, as gdb does. */
+  private async lanes(array: Extract<Type, { kind: 'array' }>, text: string, frame: Frame): Promise<Uint8Array> {
+    const count = array.count ?? 0;
+    const element = array.element();
+    const texts = listLiteral(text) ?? Array<string>(count).fill(text);
+    if (texts.length !== count) {
+      const example = Array.from({ length: count }, (_, i) => i + 1).join(', ');
+      throw new ExpressionError(`expected ${count} values, {${example}}, or one for all lanes, got ${texts.length}`);
+    }
+    const encode = async (each: string): Promise<Uint8Array> => {
+      if (shapeOf(element) === 'float') return this.real(element, each, frame);
+      if (isFraction(each))
+        throw new ExpressionError(`a lane of type '${element.name}' takes whole numbers, not ${each.trim()}`);
+      const { value } = await this.integer(each, frame);
+      const bytes = encodeValue(element, value);
+      if (!bytes) throw new ExpressionError(`${value} does not fit in ${(strip(element).size ?? 0) * 8} bits`);
+      return bytes;
+    };
+    return Uint8Array.from((await Promise.all(texts.map(encode))).flatMap((bytes) => [...bytes]));
+  }
+
+  /** A floating-point number of `type`: a literal, another floating-point value, or the number that an integer expression gives. */
+  private async real(type: Type, text: string, frame: Frame): Promise<Uint8Array> {
+    const literal = realLiteral(text);
+    const value = literal ?? (await this.realExpression(text, frame));
+    const bytes = encodeValue(type, value);
+    if (!bytes) throw new ExpressionError(`values of type '${type.name}' can't be written as numbers`);
+    return bytes;
+  }
+
+  private async realExpression(text: string, frame: Frame): Promise<number> {
+    const compiled = await this.compileIn(text, frame);
+    if (shapeOf(compiled.type) !== 'float') return Number((await this.integer(text, frame)).value);
+    const { value } = await this.present(compiled, this.source(frame), frame, {});
+    const number = value?.bytes && decodeReal(value.bytes);
+    if (number === undefined) throw new ExpressionError(`the value of '${text.trim()}' is not available`);
+    return number;
   }
 
   /**
@@ -479,15 +530,6 @@ export class Evaluator {
 /** The bits of a part in its whole register. */
 function partOf(part: RegisterPart, whole: bigint): bigint {
   return BigInt.asUintN(part.width, whole >> BigInt(part.shift));
-}
-
-/** A number wider than expressions compute with, or what the register's own format has beside whole numbers. */
-function literalOf(part: RegisterPart, text: string): bigint | undefined {
-  if (part.width !== part.info.width || part.width <= 64) return undefined;
-  const bare = text.trim();
-  const parsed = part.info.parse?.(bare);
-  if (parsed !== undefined) return parsed;
-  return /^0x[0-9a-f_]+$/i.test(bare) ? BigInt(bare.replaceAll('_', '')) : undefined;
 }
 
 function toNumber(bytes: Uint8Array): bigint {

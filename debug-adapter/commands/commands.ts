@@ -5,7 +5,7 @@
 import type { Debuggee } from '../debuggee';
 import { Listing } from '../disassembly';
 import { littleEndian } from '../expression/access';
-import { showAddress } from '../expression/compile';
+import { closest, showAddress } from '../expression/compile';
 import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
 import { parseExamine, perLine, showUnit } from './examine';
@@ -191,10 +191,12 @@ const topicNames = (): string => TOPICS.map((topic) => topic.name).join(', ');
 async function info(context: CommandContext, argument: string): Promise<string> {
   const [, name, rest] = /^(\S*)\s*(.*)$/s.exec(argument.trim())!;
   const topic = TOPICS.find((each) => each.name === name) ?? uniquePrefix(name);
-  if (!topic)
-    throw new Error(
-      `${name ? `there is no 'info ${name}' in this version` : 'info takes a topic'}; available: ${topicNames()}`,
-    );
+  if (!topic) {
+    const names = TOPICS.map((each) => each.name);
+    const near = name.length > 2 ? closest(name, names) : undefined;
+    const what = name ? `there is no 'info ${name}' in this version` : 'info takes a topic';
+    throw new Error(`${what};${near ? ` did you mean 'info ${near}'?` : ''} available: ${topicNames()}`);
+  }
   return topic.run(context, rest.trim());
 }
 

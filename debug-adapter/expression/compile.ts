@@ -8,7 +8,19 @@ import type { Access } from './access';
 import { parse, type Node, type TypeName } from './parser';
 import type { RegisterNames, RegisterPart } from './registers';
 import { ExpressionError } from './tokens';
-import { builtinType, INT, isSigned, LONG, pointerTo, shapeOf, ULONG, unsignedOfBits } from './types';
+import {
+  builtinType,
+  INT,
+  isSigned,
+  isWide,
+  pointerTo,
+  LONG,
+  shapeOf,
+  typeOfNumber,
+  ULONG,
+  unsignedOfBits,
+  wideUnsigned,
+} from './types';
 
 /** Where a value lives, so that it can be taken the address of, written, watched or opened. */
 export type Place =
@@ -129,11 +141,7 @@ class Compiler {
   compile(node: Node): Compiled {
     switch (node.kind) {
       case 'number':
-        return constantOf(
-          node.unsigned || node.value >> 63n ? ULONG : node.value >> 31n ? LONG : INT,
-          node.value,
-          node.hex,
-        );
+        return constantOf(typeOfNumber(node.value, node.unsigned), node.value, node.hex);
       case 'register':
         return this.register(node.name, node.column);
       case 'name':
@@ -226,13 +234,7 @@ class Compiler {
     const place: Place = { kind: 'register', part };
     if (width > 64) {
       const value = (access: Access): bigint => access.register(id);
-      return {
-        type: { kind: 'base', name: `uint${width}_t`, size: width / 8, encoding: 7 },
-        value,
-        place,
-        space: 'virtual',
-        hex: true,
-      };
+      return { type: wideUnsigned(width), value, place, space: 'virtual', hex: true };
     }
     const whole = shift === 0 && width === part.info.width;
     const type = unsignedOfBits(width);
@@ -315,13 +317,13 @@ class Compiler {
   }
 
   private binary(operator: string, leftNode: Node, rightNode: Node, column: number): Compiled {
+    const compare = COMPARISONS[operator];
+    if (compare) return this.comparison(compare, this.comparable(leftNode), this.comparable(rightNode));
     const left = this.scalar(leftNode);
     const right = this.scalar(rightNode);
     const [l, r] = [left.value, right.value];
     if (operator === '&&') return computed(INT, false, (access) => (l(access) !== 0n && r(access) !== 0n ? 1n : 0n));
     if (operator === '||') return computed(INT, false, (access) => (l(access) !== 0n || r(access) !== 0n ? 1n : 0n));
-    const compare = COMPARISONS[operator];
-    if (compare) return this.comparison(compare, left, right);
 
     const pointer = this.pointerArithmetic(operator, left, right, column);
     if (pointer) return pointer;
@@ -342,7 +344,23 @@ class Compiler {
     return result;
   }
 
+  /** An operand of a comparison: a scalar, or the unsigned number in a vector register. */
+  private comparable(node: Node): Compiled {
+    const operand = this.decay(this.compile(node));
+    if (operand.place?.kind === 'register' && operand.place.part.info.parse && isWide(operand.type)) {
+      const { name } = operand.place.part.info;
+      throw new ExpressionError(`$${name} holds a floating-point value; comparing these is not offered`, node.column);
+    }
+    if (!isWide(operand.type)) this.requireScalar(operand, node.column);
+    return operand;
+  }
+
   private comparison(compare: (a: bigint, b: bigint) => boolean, left: Compiled, right: Compiled): Compiled {
+    if (isWide(left.type) || isWide(right.type)) {
+      const bits = 8 * Math.max(strip(left.type).size ?? 8, strip(right.type).size ?? 8);
+      const value = (operand: Compiled, access: Access): bigint => BigInt.asUintN(bits, operand.value(access));
+      return computed(INT, false, (access) => (compare(value(left, access), value(right, access)) ? 1n : 0n));
+    }
     const unsigned = this.common(left, right) === ULONG;
     const [l, r] = [left.value, right.value];
     const needsWrap = unsigned && (isSigned(left.type) || isSigned(right.type));
@@ -448,6 +466,8 @@ class Compiler {
   private requireScalar(operand: Compiled, column: number): void {
     const shape = shapeOf(operand.type);
     if (shape === 'integer' || shape === 'pointer') return;
+    if (isWide(operand.type) && operand.constant !== undefined)
+      throw new ExpressionError('number does not fit in 64 bits', column);
     if (shape === 'float') throw new ExpressionError('arithmetic on floating-point values is not offered', column);
     throw new ExpressionError(`a value of type '${operand.type.name}' is no number`, column);
   }
@@ -537,7 +557,10 @@ export function isTypeName(names: Names): (name: string) => boolean {
 }
 
 export function compileNode(node: Node, names: Names): Compiled {
-  return new Compiler(names).compile(node);
+  const compiled = new Compiler(names).compile(node);
+  if (isWide(compiled.type) && compiled.constant !== undefined)
+    throw new ExpressionError('number does not fit in 64 bits', node.column);
+  return compiled;
 }
 
 /** Parses and resolves an expression. Throws ExpressionError with column and reason. */

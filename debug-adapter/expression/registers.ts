@@ -84,6 +84,13 @@ export class RegisterNames {
     return { part: { name: info.name, shift: 0, width: info.width, info }, type };
   }
 
+  /** 'xmm0.v4_float[0]': the lowest lane of a register that holds floating-point lanes (MMX registers hold integers only). */
+  floatLane(name: string): string | undefined {
+    const info = this.byName.get(name.toLowerCase());
+    const lanes = info && info.width > 64 ? `${info.name}.v${info.width / 32}_float` : '';
+    return this.findLanes(lanes) && `${lanes}[0]`;
+  }
+
   /** Names that begin with a prefix, for completion. */
   complete(prefix: string): string[] {
     const lower = prefix.toLowerCase();

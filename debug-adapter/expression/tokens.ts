@@ -24,6 +24,7 @@ const PUNCTUATION = ['->', '<<', '>>', '<=', '>=', '==', '!=', '&&', '||', ...'+
 const MAX_LENGTH = 10_000;
 
 const NUMBER = /(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|[0-9][0-9_]*[hH]?)([uUlL]*)/y;
+const REAL = /[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)/iy;
 const REGISTER = /\$[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)?/y;
 const SPACE = /(phys|host|virt):(?!:)/y;
 const NAME = /[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_~][A-Za-z0-9_]*)*/y;
@@ -49,6 +50,9 @@ export function tokenize(text: string): Token[] {
     let found: RegExpExecArray | null;
     if ((found = match(NUMBER))) {
       const end = at + found[0].length;
+      const real = match(REAL);
+      if (real)
+        throw new ExpressionError(`${real[0]} is a floating-point number; expressions compute with whole ones`, column);
       if (/[A-Za-z0-9_]/.test(text[end] ?? '')) {
         throw new ExpressionError(
           `'${/^\w+/.exec(text.slice(at))![0]}' is no number; expected decimal, 0x, 0b or 0o`,
@@ -61,7 +65,7 @@ export function tokenize(text: string): Token[] {
       if (/^0[xXbBoO]$/.test(body)) throw new ExpressionError(`expected digits after '${body}'`, column + 2);
       const octal = /^0[0-7]+$/.test(body);
       const value = BigInt(suffixHex ? `0x${body.slice(0, -1)}` : octal ? `0o${body.slice(1)}` : body);
-      if (value >= 1n << 64n) throw new ExpressionError('number does not fit in 64 bits', column);
+      if (value >= 1n << 256n) throw new ExpressionError('number does not fit in 256 bits', column);
       tokens.push({ kind: 'number', value, hex, unsigned: /[uU]/.test(found[1]), column, end });
       at = end;
     } else if ((found = match(CHARACTER))) {

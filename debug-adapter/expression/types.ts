@@ -53,6 +53,22 @@ export function unsignedOfBits(bits: number): Type {
   return byName.get(`uint${bits <= 8 ? 8 : bits <= 16 ? 16 : bits <= 32 ? 32 : 64}_t`)!;
 }
 
+/** x87 and vector registers as numbers: only comparisons and assignments take more than 64 bits. */
+export function wideUnsigned(bits: number): Type {
+  return unsigned(`uint${bits}_t`, bits / 8);
+}
+
+export function isWide(type: Type): boolean {
+  const bare = strip(type);
+  return bare.kind === 'base' && bare.encoding === Encoding.unsigned && bare.size > 8;
+}
+
+/** The type of a number as it is written: the first that holds it of int, long, unsigned long, then 128 and 256 bits. */
+export function typeOfNumber(value: bigint, isUnsigned: boolean): Type {
+  if (value >> 64n) return wideUnsigned(value >> 128n ? 256 : 128);
+  return isUnsigned || value >> 63n ? ULONG : value >> 31n ? LONG : INT;
+}
+
 export function pointerTo(target: Type, size = 8): Type {
   const name = `${target.name} *`.replace('* *', '**');
   return { kind: 'pointer', symbol: '*', name, size, target: () => target };

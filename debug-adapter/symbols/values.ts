@@ -123,8 +123,8 @@ function formatEnum(enumerators: Enumerator[], value: bigint, number: string): s
 
 function formatFloat(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length === 4) return shortest(view.getFloat32(0, true));
-  if (bytes.length === 8) return String(view.getFloat64(0, true));
+  const number = decodeReal(bytes);
+  if (number !== undefined) return bytes.length === 4 ? shortest(number) : String(number);
   if (bytes.length < 10) return hexOf(unsignedOf(bytes));
   // x87 double extended: explicit integer bit, 15-bit exponent. SDM Vol. 1, "Floating-Point Data Types".
   const head = view.getUint16(8, true);
@@ -133,6 +133,12 @@ function formatFloat(bytes: Uint8Array): string {
   const significand = view.getBigUint64(0, true);
   if (exponent === 0x7fff) return BigInt.asUintN(63, significand) === 0n ? String(sign * Infinity) : 'NaN';
   return String(sign * Number(significand) * 2 ** (exponent - 16383 - 63));
+}
+
+/** The number in 4 or 8 bytes of IEEE 754; undefined for other lengths. */
+export function decodeReal(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return bytes.length === 4 ? view.getFloat32(0, true) : bytes.length === 8 ? view.getFloat64(0, true) : undefined;
 }
 
 /** The shortest decimal that is this single-precision number. */

@@ -91,6 +91,47 @@ describe('inspecting a guest over stdio', () => {
       assert.match(await show('info fpu'), /^st0 +0x3fffc000000000000000 1\.5$/m);
     }));
 
+  it('lanes take numbers, not bits: literals, lists, expressions and other lanes', () =>
+    withAdapter(async (a) => {
+      await a.begin({ cpu: { features: ['+avx'] } });
+      const bits = async (assignment: string): Promise<string> => {
+        await a.repl(assignment);
+        return (await a.repl('$xmm0')).split(' ')[0];
+      };
+      // IEEE 754 single precision: 1.0 3f800000h, 2.0 40000000h, 3.0 40400000h, 4.0 40800000h, 0.0015 3ac49ba6h.
+      assert.equal(await bits('$xmm0.v4_float = 3'), `0x${'40400000'.repeat(4)}`);
+      assert.equal(await bits('$xmm0.v4_float = {1, 2, 3, 1.5e-3}'), '0x3ac49ba640400000400000003f800000');
+      assert.equal(await bits('$xmm0.v4_float[3] = 1 + 3'), '0x4080000040400000400000003f800000');
+      assert.equal(await bits('$xmm0.v4_float[0] = nan'), '0x4080000040400000400000007fc00000');
+      assert.equal(await bits('$xmm0.v4_float[0] = -inf'), '0x408000004040000040000000ff800000');
+      assert.equal(await bits('$xmm0.v4_float[0] = $xmm0.v4_float[3]'), '0x40800000404000004000000040800000');
+      assert.equal(await bits('$xmm0.v2_double = {-inf, 1.5}'), '0x3ff8000000000000fff0000000000000');
+      assert.equal(await bits('$xmm0.v8_int16 = {1, 2, 3, 4, 5, 6, 7, -1}'), '0xffff0007000600050004000300020001');
+      assert.equal(await bits('$xmm0.v4_int32 = 7'), `0x${'00000007'.repeat(4)}`);
+      assert.equal(await a.repl('$xmm0 == 0'), '0');
+      assert.equal(await bits('$xmm0 = 0'), `0x${'0'.repeat(32)}`);
+      assert.equal(await a.repl('$xmm0 == 0'), '1');
+      assert.match(await a.repl('$st0 = 1.5e-3'), / 0\.0015$/);
+    }));
+
+  it('says what a vector register takes when a value is none', () =>
+    withAdapter(async (a) => {
+      await a.begin({ cpu: { features: ['+avx'] } });
+      const why = async (text: string, what: RegExp): Promise<void> => assert.match(await refusal(a.repl(text)), what);
+      const lane = /\$xmm0 takes a whole number of 128 bits, not 1\.5; .*lane, such as \$xmm0\.v4_float\[0\] = 1\.5/;
+      await why('$xmm0 = 1.5', lane);
+      assert.match(await refusal(a.setRegister('FPU & SIMD', 'xmm0', '1.5')), lane);
+      await why('$ymm3 = -inf', /\$ymm3\.v8_float\[0\] = -inf/);
+      await why('$mm0 = 1.5', /\$mm0 takes a whole number of 64 bits, not 1\.5$/);
+      await why('$rax = 1e3', /\$rax takes a whole number of 64 bits, not 1e3$/);
+      await why('$xmm0.v4_int32[0] = 1.5', /this part of \$xmm0 takes a whole number of 32 bits, not 1\.5/);
+      await why('$xmm0.v4_int32 = 1.5', /'int32_t' takes whole numbers, not 1\.5/);
+      await why('$xmm0.v4_float = {1, 2}', /expected 4 values, \{1, 2, 3, 4\}, or one for all lanes, got 2/);
+      await why('$xmm0.v16_int8 = 256', /256 does not fit in 8 bits/);
+      await why('$xmm0.v4_float[0] = zero', /no variable or symbol 'zero'/);
+      await why('info fpuu', /there is no 'info fpuu' in this version; did you mean 'info fpu'\? available: registers/);
+    }));
+
   it('shows what the processor model and features bring', () =>
     withAdapter(async (a) => {
       await a.begin({ cpu: { model: 'max', features: ['-invpcid'] } }, () => a.breakAt('main.c', AT_CALL_OF_RECURSE));
