@@ -139,15 +139,17 @@ function turnOff(features: Set<string>, name: string): void {
  * `base` (what a named model has; what the core does not do is left out), then launch.json's cpu.features in order: '+name' turns on
  * with what it implies, '-name' off with what needs it. Case does not matter; '-' and '.' inside a name mean '_'.
  * Error, naming entry and attribute, for an entry without sign, an unknown name (with the nearest one), or one that the
- * embedded processor does not have.
+ * embedded processor, or any of this vendor's, does not have.
  */
 export function parseFeatures(
+  vendor: 'intel' | 'amd',
   base: readonly string[],
   list: readonly string[],
   attribute = 'cpu.features',
 ): Set<string> {
   const features = new Set<string>();
-  for (const name of base) if (CORE_FEATURES.includes(name)) turnOn(features, name);
+  const possible = coreFeatures(vendor);
+  for (const name of base) if (possible.includes(name)) turnOn(features, name);
   for (const entry of list) {
     const sign = entry[0];
     const name = entry.slice(1).trim().toLowerCase().replace(/[-.]/g, '_');
@@ -161,10 +163,16 @@ export function parseFeatures(
       );
     }
     if (sign === '-') turnOff(features, name);
-    else if (CORE_FEATURES.includes(name)) turnOn(features, name);
+    else if (possible.includes(name)) turnOn(features, name);
     else {
+      const all = possible.sort().join(', ');
+      if (CORE_FEATURES.includes(name)) {
+        const others = vendor === 'intel' ? 'AMD' : 'Intel';
+        throw new Error(
+          `${attribute}: only ${others} processors have '${name}', this one is '${vendor}'; it has ${all}`,
+        );
+      }
       const why = name.startsWith('avx512') ? ' (AVX-512 is left out)' : '';
-      const all = [...CORE_FEATURES].sort().join(', ');
       throw new Error(`${attribute}: the embedded processor has no '${name}'${why}; it has ${all}`);
     }
   }

@@ -59,7 +59,7 @@ export function makeCpuModel(
   hypervisorLeaf?: CpuModel['hypervisorLeaf'],
 ): CpuModel {
   const named = CPU_MODELS[parseModelName(name)];
-  const on = parseFeatures(named.features(vendor), features);
+  const on = parseFeatures(vendor, named.features(vendor), features);
   return {
     vendor,
     ...named.signature[vendor],

@@ -1,5 +1,5 @@
 /** The machine as the other side: a vCPU in user mode under page tables and descriptors like those that Linux gives the runner. */
-import { CORE_FEATURES } from '../../emulator-core/cpu/cpuFeatures';
+import { coreFeatures } from '../../emulator-core/cpu/cpuFeatures';
 import { SegmentIndex, State } from '../../emulator-core/cpu/layout';
 import { Cr0, Cr4, Efer, Flag, Rights } from '../../emulator-core/cpu/vcpu';
 import { TestMachine } from '../emulator-core/testMachine';
@@ -59,8 +59,12 @@ export class Emulated {
 
   /** @param features of the processor that the cases may use; those that the core does not have are left out. */
   constructor(features: ReadonlySet<string>, processorLimit = 0) {
-    const wanted = CORE_FEATURES.filter((name) => features.has(name)).map((name) => '+' + name);
-    this.machine = new TestMachine({ features: wanted });
+    // What only AMD's processors have tells whose the features are.
+    const vendor = features.has('mmxext') ? 'amd' : 'intel';
+    const wanted = coreFeatures(vendor)
+      .filter((name) => features.has(name))
+      .map((name) => '+' + name);
+    this.machine = new TestMachine({ vendor, features: wanted });
     this.features = this.machine.machine.model.features;
     const { machine, cpu } = this.machine;
     const { memory } = machine;

@@ -40,12 +40,15 @@ export interface VectorOutput {
 
 export class VectorRunner {
   private readonly machines = new Map<number, TestMachine>();
-  constructor(private readonly features: readonly string[] = []) {}
+  constructor(
+    private readonly features: readonly string[] = [],
+    private readonly vendor: 'intel' | 'amd' = 'intel',
+  ) {}
 
   run(input: VectorInput): VectorOutput {
     let t = this.machines.get(input.mode);
     if (!t) {
-      t = new TestMachine({ features: this.features }).enter(input.mode === 64 ? '64' : 'compat');
+      t = new TestMachine({ vendor: this.vendor, features: this.features }).enter(input.mode === 64 ? '64' : 'compat');
       t.write(CODE & ~0xfff, new Uint8Array(4096).fill(0xcc));
       // POPF may enable interrupts: the timer keeps quiet.
       t.machine.platform.bus.writePort(0x21, 0xff, 1);

@@ -243,7 +243,7 @@ export const control: Family = [
   nothing('Nopd', 'NOP—No Operation'),
   nothing('Nopq', 'NOP—No Operation'),
   nothing('Reservednop', 'NOP—No Operation'),
-  nothing('Lfence', 'LFENCE—Load Fence'),
-  nothing('Mfence', 'MFENCE—Memory Fence'),
-  nothing('Sfence', 'SFENCE—Store Fence'),
+  { ...nothing('Lfence', 'LFENCE—Load Fence'), feature: 'sse2' },
+  { ...nothing('Mfence', 'MFENCE—Memory Fence'), feature: 'sse2' },
+  { ...nothing('Sfence', 'SFENCE—Store Fence'), feature: 'sse' },
 ];

@@ -114,6 +114,7 @@ export const data: Family = [
   },
   {
     mnemonic: 'Movnti',
+    feature: 'sse2',
     manual: 'MOVNTI—Store Doubleword Using Non-Temporal Hint',
     semantics: (b) => b.write(0, b.read(1)),
   },

@@ -28,7 +28,7 @@ export const x87: Family = [
     all('FST/FSTP—Store Floating-Point Value', 'Fstpnce'),
   ),
   ...all('FIST/FISTP—Store Integer', 'Fist', 'Fistp'),
-  ...all('FISTTP—Store Integer With Truncation', 'Fisttp'),
+  { ...x87Row('Fisttp', 'FISTTP—Store Integer With Truncation'), feature: 'sse3' },
   ...all('FBSTP—Store BCD Integer and Pop', 'Fbstp'),
   ...all(
     'FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ—Load Constant',

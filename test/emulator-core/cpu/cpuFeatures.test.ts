@@ -61,6 +61,7 @@ describe('CPU features', () => {
   it('plus, minus and what hangs on them', () => {
     const from = (...list: string[]) =>
       parseFeatures(
+        'intel',
         CORE_FEATURES.filter((f) => f !== 'x2apic'),
         list,
       );
@@ -70,21 +71,51 @@ describe('CPU features', () => {
     const noPae = from('-pae');
     for (const name of ['lm', 'nx', 'lahf_lm', 'pcid', 'invpcid', 'la57', 'smap', 'pku'])
       assert.ok(!noPae.has(name), name);
-    assert.ok(parseFeatures([], ['+invpcid']).has('pcid'));
+    assert.ok(parseFeatures('intel', [], ['+invpcid']).has('pcid'));
     assert.ok(cpuidHas(makeCpuModel('amd'), 'amd'));
     assert.ok(!cpuidHas(makeCpuModel('amd'), 'intel'));
   });
 
+  it("what only the other vendor's processors have is refused, and no model brings it", () => {
+    // AMD APM Vol. 3, Appendix D; on Intel processors bit 22 of EDX of leaf 80000001h and bit 0 of EBX of leaf 80000008h are reserved.
+    for (const name of ['mmxext', 'clzero', 'topoext', 'cmp_legacy']) {
+      assert.throws(
+        () => parseFeatures('intel', [], ['+' + name]),
+        new RegExp(`cpu\\.features: only AMD processors have '${name}', this one is 'intel'; it has .*apic`),
+      );
+      assert.ok(parseFeatures('amd', [], ['+' + name]).has(name));
+      assert.ok(!parseFeatures('intel', [name], ['-' + name]).has(name), 'switching it off is no error');
+      assert.ok(!parseFeatures('intel', [name], []).has(name));
+    }
+    assert.throws(
+      () => makeCpuModel('amd', ['+serialize']),
+      /only Intel processors have 'serialize', this one is 'amd'/,
+    );
+    for (const vendor of ['intel', 'amd'] as const) {
+      const all = coreFeatures(vendor);
+      assert.deepEqual(
+        [
+          ...parseFeatures(
+            vendor,
+            [],
+            all.map((name) => '+' + name),
+          ),
+        ].sort(),
+        [...all].sort(),
+      );
+    }
+  });
+
   it('errors name the attribute and the nearest feature', () => {
     assert.throws(
-      () => parseFeatures([], ['+x2apci']),
+      () => parseFeatures('intel', [], ['+x2apci']),
       /cpu\.features: no CPU feature is called 'x2apci'; did you mean '\+x2apic'\?/,
     );
-    assert.throws(() => parseFeatures([], ['x2apic']), /cpu\.features: 'x2apic' must begin with \+ or -/);
-    assert.throws(() => parseFeatures([], ['']), /must begin with/);
-    assert.throws(() => parseFeatures([], ['+zzzzzzzzzzzz']), /called 'zzzzzzzzzzzz'$/);
+    assert.throws(() => parseFeatures('intel', [], ['x2apic']), /cpu\.features: 'x2apic' must begin with \+ or -/);
+    assert.throws(() => parseFeatures('intel', [], ['']), /must begin with/);
+    assert.throws(() => parseFeatures('intel', [], ['+zzzzzzzzzzzz']), /called 'zzzzzzzzzzzz'$/);
     assert.throws(
-      () => parseFeatures([], ['+avx512f']),
+      () => parseFeatures('intel', [], ['+avx512f']),
       /cpu\.features: the embedded processor has no 'avx512f' \(AVX-512 is left out\); it has .*apic/,
     );
   });

@@ -1,5 +1,6 @@
 /** Instructions of small extensions that vectors from hardware cannot show: random numbers, direct stores, cache control, features. */
 import assert from 'node:assert';
+import { coreFeatures } from '../../../emulator-core/cpu/cpuFeatures';
 import { State } from '../../../emulator-core/cpu/layout';
 import { Flag, Vector } from '../../../emulator-core/cpu/vcpu';
 import { TestMachine, type Mode } from '../testMachine';
@@ -9,8 +10,10 @@ const DATA = 0x200000;
 /** By basic exit reason. SDM Vol. 3D, Appendix C. In the order in which the test meets them. */
 const EXIT_NAMES: Record<string, string> = { r57: 'RDRAND', r61: 'RDSEED', r39: 'MONITOR', r36: 'MWAIT' };
 
+/** A machine with these features; its vendor is the one whose processors have them. */
 function machine(features: string[], mode: Mode = '64', cpl: 0 | 3 = 0): TestMachine {
-  return new TestMachine({ features }).enter(mode, cpl);
+  const vendor = features.every((feature) => coreFeatures('intel').includes(feature.slice(1))) ? 'intel' : 'amd';
+  return new TestMachine({ vendor, features }).enter(mode, cpl);
 }
 function vector(
   features: string[],
@@ -146,6 +149,33 @@ describe('features decide what exists', () => {
     assert.strictEqual(real.vector, Vector.UD);
     const wide = machine(['+bmi1'], '16').run(0x9000, ANDN, { rcx: 1, rbx: 3 });
     assert.strictEqual(wide.get('rax'), 2n);
+  });
+
+  it('what came with SSE is undefined without it: fences, MOVNTI, FISTTP', () => {
+    // SDM Vol. 2, exceptions of each instruction. fisttp word, dword and qword [rbx].
+    const FISTTP = ['df0b', 'db0b', 'dd0b'];
+    const encodings: [feature: string, off: string, hex: string[]][] = [
+      ['sse', '-sse', ['0faef8', '0faeff']], // sfence; its ModR/M byte's low bits mean nothing
+      ['sse2', '-sse2', ['0faee8', '0faef0', '0fc303', '480fc303']], // lfence; mfence; movnti [rbx], eax and rax
+      ['sse3', '-sse3', FISTTP],
+      ['fpu', '-fpu', FISTTP],
+    ];
+    for (const [feature, off, list] of encodings) {
+      for (const hex of list) {
+        assert.strictEqual(vector([off], hex, { rbx: DATA }), Vector.UD, `${hex} without ${feature}`);
+        assert.strictEqual(vector([], hex, { rbx: DATA }), undefined, `${hex} with ${feature}`);
+      }
+    }
+  });
+
+  it('hints run without the features that brought them, and F3 before WBINVD is ignored', () => {
+    // prefetcht0, prefetchnta, cldemote and prefetchw [rbx], with nothing mapped there; wbnoinvd
+    for (const hex of ['0f180b', '0f1803', '0f1c03', '0f0d0b', 'f30f09'])
+      assert.strictEqual(
+        vector(['-sse', '-cldemote', '-3dnowprefetch', '-wbnoinvd'], hex, { rbx: 0x40000000 }),
+        undefined,
+        hex,
+      );
   });
 
   it('every optional instruction is undefined without its feature', () => {

@@ -198,7 +198,7 @@ describe('address sizes of implicit operands', () => {
     small.write(0x8000, [0xeb]);
     assert.strictEqual(small.cpu.activity, 'active');
 
-    const cleared = new TestMachine({ features: ['+clzero'] }).enter('16');
+    const cleared = new TestMachine({ vendor: 'amd', features: ['+clzero'] }).enter('16');
     cleared.write(0x8f00, new Uint8Array(128).fill(0xff));
     cleared.run(CODE, '0f01fc', { rax: 0x18f10 });
     assert.deepStrictEqual(

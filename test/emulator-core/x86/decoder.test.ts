@@ -1,7 +1,7 @@
 /** The instruction table against iced-x86: every encoding of an announced feature has a row, and what is undefined is #UD. */
 import assert from 'node:assert';
 import { Code, CpuidFeature, Decoder, DecoderOptions, Instruction, OpKind } from 'iced-x86';
-import { CORE_FEATURES } from '../../../emulator-core/cpu/cpuFeatures';
+import { CORE_FEATURES, coreFeatures } from '../../../emulator-core/cpu/cpuFeatures';
 import { State } from '../../../emulator-core/cpu/layout';
 import { Cr4, Vector } from '../../../emulator-core/cpu/vcpu';
 import { CODES } from '../../../emulator-core/x86/codes';
@@ -41,9 +41,8 @@ const WITHOUT_ROW: [RegExp, string][] = [
   [/^(Fstenv|Fstcw|Fsave|Fstsw|Fclex|Finit|Feni|Fdisi|Fsetpm)(_|$)/, 'WAIT and an FN instruction in one: two instructions to the decoder'],
 ]; // prettier-ignore
 
-/** Rows that run without the feature that brought them: harmless ones, used before CPUID is asked; the x87's later additions. */
-const WITHOUT_FEATURE =
-  /^(F\w+|Lfence|Mfence|Sfence|Movnti|Prefetch\w*|Endbr\w*|Rdssp.|Cldemote|Vmcall|Vmmcall|Wbnoinvd)$/;
+/** Rows that run without the feature that brought them: hints and no-operations, calls of the hypervisor, and x87 rows that look at FPU alone. */
+const WITHOUT_FEATURE = /^(Fcmov\w+|Fu?comip?|Prefetch\w*|Endbr\w*|Rdssp.|Cldemote|Vmcall|Vmmcall|Wbnoinvd)$/;
 
 const OFFERED = new Set(CORE_FEATURES);
 const instruction = new Instruction();
@@ -92,7 +91,7 @@ describe('rows and encodings', () => {
       const row = CODES[code]?.row;
       if (!row || WITHOUT_FEATURE.test(row.mnemonic)) continue;
       const features = featuresOf(code).filter((feature) => !always.has(feature));
-      // With several, the newest is what a row names (FISTTP: SSE3; VEX forms: AVX beside AES or PCLMULQDQ).
+      // With several, the newest is what a row names (FISTTP: SSE3, not FPU; VEX forms: AVX beside AES or PCLMULQDQ).
       // The MMX form of PADDQ, PSUBQ and PMULUDQ came with SSE2 (SDM Vol. 2).
       if (row.feature === 'sse2' && /^(Paddq|Psubq|Pmuludq)$/.test(row.mnemonic)) continue;
       if (features.length && !features.map(ourName).includes(row.feature ?? ''))
@@ -118,7 +117,7 @@ describe('LOCK', () => {
 
   for (const bitness of BITNESS) {
     it(`is defined for read-modify-write instructions with a memory destination only, in ${bitness}-bit code`, () => {
-      const { decoder } = new TestMachine({ features: [...OFFERED].map((name) => '+' + name) }).machine.core;
+      const { decoder } = new TestMachine({ features: coreFeatures('intel').map((name) => '+' + name) }).machine.core;
       const plain = new Instruction();
       for (const bytes of encodings()) {
         const iced = new Decoder(bitness, Uint8Array.from(bytes), DecoderOptions.None);
@@ -187,7 +186,7 @@ describe('random bytes', () => {
   for (const bitness of BITNESS) {
     it(`in ${bitness}-bit code: #UD at the instruction where iced-x86 finds none, and nowhere else`, () => {
       const random = generator(bitness * 0x9e3779b1);
-      const t = new TestMachine({ features: [...OFFERED].map((name) => '+' + name) }).enter('64', 3);
+      const t = new TestMachine({ features: coreFeatures('intel').map((name) => '+' + name) }).enter('64', 3);
       t.write64(0x3000, 0x83n);
       t.write64(0x3008, BigInt(PAGE) | 0x85n);
       for (let i = 2; i < 8; i++) t.write64(0x3000 + i * 8, 0n);
