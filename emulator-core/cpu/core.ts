@@ -230,11 +230,6 @@ export class Core {
     return cpu.get32(State.rip) >>> 0 <= cpu.segmentLimit(SegmentIndex.cs);
   }
 
-  /** The budget of the current run shrinks to nothing: the run loop gets control after the current block. */
-  interrupt(cpu: Vcpu): void {
-    cpu.attention = true;
-  }
-
   private link(from: number, to: number): void {
     // Only inside one page's micro-ops, while the branch is still where it was.
     if (this.memory.i32[(from + Uop.target) >> 2] === 0) this.memory.i32[(from + Uop.target) >> 2] = to;

@@ -94,7 +94,9 @@ function sysenter(c: CpuContext): void {
 
 function sysexit(c: CpuContext): void {
   const cpu = c.cpu;
-  if (cpu.vendor === 'amd' && cpu.longMode) throw new GuestFault(Vector.UD);
+  // In this order, as an EPYC (family 25, model 1) does it; APM Vol. 3 leaves it open.
+  if (cpu.vendor === 'amd' && cpu.longMode)
+    throw cpu.cpl === 0 ? new GuestFault(Vector.UD) : new GuestFault(Vector.GP, 0);
   const base = cpu.get32(State.sysenterCs) & 0xfffc;
   if (!cpu.protectedMode || base === 0 || cpu.cpl !== 0) throw new GuestFault(Vector.GP, 0);
   const wide = c.operandBytes === 8;

@@ -82,6 +82,9 @@ describe('SYSENTER and SYSEXIT in long mode', () => {
       assert.strictEqual(machine('amd', mode, 3).run(CODE, '0f34', { rsp: 0x9000 }).vector, 6);
     }
     assert.strictEqual(machine('amd', '64', 0).run(CODE, '480f35', { rsp: 0x9000 }).vector, 6);
+    // Hardware (family 25, model 1) looks at the privilege level first.
+    for (const mode of ['64', 'compat'] as const)
+      assert.strictEqual(machine('amd', mode, 3).run(CODE, '0f35', { rsp: 0x9000 }).vector, 13);
     const out = machine('intel', '64', 0).run(CODE, '480f35', { rcx: 0x7000, rdx: TARGET });
     assert.deepStrictEqual(
       [out.cpu.rip, out.cpu.cpl, out.cpu.bitness, out.get('rsp')],
