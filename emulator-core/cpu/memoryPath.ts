@@ -1,6 +1,7 @@
 /**
  * The memory slow path behind the soft TLB: what a handler's or an assist's access takes when no entry lets it through. Page walk
  * and EPT, then RAM, a device, decoded code, a watched page or a page not saved since the last checkpoint.
+ * Linear addresses and values are pairs of signed 32-bit halves here: BigInts would be allocated at every miss.
  */
 import { Mmu, Access, Translation } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
@@ -41,7 +42,8 @@ export class MemoryPath {
   /** vCPU that runs now or ran last; undefined before the first run. */
   running?: Vcpu;
   /** Of a bounced read-modify-write: from its beginning to its commit no other begins. */
-  private modifyLinear = 0n;
+  private modifyLow = 0;
+  private modifyHigh = 0;
   private modifySize = 0;
 
   constructor(
@@ -52,7 +54,7 @@ export class MemoryPath {
     private readonly host: MemoryHost,
   ) {
     this.pageState = new Uint8Array(memory.ramSize / PAGE);
-    mmu.beforeWrite = (gpa) => this.beforeWrite(Math.floor(gpa / PAGE), gpa % PAGE, 8);
+    mmu.beforeWrite = (page, offset) => void this.beforeWrite(page, offset, 8);
   }
 
   /** Entry from handlers: State.slowAddress holds the linear address, State.slowValue the value (or gets it). */
@@ -70,28 +72,30 @@ export class MemoryPath {
     const size = 1 << (kind & Slow.sizeMask);
     const operation = kind & Slow.operation;
     if (operation === Slow.commit) return this.commitModify(cpu);
-    const linear = cpu.get64(State.slowAddress);
-    if (cpu.bitness === 64 && !canonical(cpu, linear, size)) {
-      const throughStack = stack || (this.memory.u8[uop + Uop.flags] & UopFlag.stack) !== 0;
-      cpu.pending = { vector: throughStack ? Vector.SS : Vector.GP, error: 0 };
-      return abortInstruction(cpu, uop);
-    }
-    if (cpu.bitness !== 64 && linear + BigInt(size) > 0x100000000n && this.beyondLimit(cpu, uop, stack)) {
+    const low = cpu.get32(State.slowAddress);
+    const high = cpu.get32(State.slowAddress + 4);
+    if (cpu.bitness === 64) {
+      if (!canonical(cpu, low, high, size)) {
+        const throughStack = stack || (this.memory.u8[uop + Uop.flags] & UopFlag.stack) !== 0;
+        cpu.pending = { vector: throughStack ? Vector.SS : Vector.GP, error: 0 };
+        return abortInstruction(cpu, uop);
+      }
+    } else if ((high !== 0 || (low >>> 0) + size > 0x100000000) && this.beyondLimit(cpu, uop, stack)) {
       return abortInstruction(cpu, uop);
     }
     // Checked before the page is looked at, as processors do.
-    if (cpu.checksAlignment && Number(linear & 0xfffn) & (size - 1)) {
+    if (cpu.checksAlignment && low & (size - 1)) {
       cpu.pending = { vector: Vector.AC, error: 0 };
       return abortInstruction(cpu, uop);
     }
     const user = cpu.cpl === 3;
-    if (kind & Slow.probe) return this.probeWrite(cpu, linear, size, user) ? SlowResult.ok : abortInstruction(cpu, uop);
-    if (operation === Slow.modify) return this.beginModify(cpu, uop, linear, size, user);
+    if (kind & Slow.probe) return this.probe(cpu, low, high, size, user) ? SlowResult.ok : abortInstruction(cpu, uop);
+    if (operation === Slow.modify) return this.beginModify(cpu, uop, low, high, size, user);
     const write = operation === Slow.write;
-    if (size > 8) return this.slowVector(cpu, uop, linear, size, write, user);
+    if (size > 8) return this.slowVector(cpu, uop, low, high, size, write, user);
     const status = write
-      ? this.writeLinear(cpu, linear, size, cpu.get64(State.slowValue), user, true)
-      : this.readLinear(cpu, linear, size, user, true);
+      ? this.write(cpu, low, high, size, cpu.get32(State.slowValue), cpu.get32(State.slowValue + 4), user, true)
+      : this.read(cpu, low, high, size, user, true);
     return status === SlowResult.abort ? abortInstruction(cpu, uop) : status;
   }
 
@@ -107,82 +111,97 @@ export class MemoryPath {
   }
 
   /** 16 or 32 bytes between memory and State.bounce. Both pages are translated before anything is read or written. */
-  private slowVector(cpu: Vcpu, uop: number, linear: bigint, size: number, write: boolean, user: boolean): number {
+  private slowVector(
+    cpu: Vcpu,
+    uop: number,
+    low: number,
+    high: number,
+    size: number,
+    write: boolean,
+    user: boolean,
+  ): number {
     const access = write ? Access.write : Access.read;
-    const last = BigInt.asUintN(64, linear + BigInt(size - 1));
-    if (last >> 12n !== linear >> 12n) {
-      if (!this.resolve(cpu, linear, access, user)) return abortInstruction(cpu, uop);
-      if (!this.resolve(cpu, (last >> 12n) << 12n, access, user)) return abortInstruction(cpu, uop);
+    if (crossesPage(low, size)) {
+      if (!this.resolve(cpu, low, high, access, user)) return abortInstruction(cpu, uop);
+      if (!this.resolveNext(cpu, low, high, access, user)) return abortInstruction(cpu, uop);
     }
     let result: number = SlowResult.ok;
     for (let i = 0; i < size; i += 8) {
-      const at = BigInt.asUintN(64, linear + BigInt(i));
+      const at = (low + i) | 0;
+      const atHigh = carry(low, high, at);
+      const slot = State.bounce + i;
       const status = write
-        ? this.writeLinear(cpu, at, 8, cpu.get64(State.bounce + i), user, true)
-        : this.readLinear(cpu, at, 8, user, true);
+        ? this.write(cpu, at, atHigh, 8, cpu.get32(slot), cpu.get32(slot + 4), user, true)
+        : this.read(cpu, at, atHigh, 8, user, true);
       if (status === SlowResult.abort) return abortInstruction(cpu, uop);
       if (status === SlowResult.again) result = status;
-      if (!write) cpu.set64(State.bounce + i, cpu.get64(State.slowValue));
+      if (!write) {
+        cpu.set32(slot, cpu.get32(State.slowValue));
+        cpu.set32(slot + 4, cpu.get32(State.slowValue + 4));
+      }
     }
     return result;
   }
 
-  private beginModify(cpu: Vcpu, uop: number, linear: bigint, size: number, user: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    const single = (low & 0xfff) + size <= PAGE;
-    if (!this.probeWrite(cpu, linear, size, user)) return abortInstruction(cpu, uop);
-    if (single) {
-      const gpa = this.mmu.gpa;
-      const host = this.mmu.host(gpa, EptAccess.read | EptAccess.write);
-      const page = Math.floor(gpa / PAGE);
-      if (host >= 0 && page < this.pageState.length) {
-        this.fill(cpu, linear, gpa, host, true);
-        if (!(this.pageState[page] & ~PageState.clean) && !this.watches(cpu, linear)) {
-          this.beforeWrite(page, gpa % PAGE, size);
-          this.fill(cpu, linear, gpa, host, true);
-          cpu.set64(State.slowValue, BigInt(host));
+  private beginModify(cpu: Vcpu, uop: number, low: number, high: number, size: number, user: boolean): number {
+    if (!this.probe(cpu, low, high, size, user)) return abortInstruction(cpu, uop);
+    if (!crossesPage(low, size)) {
+      const { page } = this.mmu;
+      if (this.isRam(page, EptAccess.read | EptAccess.write)) {
+        const clear = !(this.pageState[page] & ~PageState.clean) && !this.watches(cpu, low, high);
+        if (clear && this.pageState[page]) this.beforeWrite(page, low & OFFSET, size);
+        this.fill(cpu, low, high, page, true);
+        if (clear) {
+          this.setValue(cpu, this.memory.ramBase + page * PAGE + (low & OFFSET), 0);
           return SlowResult.ok;
         }
       }
     }
-    const status = this.readLinear(cpu, linear, size, user, false);
+    const status = this.read(cpu, low, high, size, user, false);
     if (status === SlowResult.abort) return abortInstruction(cpu, uop);
-    cpu.set64(State.bounce, cpu.get64(State.slowValue));
-    cpu.set64(State.slowValue, BigInt(cpu.base + State.bounce));
-    this.modifyLinear = linear;
+    cpu.set32(State.bounce, cpu.get32(State.slowValue));
+    cpu.set32(State.bounce + 4, cpu.get32(State.slowValue + 4));
+    this.setValue(cpu, cpu.base + State.bounce, 0);
+    this.modifyLow = low;
+    this.modifyHigh = high;
     this.modifySize = size;
     return SlowResult.again;
   }
 
   private commitModify(cpu: Vcpu): number {
-    const { modifyLinear, modifySize } = this;
-    const value = cpu.get64(State.bounce);
-    const status = this.writeLinear(cpu, modifyLinear, modifySize, value, cpu.cpl === 3, false);
+    const { modifyLow, modifyHigh, modifySize } = this;
+    const [value, upper] = [cpu.get32(State.bounce), cpu.get32(State.bounce + 4)];
+    const status = this.write(cpu, modifyLow, modifyHigh, modifySize, value, upper, cpu.cpl === 3, false);
     // The address was probed: only an exit that wants to stop can refuse, and then after the instruction.
     return status === SlowResult.abort ? SlowResult.again : status;
   }
 
-  /** Translates for writing: true with mmu.gpa at the last page; false: exception pending or abandoned. */
+  private setValue(cpu: Vcpu, low: number, high: number): void {
+    cpu.set32(State.slowValue, low);
+    cpu.set32(State.slowValue + 4, high);
+  }
+
+  /** Translates for writing: true with mmu.page the last page; false: exception pending or abandoned. */
   probeWrite(cpu: Vcpu, linear: bigint, size: number, user: boolean): boolean {
-    const first = this.resolve(cpu, linear, Access.write, user);
-    if (!first) return false;
-    const end = linear + BigInt(size - 1);
-    if (end >> 12n === linear >> 12n) return true;
-    return this.resolve(cpu, (end >> 12n) << 12n, Access.write, user);
+    return this.probe(cpu, lowOf(linear), highOf(linear), size, user);
+  }
+
+  private probe(cpu: Vcpu, low: number, high: number, size: number, user: boolean): boolean {
+    if (!this.resolve(cpu, low, high, Access.write, user)) return false;
+    return !crossesPage(low, size) || this.resolveNext(cpu, low, high, Access.write, user);
   }
 
   /** Translates a byte for reading; as probeWrite. */
   probeRead(cpu: Vcpu, linear: bigint, user: boolean): boolean {
-    return this.resolve(cpu, linear, Access.read, user);
+    return this.resolve(cpu, lowOf(linear), highOf(linear), Access.read, user);
   }
 
-  /** Guest paging for one page; true with mmu.gpa. */
-  private resolve(cpu: Vcpu, linear: bigint, access: number, user: boolean): boolean {
-    const low = Number(linear & 0xffffffffn);
-    const high = Number((linear >> 32n) & 0xffffffffn);
+  /** Guest paging for one page; true with mmu.page. */
+  private resolve(cpu: Vcpu, low: number, high: number, access: number, user: boolean): boolean {
     for (;;) {
       const status = this.mmu.translate(cpu, low, high, access, user);
       if (status === Translation.ok) return true;
+      const linear = join(low, high);
       if (status === Translation.pageFault) {
         cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: linear };
         return false;
@@ -191,96 +210,134 @@ export class MemoryPath {
     }
   }
 
+  /** As resolve(), for the page behind the one that the address is in. */
+  private resolveNext(cpu: Vcpu, low: number, high: number, access: number, user: boolean): boolean {
+    const next = ((low & ~OFFSET) + PAGE) | 0;
+    return this.resolve(cpu, next, carry(low, high, next), access, user);
+  }
+
+  /** Whether the address just translated, in guest-physical `page`, is RAM that EPT maps and lets through. */
+  private isRam(page: number, access: number): boolean {
+    if (this.mmu.direct(page, access)) return true;
+    const { gpa } = this.mmu;
+    return this.mmu.host(gpa, access) - this.memory.ramBase === gpa;
+  }
+
   /** Reads `size` (1, 2, 4, 8) bytes into State.slowValue, zero-extended. `fill`: the soft TLB may learn. */
   readLinear(cpu: Vcpu, linear: bigint, size: number, user: boolean, fill: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    if ((low & 0xfff) + size > PAGE) return this.readSplit(cpu, linear, size, user);
+    return this.read(cpu, lowOf(linear), highOf(linear), size, user, fill);
+  }
+
+  private read(cpu: Vcpu, low: number, high: number, size: number, user: boolean, fill: boolean): number {
+    if (crossesPage(low, size)) return this.readSplit(cpu, low, high, size, user);
     this.tlbMisses++;
-    if (!this.resolve(cpu, linear, Access.read, user)) return SlowResult.abort;
-    const gpa = this.mmu.gpa;
-    const host = this.mmu.host(gpa, EptAccess.read);
-    if (host < 0 || host - this.memory.ramBase !== gpa) return this.readDevice(cpu, gpa, linear, size);
-    if (fill) this.fill(cpu, linear, gpa, host, this.mmu.writable);
-    cpu.set64(State.slowValue, this.readHost(host, size));
-    const page = Math.floor(gpa / PAGE);
-    const watched = this.pageState[page] & PageState.watchRead || this.watches(cpu, linear);
-    if (watched && this.host.watchHit(cpu, linear, gpa, size, false)) {
+    if (!this.resolve(cpu, low, high, Access.read, user)) return SlowResult.abort;
+    const { page, writable } = this.mmu;
+    if (!this.isRam(page, EptAccess.read)) return this.readDevice(cpu, low, high, size);
+    if (fill) this.fill(cpu, low, high, page, writable);
+    const at = this.memory.ramBase + page * PAGE + (low & OFFSET);
+    const { view } = this.memory;
+    if (size === 8) this.setValue(cpu, view.getInt32(at, true), view.getInt32(at + 4, true));
+    else
+      this.setValue(
+        cpu,
+        size === 4 ? view.getInt32(at, true) : size === 2 ? view.getUint16(at, true) : view.getUint8(at),
+        0,
+      );
+    const watched = this.pageState[page] & PageState.watchRead || this.watches(cpu, low, high);
+    if (watched && this.host.watchHit(cpu, join(low, high), page * PAGE + (low & OFFSET), size, false)) {
       cpu.attention = true;
       return SlowResult.again;
     }
     return SlowResult.ok;
   }
 
-  private readHost(host: number, size: number): bigint {
-    const { view } = this.memory;
-    if (size === 8) return view.getBigUint64(host, true);
-    return BigInt(
-      size === 4 ? view.getUint32(host, true) : size === 2 ? view.getUint16(host, true) : view.getUint8(host),
-    );
-  }
-
-  private readDevice(cpu: Vcpu, gpa: number, linear: bigint, size: number): number {
-    if (!this.host.eptExit(cpu, gpa, linear, size, false)) return SlowResult.abort;
-    cpu.set64(State.slowValue, (BigInt(this.mmioHigh >>> 0) << 32n) | BigInt(this.mmioLow >>> 0));
+  private readDevice(cpu: Vcpu, low: number, high: number, size: number): number {
+    if (!this.host.eptExit(cpu, this.mmu.gpa, join(low, high), size, false)) return SlowResult.abort;
+    this.setValue(cpu, this.mmioLow, this.mmioHigh);
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
 
   /** Both pages are translated before anything is read, so a fault on the second leaves no device touched. */
-  private readSplit(cpu: Vcpu, linear: bigint, size: number, user: boolean): number {
-    const second = ((linear >> 12n) + 1n) << 12n;
-    if (!this.resolve(cpu, linear, Access.read, user)) return SlowResult.abort;
-    if (!this.resolve(cpu, BigInt.asUintN(64, second), Access.read, user)) return SlowResult.abort;
-    let value = 0n;
+  private readSplit(cpu: Vcpu, low: number, high: number, size: number, user: boolean): number {
+    if (!this.resolve(cpu, low, high, Access.read, user)) return SlowResult.abort;
+    if (!this.resolveNext(cpu, low, high, Access.read, user)) return SlowResult.abort;
+    let [value, upper] = [0, 0];
     let result: number = SlowResult.ok;
     for (let i = 0; i < size; i++) {
-      const status = this.readLinear(cpu, BigInt.asUintN(64, linear + BigInt(i)), 1, user, true);
+      const at = (low + i) | 0;
+      const status = this.read(cpu, at, carry(low, high, at), 1, user, true);
       if (status === SlowResult.abort) return status;
       if (status === SlowResult.again) result = status;
-      value |= cpu.get64(State.slowValue) << BigInt(8 * i);
+      const byte = cpu.get32(State.slowValue);
+      if (i < 4) value |= byte << (8 * i);
+      else upper |= byte << (8 * i - 32);
     }
-    cpu.set64(State.slowValue, value);
+    this.setValue(cpu, value, upper);
     return result;
   }
 
-  /** Writes `size` bytes. */
+  /** Writes `size` (1, 2, 4, 8) bytes. */
   writeLinear(cpu: Vcpu, linear: bigint, size: number, value: bigint, user: boolean, fill: boolean): number {
-    const low = Number(linear & 0xffffffffn) >>> 0;
-    if ((low & 0xfff) + size > PAGE) return this.writeSplit(cpu, linear, size, value, user);
+    return this.write(cpu, lowOf(linear), highOf(linear), size, lowOf(value), highOf(value), user, fill);
+  }
+
+  private write(
+    cpu: Vcpu,
+    low: number,
+    high: number,
+    size: number,
+    value: number,
+    upper: number,
+    user: boolean,
+    fill: boolean,
+  ): number {
+    if (crossesPage(low, size)) return this.writeSplit(cpu, low, high, size, value, upper, user);
     this.tlbMisses++;
-    if (!this.resolve(cpu, linear, Access.write, user)) return SlowResult.abort;
-    const gpa = this.mmu.gpa;
-    const host = this.mmu.host(gpa, EptAccess.write);
-    if (host < 0 || host - this.memory.ramBase !== gpa) return this.writeDevice(cpu, gpa, linear, size, value);
-    const page = Math.floor(gpa / PAGE);
+    if (!this.resolve(cpu, low, high, Access.write, user)) return SlowResult.abort;
+    const { page } = this.mmu;
+    if (!this.isRam(page, EptAccess.write)) return this.writeDevice(cpu, low, high, size, value, upper);
     const before = this.pageState[page];
-    const hitCode = before ? this.beforeWrite(page, gpa & 0xfff, size) : false;
+    const hitCode = before ? this.beforeWrite(page, low & OFFSET, size) : false;
+    const at = this.memory.ramBase + page * PAGE + (low & OFFSET);
     const { view } = this.memory;
-    if (size === 8) view.setBigUint64(host, value, true);
-    else if (size === 4) view.setUint32(host, Number(value & 0xffffffffn), true);
-    else if (size === 2) view.setUint16(host, Number(value & 0xffffn), true);
-    else view.setUint8(host, Number(value & 0xffn));
-    if (fill) this.fill(cpu, linear, gpa, host, true);
-    const watched = before & PageState.watchWrite || this.watches(cpu, linear);
-    if (watched && this.host.watchHit(cpu, linear, gpa, size, true)) {
+    if (size === 8) {
+      view.setInt32(at, value, true);
+      view.setInt32(at + 4, upper, true);
+    } else if (size === 4) view.setInt32(at, value, true);
+    else if (size === 2) view.setInt16(at, value, true);
+    else view.setInt8(at, value);
+    if (fill) this.fill(cpu, low, high, page, true);
+    const watched = before & PageState.watchWrite || this.watches(cpu, low, high);
+    if (watched && this.host.watchHit(cpu, join(low, high), page * PAGE + (low & OFFSET), size, true)) {
       cpu.attention = true;
       return SlowResult.again;
     }
     return hitCode ? SlowResult.again : SlowResult.ok;
   }
 
-  private writeDevice(cpu: Vcpu, gpa: number, linear: bigint, size: number, value: bigint): number {
-    this.mmioLow = Number(value & 0xffffffffn);
-    this.mmioHigh = Number((value >> 32n) & 0xffffffffn);
-    if (!this.host.eptExit(cpu, gpa, linear, size, true)) return SlowResult.abort;
+  private writeDevice(cpu: Vcpu, low: number, high: number, size: number, value: number, upper: number): number {
+    this.mmioLow = value >>> 0;
+    this.mmioHigh = upper >>> 0;
+    if (!this.host.eptExit(cpu, this.mmu.gpa, join(low, high), size, true)) return SlowResult.abort;
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
 
-  private writeSplit(cpu: Vcpu, linear: bigint, size: number, value: bigint, user: boolean): number {
-    if (!this.probeWrite(cpu, linear, size, user)) return SlowResult.abort;
+  private writeSplit(
+    cpu: Vcpu,
+    low: number,
+    high: number,
+    size: number,
+    value: number,
+    upper: number,
+    user: boolean,
+  ): number {
+    if (!this.probe(cpu, low, high, size, user)) return SlowResult.abort;
     let result: number = SlowResult.ok;
     for (let i = 0; i < size; i++) {
-      const at = BigInt.asUintN(64, linear + BigInt(i));
-      const status = this.writeLinear(cpu, at, 1, (value >> BigInt(8 * i)) & 0xffn, user, true);
+      const at = (low + i) | 0;
+      const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
+      const status = this.write(cpu, at, carry(low, high, at), 1, byte & 0xff, 0, user, true);
       if (status === SlowResult.abort) return status;
       if (status === SlowResult.again) result = status;
     }
@@ -301,24 +358,27 @@ export class MemoryPath {
     return hit;
   }
 
-  /** Puts a translation into the soft TLB in use. */
-  private fill(cpu: Vcpu, linear: bigint, gpa: number, host: number, writable: boolean): void {
-    const low = Number(linear & 0xffffffffn);
-    const entry = cpu.get32(State.tlb) + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize;
-    const page = BigInt.asIntN(64, linear & ~0xfffn);
-    const state = this.pageState[Math.floor(gpa / PAGE)];
-    const { i64, i32 } = this.memory;
-    if (cpu.checksAlignment || this.watches(cpu, linear)) return;
-    i64[(entry + Tlb.tagRead) >> 3] = state & PageState.watchRead ? -1n : page;
-    i64[(entry + Tlb.tagWrite) >> 3] = writable && !(state & ~PageState.watchRead) ? page : -1n;
-    i32[(entry + Tlb.addend) >> 2] = (host - low) | 0;
+  /** Puts the translation to a page of RAM into the soft TLB in use. */
+  private fill(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
+    if (cpu.checksAlignment || this.watches(cpu, low, high)) return;
+    const entry = (cpu.get32(State.tlb) + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    const state = this.pageState[page];
+    const { i32 } = this.memory;
+    const start = low & ~OFFSET;
+    const readable = !(state & PageState.watchRead);
+    i32[entry + (Tlb.tagRead >> 2)] = readable ? start : -1;
+    i32[entry + (Tlb.tagRead >> 2) + 1] = readable ? high : -1;
+    const direct = writable && !(state & ~PageState.watchRead);
+    i32[entry + (Tlb.tagWrite >> 2)] = direct ? start : -1;
+    i32[entry + (Tlb.tagWrite >> 2) + 1] = direct ? high : -1;
+    i32[entry + (Tlb.addend >> 2)] = (this.memory.ramBase + page * PAGE - start) | 0;
   }
 
   /** The page has data breakpoints: the debugger's, or the guest's own. */
-  private watches(cpu: Vcpu, linear: bigint): boolean {
+  private watches(cpu: Vcpu, low: number, high: number): boolean {
     const own = cpu.debug.dataPages;
     if (this.watchedLinear.size === 0 && own.size === 0) return false;
-    const page = linearPage(linear);
+    const page = (high >>> 0) * 0x100000 + (low >>> 12);
     return this.watchedLinear.has(page) || own.has(page);
   }
 
@@ -353,6 +413,28 @@ export function linearPage(linear: bigint): number {
   return Number(BigInt.asUintN(64, linear) >> 12n);
 }
 
-function canonical(cpu: Vcpu, linear: bigint, size: number): boolean {
-  return cpu.canonical(linear) && cpu.canonical(linear + BigInt(size - 1));
+const OFFSET = PAGE - 1;
+
+function lowOf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value));
+}
+function highOf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value >> 32n));
+}
+/** The 64-bit number in two halves. */
+function join(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+}
+/** High half of an address a little above high:low whose low half is `at`. */
+function carry(low: number, high: number, at: number): number {
+  return at >>> 0 < low >>> 0 ? (high + 1) | 0 : high;
+}
+function crossesPage(low: number, size: number): boolean {
+  return (low & OFFSET) + size > PAGE;
+}
+
+function canonical(cpu: Vcpu, low: number, high: number, size: number): boolean {
+  if (!cpu.canonicalHigh(high)) return false;
+  const last = (low + size - 1) | 0;
+  return !crossesPage(low, size) || cpu.canonicalHigh(carry(low, high, last));
 }

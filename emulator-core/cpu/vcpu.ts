@@ -266,6 +266,11 @@ export class Vcpu {
   canonical(address: bigint): boolean {
     return BigInt.asIntN(this.linearBits, address) === BigInt.asIntN(64, address);
   }
+  /** canonical() of an address by its signed high half. */
+  canonicalHigh(high: number): boolean {
+    const top = high >> (this.linearBits - 33);
+    return top === 0 || top === -1;
+  }
   /** True when `address` may be the base of a segment or descriptor table. */
   canonicalBase(address: bigint): boolean {
     return BigInt.asIntN(this.maxLinearBits, address) === BigInt.asIntN(64, address);

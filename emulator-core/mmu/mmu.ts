@@ -1,6 +1,7 @@
 /**
  * Address translation: guest paging (32-bit, PAE, 4-level, 5-level) with accessed and dirty flags, protection keys and every #PF
- * error-code bit, then EPT. Results go into fields of the object: no allocation on this path.
+ * error-code bit, then EPT. Results go into fields of the object, and addresses are kept as page numbers and 32-bit halves, which
+ * are small integers to JavaScript: no allocation on this path.
  * SDM Vol. 3A, chapter "Paging"; Vol. 3C, "The Extended Page Table Mechanism (EPT)".
  */
 import { PAGE, State } from '../cpu/layout';
@@ -47,8 +48,8 @@ const EPT_DIRTY = 8;
 const EPT_KNOWN = 16;
 
 export class Mmu {
-  /** Guest-physical address of the byte, after translate(). */
-  gpa = 0;
+  /** Guest-physical page of the byte, after translate(): its address divided by the page size. */
+  page = 0;
   /** Whether a write may use the same translation (writable for this privilege, dirty flags already set). */
   writable = false;
   /** Bytes that the guest's leaf maps, and whether it is global. */
@@ -68,6 +69,8 @@ export class Mmu {
   implicit = false;
 
   private readonly eptCache: Uint8Array;
+  /** Index of guest RAM's first 32-bit word. */
+  private readonly ramWord: number;
   /** In an entry's high half: which address bits there are, and which are reserved (of bits 51:32). */
   private readonly addressHigh: number;
   private readonly reservedHigh: number;
@@ -87,6 +90,7 @@ export class Mmu {
     model: PagingModel,
   ) {
     this.eptCache = new Uint8Array(memory.ramSize / PAGE);
+    this.ramWord = memory.ramBase >>> 2;
     const width = model.maxPhysicalAddress - 32;
     this.addressHigh = 2 ** width - 1;
     this.reservedHigh = 0xfffff & ~this.addressHigh;
@@ -99,13 +103,27 @@ export class Mmu {
     this.eptCache.fill(0);
   }
 
+  /** Guest-physical address of the byte, after translate(). */
+  get gpa(): number {
+    return this.page * PAGE + (this.low & (PAGE - 1));
+  }
+
+  /** Whether a guest-physical page is known to be RAM in its place that EPT lets through to an access (EptAccess bits). */
+  direct(page: number, access: number): boolean {
+    if (page >= this.eptCache.length) return false;
+    const cached = this.eptCache[page];
+    return (
+      (cached & EPT_KNOWN) !== 0 &&
+      (cached & access) === access &&
+      (!(access & EptAccess.write) || (cached & EPT_DIRTY) !== 0)
+    );
+  }
+
   /** Host-physical address of a guest-physical one for an access (EptAccess bits), or -1 with ept* fields set. */
   host(gpa: number, access: number, duringWalk = false): number {
     const page = Math.floor(gpa / PAGE);
+    if (this.direct(page, access)) return this.memory.ramBase + gpa;
     const cached = page < this.eptCache.length ? this.eptCache[page] : 0;
-    if (cached & EPT_KNOWN && (cached & access) === access && (!(access & EptAccess.write) || cached & EPT_DIRTY)) {
-      return this.memory.ramBase + gpa;
-    }
     const status = this.ept.translate(gpa, access);
     if (status === EptStatus.ok) {
       const { hpa, permissions } = this.ept.result;
@@ -124,19 +142,19 @@ export class Mmu {
   }
 
   /**
-   * Translates linear address high:low (two unsigned 32-bit halves, canonical) for an access with the privilege given.
+   * Translates linear address high:low (two 32-bit halves, signed or not, canonical) for an access with the privilege given.
    * Sets accessed and dirty flags as the processor does.
    */
   translate(cpu: Vcpu, low: number, high: number, access: number, user: boolean): number {
+    this.low = low | 0;
     if (!(cpu.cr0 & Cr0.PG)) {
-      this.gpa = low >>> 0;
+      this.page = low >>> 12;
       this.writable = true;
       this.pageSize = PAGE;
       this.global = false;
       return Translation.ok;
     }
     this.cpu = cpu;
-    this.low = low >>> 0;
     this.access = access;
     this.user = user;
     if (!(cpu.cr4 & Cr4.PAE)) return this.walk32();
@@ -144,18 +162,29 @@ export class Mmu {
     const pointer = State.pdpte + (low >>> 30) * 8;
     const lo = cpu.get32(pointer);
     if (!(lo & PRESENT)) return this.fault(0);
-    const table = (cpu.get32(pointer + 4) & this.addressHigh) * 0x100000000 + ((lo & ~0xfff) >>> 0);
-    return this.walkTables(table, 2, 0, PAE_RESERVED_HIGH);
+    return this.walkTables(this.pageOf(lo, cpu.get32(pointer + 4)), 2, 0, PAE_RESERVED_HIGH);
+  }
+
+  /** The page number in an entry's halves. */
+  private pageOf(lo: number, hi: number): number {
+    return (hi & this.addressHigh) * 0x100000 + (lo >>> 12);
+  }
+
+  /** Index of the 32-bit word of a paging-structure entry in the machine's memory, or -1 when EPT refuses. */
+  private entryWord(page: number, offset: number): number {
+    // With EPT accessed/dirty flags on, a paging-structure access counts as a write for EPT.
+    if (this.direct(page, EptAccess.read | EptAccess.write)) return this.ramWord + page * (PAGE >> 2) + (offset >> 2);
+    const host = this.host(page * PAGE + offset, EptAccess.read | EptAccess.write, true);
+    return host < 0 ? -1 : host >>> 2;
   }
 
   private walk64(high: number): number {
     const { cpu } = this;
     const cr3 = cpu.get32(State.cr3);
-    const table = (cpu.get32(State.cr3 + 4) & this.addressHigh) * 0x100000000 + ((cr3 & ~0xfff) >>> 0);
-    return this.walkTables(table, cpu.cr4 & Cr4.LA57 ? 5 : 4, high, 0);
+    return this.walkTables(this.pageOf(cr3, cpu.get32(State.cr3 + 4)), cpu.cr4 & Cr4.LA57 ? 5 : 4, high, 0);
   }
 
-  /** From the table of `level` down, with 8-byte entries. `alsoReserved`: bits of the high half, besides the address's. */
+  /** From the table (a page number) of `level` down, with 8-byte entries. `alsoReserved`: bits of the high half, besides the address's. */
   private walkTables(table: number, level: number, high: number, alsoReserved: number): number {
     const { cpu, low } = this;
     let reservedHigh = this.reservedHigh | alsoReserved;
@@ -169,13 +198,11 @@ export class Mmu {
       else if (level === 3) index = ((high << 2) | (low >>> 30)) & 511;
       else if (level === 2) index = (low >>> 21) & 511;
       else index = (low >>> 12) & 511;
-      const entryGpa = table + index * 8;
-      // With EPT accessed/dirty flags on, a paging-structure access counts as a write for EPT.
-      const host = this.host(entryGpa, EptAccess.read | EptAccess.write, true);
-      if (host < 0) return Translation.ept;
-      const u32 = this.memory.u32;
-      const lo = u32[host >> 2];
-      const hi = u32[(host >> 2) + 1];
+      const word = this.entryWord(table, index * 8);
+      if (word < 0) return Translation.ept;
+      const { i32 } = this.memory;
+      const lo = i32[word];
+      const hi = i32[word + 1];
       if (!(lo & PRESENT)) return this.fault(0);
       const large = (lo & LARGE) !== 0 && level > 1;
       if (hi & reservedHigh || (large && (level > 3 || (level === 3 && !this.hugePages)))) {
@@ -183,9 +210,9 @@ export class Mmu {
       }
       combined &= lo;
       if (hi & NX_HIGH) noExecute = true;
-      const target = (hi & this.addressHigh) * 0x100000000 + ((lo & ~0xfff) >>> 0);
+      const target = this.pageOf(lo, hi);
       if (level > 1 && !large) {
-        if (!(lo & ACCESSED)) this.setEntryBits(host, entryGpa, lo | ACCESSED);
+        if (!(lo & ACCESSED)) this.setEntryBits(word, table, index * 8, lo | ACCESSED);
         table = target;
         continue;
       }
@@ -194,7 +221,7 @@ export class Mmu {
       if (large && lo & (size - 1) & ~0x1fff) return this.fault(PageFault.reserved | PageFault.present);
       // Protection keys are IA-32e mode's; PAE paging has no room for them.
       const key = cpu.cr4 & (Cr4.PKE | Cr4.PKS) && cpu.longMode ? (hi >>> KEY_SHIFT) & 15 : -1;
-      return this.finishLeaf(host, entryGpa, lo, target - (target % size), size, combined, noExecute, key);
+      return this.finishLeaf(word, table, index * 8, lo, target, size, combined, noExecute, key);
     }
   }
 
@@ -207,10 +234,10 @@ export class Mmu {
     for (let i = 0; i < 4; i++) {
       const host = this.host(((cr3 & ~0x1f) >>> 0) + i * 8, EptAccess.read | EptAccess.write, true);
       if (host < 0) return PointerLoad.ept;
-      const lo = this.memory.u32[host >> 2];
-      const hi = this.memory.u32[(host >> 2) + 1];
+      const lo = this.memory.u32[host >>> 2];
+      const hi = this.memory.u32[(host >>> 2) + 1];
       if (lo & PRESENT && (lo & POINTER_RESERVED || hi & ~this.addressHigh)) return PointerLoad.malformed;
-      loaded.push(this.memory.u64[host >> 3]);
+      loaded.push(this.memory.u64[host >>> 3]);
     }
     loaded.forEach((value, i) => cpu.set64(State.pdpte + i * 8, value));
     return PointerLoad.ok;
@@ -218,34 +245,37 @@ export class Mmu {
 
   private walk32(): number {
     const { cpu, low } = this;
-    const directory = ((cpu.get32(State.cr3) & ~0xfff) >>> 0) + (low >>> 22) * 4;
-    let host = this.host(directory, EptAccess.read | EptAccess.write, true);
-    if (host < 0) return Translation.ept;
-    const pde = this.memory.u32[host >> 2];
+    const directory = cpu.get32(State.cr3) >>> 12;
+    const first = (low >>> 22) * 4;
+    let word = this.entryWord(directory, first);
+    if (word < 0) return Translation.ept;
+    const pde = this.memory.i32[word];
     if (!(pde & PRESENT)) return this.fault(0);
     if (pde & LARGE && cpu.cr4 & Cr4.PSE) {
       // PSE-36: bits 20:13 hold physical-address bits 39:32, as many as there are; the rest of bits 21:13 is reserved.
       const upper = (pde >>> 13) & 0x1ff;
       if (upper & ~this.pse36Mask) return this.fault(PageFault.reserved | PageFault.present);
-      const base = upper * 0x100000000 + ((pde & 0xffc00000) >>> 0);
-      return this.finishLeaf(host, directory, pde, base, 0x400000, pde, false, -1);
+      const base = upper * 0x100000 + ((pde & 0xffc00000) >>> 12);
+      return this.finishLeaf(word, directory, first, pde, base, 0x400000, pde, false, -1);
     }
-    if (!(pde & ACCESSED)) this.setEntryBits(host, directory, pde | ACCESSED);
-    const entry = ((pde & ~0xfff) >>> 0) + ((low >>> 12) & 1023) * 4;
-    host = this.host(entry, EptAccess.read | EptAccess.write, true);
-    if (host < 0) return Translation.ept;
-    const pte = this.memory.u32[host >> 2];
+    if (!(pde & ACCESSED)) this.setEntryBits(word, directory, first, pde | ACCESSED);
+    const table = pde >>> 12;
+    const second = ((low >>> 12) & 1023) * 4;
+    word = this.entryWord(table, second);
+    if (word < 0) return Translation.ept;
+    const pte = this.memory.i32[word];
     if (!(pte & PRESENT)) return this.fault(0);
-    return this.finishLeaf(host, entry, pte, (pte & ~0xfff) >>> 0, PAGE, pde & pte, false, -1);
+    return this.finishLeaf(word, table, second, pte, pte >>> 12, PAGE, pde & pte, false, -1);
   }
 
   /**
-   * Access rights, then the leaf's accessed and dirty flags. `combined`: R/W and U/S bits of all entries together; `key`: the
-   * protection key, -1 without. SDM Vol. 3A, "Determination of Access Rights" and "Protection Keys".
+   * Access rights, then the leaf's accessed and dirty flags. `word`: where the entry is, at `offset` in page `table`; `base`: the
+   * page number in it; `combined`: R/W and U/S bits of all entries together; `key`: the protection key, -1 without. SDM Vol. 3A, "Determination of Access Rights" and "Protection Keys".
    */
   private finishLeaf(
-    host: number,
-    entryGpa: number,
+    word: number,
+    table: number,
+    offset: number,
     entry: number,
     base: number,
     size: number,
@@ -276,8 +306,9 @@ export class Mmu {
     if (!allowed || keyed) return this.fault(PageFault.present | keyed);
     let wanted = entry | ACCESSED;
     if (access === Access.write) wanted |= DIRTY;
-    if (wanted !== entry) this.setEntryBits(host, entryGpa, wanted);
-    this.gpa = base + (this.low & (size - 1));
+    if (wanted !== entry) this.setEntryBits(word, table, offset, wanted);
+    // The entry's bits below the page's size are no address.
+    this.page = size === PAGE ? base : base - (base % (size / PAGE)) + ((this.low & (size - 1)) >>> 12);
     this.writable = writable && (wanted & DIRTY) !== 0;
     this.pageSize = size;
     this.global = (entry & GLOBAL) !== 0 && (cpu.cr4 & Cr4.PGE) !== 0;
@@ -297,11 +328,11 @@ export class Mmu {
     return Translation.pageFault;
   }
 
-  /** Called before guest memory at `gpa` changes behind the soft TLB's back (dirty tracking, decoded code). */
-  beforeWrite: (gpa: number) => void = () => {};
+  /** Called before 8 bytes at `offset` in a guest-physical page change behind the soft TLB's back (dirty tracking, decoded code). */
+  beforeWrite: (page: number, offset: number) => void = () => {};
 
-  private setEntryBits(host: number, gpa: number, value: number): void {
-    this.beforeWrite(gpa);
-    this.memory.u32[host >> 2] = value;
+  private setEntryBits(word: number, page: number, offset: number, value: number): void {
+    this.beforeWrite(page, offset);
+    this.memory.i32[word] = value;
   }
 }
