@@ -161,6 +161,9 @@ export class AssistContext implements CpuContext {
     if (!this.core.memoryPath.probeRead(this.cpu, this.wrapLinear(linear), this.cpu.cpl === 3)) this.failed();
     return this.core.mmu.gpa;
   }
+  ordinaryPage(linear: bigint, write: boolean): number {
+    return this.core.memoryPath.ordinaryPage(this.cpu, this.wrapLinear(linear), write, this.cpu.cpl === 3);
+  }
   private failed(): never {
     const pending = this.cpu.pending;
     if (!pending) throw new Abandon();

@@ -56,6 +56,11 @@ export interface CpuContext {
   writeSystem(linear: bigint, value: bigint, bytes: number): void;
   /** Throws what a read of the byte would throw, without reading; its guest-physical address. */
   probeRead(linear: bigint): number;
+  /**
+   * Address in the machine's memory of the page that a linear address is in, for copying within it, when accesses there have no
+   * effect beside their data: RAM that nobody watches and no code was decoded from. -1 otherwise, also when the access would fault.
+   */
+  ordinaryPage(linear: bigint, write: boolean): number;
   /** As code at privilege level `cpl` would: what an interruption pushes on the stack that it switches to. */
   writeAs(cpl: number, linear: bigint, value: bigint, bytes: number): void;
   /** Throws what a write of `bytes` would throw, without writing. `system`: as readSystem. */

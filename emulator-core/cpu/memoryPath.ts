@@ -223,6 +223,19 @@ export class MemoryPath {
     return this.mmu.host(gpa, access) - this.memory.ramBase === gpa;
   }
 
+  /** CpuContext.ordinaryPage. For writing, the page is saved and then no longer clean. */
+  ordinaryPage(cpu: Vcpu, linear: bigint, write: boolean, user: boolean): number {
+    const [low, high] = [lowOf(linear), highOf(linear)];
+    if (this.watches(cpu, low, high)) return -1;
+    if (this.mmu.translate(cpu, low, high, write ? Access.write : Access.read, user) !== Translation.ok) return -1;
+    const { page } = this.mmu;
+    if (!this.mmu.direct(page, write ? EptAccess.write : EptAccess.read)) return -1;
+    const state = this.pageState[page];
+    if (state & ~PageState.clean) return -1;
+    if (write && state) this.beforeWrite(page, 0, PAGE);
+    return this.memory.ramBase + page * PAGE;
+  }
+
   /** Reads `size` (1, 2, 4, 8) bytes into State.slowValue, zero-extended. `fill`: the soft TLB may learn. */
   readLinear(cpu: Vcpu, linear: bigint, size: number, user: boolean, fill: boolean): number {
     return this.read(cpu, lowOf(linear), highOf(linear), size, user, fill);

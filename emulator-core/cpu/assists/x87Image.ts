@@ -1,14 +1,17 @@
 /** The x87 part of the images of FXSAVE and XSAVE. SDM Vol. 2, "FXSAVE", layout of the 512-byte area. */
-import type { CpuContext } from '../cpuContext';
-import { float80 } from '../fpu/float80';
 import { FpuState } from '../fpu/fpuState';
 import { State } from '../layout';
 import type { Vcpu } from '../vcpu';
-
-/** Puts an image that has been read into the registers. */
-export type X87Image = (cpu: Vcpu) => void;
+import type { StateImage } from './stateImage';
 
 const REGISTERS = 32;
+const REGISTER_BYTES = 128;
+/** Control, status and tag words, opcode, and both pointers. */
+const CONTROL_BYTES = 24;
+const X87_POINTERS = [
+  { word: 2, address: State.fip, selector: State.fcs },
+  { word: 4, address: State.fdp, selector: State.fds },
+] as const;
 const EMPTY = 3;
 const POINTERS = [State.fop, State.fip, State.fcs, State.fdp, State.fds];
 
@@ -18,50 +21,61 @@ function of(cpu: Vcpu): FpuState {
   return fpu;
 }
 
-/** Saves to the legacy region at `at`. `wide`: with 64-bit pointers and no selectors (REX.W). */
-export function saveX87(c: CpuContext, at: bigint, wide: boolean): void {
-  const { cpu } = c;
-  const { control, status, tags } = of(cpu);
+/** Saves to the legacy region. `wide`: with 64-bit pointers and no selectors (REX.W). */
+export function saveX87(cpu: Vcpu, image: StateImage, wide: boolean): void {
+  const { control, status, tags, top } = of(cpu);
+  const { words } = image;
   let used = 0;
   for (let r = 0; r < 8; r++) if (((tags >> (r * 2)) & 3) !== EMPTY) used |= 1 << r;
-  const words = BigInt(control) | (BigInt(status) << 16n) | (BigInt(used) << 32n) | (cpu.get64(State.fop) << 48n);
-  const pointer = (address: number, selector: number): bigint =>
-    wide ? cpu.get64(address) : (cpu.get64(address) & 0xffffffffn) | ((cpu.get64(selector) & 0xffffn) << 32n);
-  c.write(at, words, 8);
-  c.write(at + 8n, pointer(State.fip, State.fcs), 8);
-  c.write(at + 16n, pointer(State.fdp, State.fds), 8);
-  for (let i = 0; i < 8; i++) {
-    const x = of(cpu).raw(i);
-    c.write(at + BigInt(REGISTERS + i * 16), x.significand, 8);
-    c.write(at + BigInt(REGISTERS + i * 16 + 8), BigInt(x.signExponent), 8);
+  words[0] = control | (status << 16);
+  words[1] = used | (cpu.get32(State.fop) << 16);
+  for (const { word, address, selector } of X87_POINTERS) {
+    words[word] = cpu.get32(address);
+    words[word + 1] = wide ? cpu.get32(address + 4) : cpu.get32(selector) & 0xffff;
   }
+  for (let i = 0; i < 8; i++) {
+    const at = State.fpr + ((top + i) & 7) * 16;
+    const word = (REGISTERS + i * 16) >> 2;
+    words[word] = cpu.get32(at);
+    words[word + 1] = cpu.get32(at + 4);
+    words[word + 2] = cpu.get32(at + 8) & 0xffff;
+    words[word + 3] = 0;
+  }
+  image.store(0, CONTROL_BYTES);
+  image.store(REGISTERS, REGISTER_BYTES);
 }
 
 /** Reads what saveX87 writes. */
-export function loadX87(c: CpuContext, at: bigint, wide: boolean): X87Image {
-  const [words, code, data] = [0n, 8n, 16n].map((offset) => c.read(at + offset, 8));
-  const registers = Array.from({ length: 8 }, (_, i) => {
-    const significand = c.read(at + BigInt(REGISTERS + i * 16), 8);
-    return float80(Number(c.read(at + BigInt(REGISTERS + i * 16 + 8), 2)), significand);
-  });
-  return (cpu) => {
-    const state = of(cpu);
-    const used = Number((words >> 32n) & 0xffn);
-    state.status = Number((words >> 16n) & 0xffffn);
-    registers.forEach((x, i) => state.set(i, x));
-    let tags = 0;
-    for (let r = 0; r < 8; r++) if (!(used & (1 << r))) tags |= EMPTY << (r * 2);
-    state.tags = tags;
-    state.control = Number(words & 0xffffn);
-    cpu.set64(State.fop, (words >> 48n) & 0x7ffn);
-    for (const [value, address, selector] of [
-      [code, State.fip, State.fcs],
-      [data, State.fdp, State.fds],
-    ] as const) {
-      cpu.set64(address, wide ? value : value & 0xffffffffn);
-      cpu.set64(selector, wide ? 0n : (value >> 32n) & 0xffffn);
-    }
-  };
+export function loadX87(image: StateImage): void {
+  image.load(0, CONTROL_BYTES);
+  image.load(REGISTERS, REGISTER_BYTES);
+}
+
+/** Puts an image that has been read into the registers. */
+export function restoreX87(cpu: Vcpu, image: StateImage, wide: boolean): void {
+  const { words } = image;
+  const state = of(cpu);
+  state.status = words[0] >>> 16;
+  const { top } = state;
+  for (let i = 0; i < 8; i++) {
+    const at = State.fpr + ((top + i) & 7) * 16;
+    const word = (REGISTERS + i * 16) >> 2;
+    cpu.set32(at, words[word]);
+    cpu.set32(at + 4, words[word + 1]);
+    cpu.set32(at + 8, words[word + 2] & 0xffff);
+  }
+  let tags = 0;
+  for (let r = 0; r < 8; r++) if (!(words[1] & (1 << r))) tags |= EMPTY << (r * 2);
+  state.tags = tags;
+  state.control = words[0] & 0xffff;
+  cpu.set32(State.fop, (words[1] >>> 16) & 0x7ff);
+  cpu.set32(State.fop + 4, 0);
+  for (const { word, address, selector } of X87_POINTERS) {
+    cpu.set32(address, words[word]);
+    cpu.set32(address + 4, wide ? words[word + 1] : 0);
+    cpu.set32(selector, wide ? 0 : words[word + 1] & 0xffff);
+    cpu.set32(selector + 4, 0);
+  }
 }
 
 /** The initial configuration: as FNINIT leaves it, with data registers of +0. */
@@ -73,7 +87,7 @@ export function initializeX87(cpu: Vcpu): void {
 export function x87IsInitial(cpu: Vcpu): boolean {
   const { control, status, tags } = of(cpu);
   if (control !== 0x37f || status !== 0 || tags !== 0xffff) return false;
-  for (const slot of POINTERS) if (cpu.get64(slot) !== 0n) return false;
-  for (let r = 0; r < 16; r++) if (cpu.get64(State.fpr + r * 8) !== 0n) return false;
+  for (const slot of POINTERS) if (cpu.get32(slot) | cpu.get32(slot + 4)) return false;
+  for (let word = 0; word < 64; word++) if (cpu.get32(State.fpr + word * 4)) return false;
   return true;
 }

@@ -17,21 +17,22 @@ import {
 } from '../stateComponents';
 import { Cr0, Cr4, GuestFault, Vector, type Vcpu } from '../vcpu';
 import type { Assist } from './operands';
-import { initializeX87, loadX87, saveX87, x87IsInitial, type X87Image } from './x87Image';
+import { StateImage } from './stateImage';
+import { initializeX87, loadX87, restoreX87, saveX87, x87IsInitial } from './x87Image';
 
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
 const AVX_COMPONENT = 4;
 const PKRU_COMPONENT = 1 << 9;
-/** XCOMP_BV's bit for the compacted format. */
-const COMPACTED = 1n << 63n;
+/** XCOMP_BV's bit for the compacted format, in its high half. */
+const COMPACTED = 0x80000000 | 0;
 const MXCSR_INITIAL = 0x1f80;
 /** Offsets in the legacy region and the header. */
 const MXCSR = 24;
 const XMM = 160;
+/** XCOMP_BV follows. */
 const XSTATE_BV = LEGACY_SIZE;
-const XCOMP_BV = LEGACY_SIZE + 8;
 
 function unavailable(c: CpuContext, bits: number): void {
   if (c.cpu.cr0 & bits) throw new GuestFault(Vector.NM);
@@ -50,24 +51,31 @@ function vectorRegisters(cpu: Vcpu): number {
 }
 const isWide = (c: CpuContext): boolean => CODES[c.code]!.row.mnemonic.endsWith('64');
 
-/** 16 bytes of each vector register: its low (`half` 0) or high half. */
-function saveHalves(c: CpuContext, at: bigint, half: number): void {
-  for (let r = 0; r < vectorRegisters(c.cpu); r++) {
+const image = new StateImage();
+
+/** 16 bytes of each vector register, its low (`half` 0) or high half, at `offset` in the image. */
+function saveHalves(cpu: Vcpu, offset: number, half: number): void {
+  const count = vectorRegisters(cpu);
+  for (let r = 0; r < count; r++) image.take(cpu, State.ymm + r * 32 + half * 16, offset + r * 16, 16);
+  image.store(offset, count * 16);
+}
+function loadHalves(cpu: Vcpu, offset: number): void {
+  image.load(offset, vectorRegisters(cpu) * 16);
+}
+function setHalves(cpu: Vcpu, offset: number, half: number): void {
+  for (let r = 0; r < vectorRegisters(cpu); r++) image.give(cpu, State.ymm + r * 32 + half * 16, offset + r * 16, 16);
+}
+function clearHalves(cpu: Vcpu, half: number): void {
+  for (let r = 0; r < vectorRegisters(cpu); r++) {
     const slot = State.ymm + r * 32 + half * 16;
-    c.write(at + BigInt(r * 16), c.cpu.get64(slot), 8);
-    c.write(at + BigInt(r * 16 + 8), c.cpu.get64(slot + 8), 8);
+    for (let byte = 0; byte < 16; byte += 4) cpu.set32(slot + byte, 0);
   }
 }
-function loadHalves(c: CpuContext, at: bigint): bigint[] {
-  return Array.from({ length: vectorRegisters(c.cpu) * 2 }, (_, i) => c.read(at + BigInt(i * 8), 8));
-}
-function setHalves(cpu: Vcpu, half: number, values: readonly bigint[]): void {
-  for (let i = 0; i < vectorRegisters(cpu) * 2; i++)
-    cpu.set64(State.ymm + (i >> 1) * 32 + half * 16 + (i & 1) * 8, values[i] ?? 0n);
-}
 function halvesAreZero(cpu: Vcpu, half: number): boolean {
-  for (let i = 0; i < vectorRegisters(cpu) * 2; i++)
-    if (cpu.get64(State.ymm + (i >> 1) * 32 + half * 16 + (i & 1) * 8) !== 0n) return false;
+  for (let r = 0; r < vectorRegisters(cpu); r++) {
+    const slot = State.ymm + r * 32 + half * 16;
+    if (cpu.get32(slot) | cpu.get32(slot + 4) | cpu.get32(slot + 8) | cpu.get32(slot + 12)) return false;
+  }
   return true;
 }
 
@@ -116,38 +124,54 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     return value;
   }
 
-  function saveMxcsr(c: CpuContext, at: bigint): void {
-    c.write(at + BigInt(MXCSR), BigInt(c.cpu.get32(State.mxcsr) >>> 0), 4);
-    c.write(at + BigInt(MXCSR + 4), BigInt(mxcsrMask), 4);
+  function saveMxcsr(cpu: Vcpu): void {
+    image.words[MXCSR >> 2] = cpu.get32(State.mxcsr);
+    image.words[(MXCSR >> 2) + 1] = mxcsrMask;
+    image.store(MXCSR, 8, 4);
+  }
+  /** The image's MXCSR, which is read now. */
+  function loadMxcsr(): number {
+    image.load(MXCSR, 4, 4);
+    return image.words[MXCSR >> 2];
   }
 
-  function saveComponents(c: CpuContext, at: bigint, components: number, place: Place): void {
-    if (components & X87_COMPONENT) saveX87(c, at, isWide(c));
-    if (components & SSE_COMPONENT) saveHalves(c, at + BigInt(XMM), 0);
-    if (components & AVX_COMPONENT) saveHalves(c, at + BigInt(place(2)), 1);
-    if (components & PKRU_COMPONENT) c.write(at + BigInt(place(9)), BigInt(c.cpu.get32(State.pkru) >>> 0), 8);
+  function saveComponents(c: CpuContext, components: number, place: Place): void {
+    const { cpu } = c;
+    if (components & X87_COMPONENT) saveX87(cpu, image, isWide(c));
+    if (components & SSE_COMPONENT) saveHalves(cpu, XMM, 0);
+    if (components & AVX_COMPONENT) saveHalves(cpu, place(2), 1);
+    if (components & PKRU_COMPONENT) {
+      const at = place(9);
+      image.words[at >> 2] = cpu.get32(State.pkru);
+      image.words[(at >> 2) + 1] = 0;
+      image.store(at, 8);
+    }
   }
 
   function fxsave(c: CpuContext): void {
     unavailable(c, Cr0.TS | Cr0.EM);
     const at = area(c, LEGACY_SIZE, true, 16);
     c.probeWrite(at, LEGACY_SIZE);
-    saveX87(c, at, isWide(c));
-    if (features.has('sse')) saveMxcsr(c, at);
-    if (c.cpu.cr4 & Cr4.OSFXSR) saveHalves(c, at + BigInt(XMM), 0);
+    image.begin(c, at);
+    saveX87(c.cpu, image, isWide(c));
+    if (features.has('sse')) saveMxcsr(c.cpu);
+    if (c.cpu.cr4 & Cr4.OSFXSR) saveHalves(c.cpu, XMM, 0);
   }
 
   function fxrstor(c: CpuContext): void {
     unavailable(c, Cr0.TS | Cr0.EM);
+    const { cpu } = c;
     const at = area(c, LEGACY_SIZE, false, 16);
     // The whole area must be there, with the part that nothing is loaded from.
     c.probeRead(at);
     c.probeRead(at + BigInt(LEGACY_SIZE - 1));
-    const x87 = loadX87(c, at, isWide(c));
-    const xmm = c.cpu.cr4 & Cr4.OSFXSR ? loadHalves(c, at + BigInt(XMM)) : undefined;
-    if (features.has('sse')) c.cpu.set32(State.mxcsr, checkMxcsr(Number(c.read(at + BigInt(MXCSR), 4))));
-    if (xmm) setHalves(c.cpu, 0, xmm);
-    x87(c.cpu);
+    image.begin(c, at);
+    loadX87(image);
+    const vectors = (cpu.cr4 & Cr4.OSFXSR) !== 0;
+    if (vectors) loadHalves(cpu, XMM);
+    if (features.has('sse')) cpu.set32(State.mxcsr, checkMxcsr(loadMxcsr()));
+    if (vectors) setHalves(cpu, XMM, 0);
+    restoreX87(cpu, image, isWide(c));
   }
 
   /** XSAVE and XSAVEOPT: the standard format. XSTATE_BV keeps the bits of components that are not asked for. */
@@ -159,10 +183,13 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const size = sizeOf(written, standardOffset);
     const at = area(c, size, true, 64);
     c.probeWrite(at, size);
-    const before = c.read(at + BigInt(XSTATE_BV), 8);
-    saveComponents(c, at, written, standardOffset);
-    if (asked & (SSE_COMPONENT | AVX_COMPONENT)) saveMxcsr(c, at);
-    c.write(at + BigInt(XSTATE_BV), (before & ~BigInt(asked)) | BigInt(asked & used), 8);
+    image.begin(c, at);
+    image.load(XSTATE_BV, 8);
+    saveComponents(c, written, standardOffset);
+    if (asked & (SSE_COMPONENT | AVX_COMPONENT)) saveMxcsr(c.cpu);
+    const word = XSTATE_BV >> 2;
+    image.words[word] = (image.words[word] & ~asked) | (asked & used);
+    image.store(XSTATE_BV, 8);
   }
 
   /** XSAVEC and XSAVES: the compacted format, without components in their initial configuration. MXCSR belongs to SSE. */
@@ -175,32 +202,34 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const size = sizeOf(written, place);
     const at = area(c, size, true, 64);
     c.probeWrite(at, size);
-    saveComponents(c, at, written, place);
-    if (written & SSE_COMPONENT) saveMxcsr(c, at);
-    c.write(at + BigInt(XSTATE_BV), BigInt(written), 8);
-    c.write(at + BigInt(XCOMP_BV), COMPACTED | BigInt(asked), 8);
+    image.begin(c, at);
+    saveComponents(c, written, place);
+    if (written & SSE_COMPONENT) saveMxcsr(c.cpu);
+    image.words.set([written, 0, asked, COMPACTED], XSTATE_BV >> 2);
+    image.store(XSTATE_BV, 16);
   }
 
   /** The header of an image to restore: which components it holds, and its format. #GP(0) when malformed. */
-  function readHeader(
-    c: CpuContext,
-    at: bigint,
-    supervisor: boolean,
-  ): { present: number; place: Place; compacted: boolean } {
-    const header = Array.from({ length: 8 }, (_, i) => c.read(at + BigInt(XSTATE_BV + i * 8), 8));
-    const [present, format] = header;
-    const enabled = BigInt((c.cpu.get32(State.xcr0) | (supervisor ? c.cpu.get32(State.xss) : 0)) >>> 0);
-    const compacted = (format & COMPACTED) !== 0n;
+  function readHeader(cpu: Vcpu, supervisor: boolean): { present: number; place: Place; compacted: boolean } {
+    image.load(XSTATE_BV, HEADER_SIZE);
+    const header = image.words.subarray(XSTATE_BV >> 2, (XSTATE_BV + HEADER_SIZE) >> 2);
+    const [present, presentHigh, format, formatHigh] = header;
+    // Of IA32_XSS and XCR0, no bits above 31 exist.
+    const enabled = cpu.get32(State.xcr0) | (supervisor ? cpu.get32(State.xss) : 0);
+    const compacted = (formatHigh & COMPACTED) !== 0;
+    const zero = (from: number, to: number): boolean => header.subarray(from, to).every((word) => word === 0);
     const bad = compacted
       ? !features.has('xsavec') ||
-        (format & ~COMPACTED & ~enabled) !== 0n ||
-        // Bit 63 as well: the one of XCOMP_BV is the format's.
-        (present & ~(format & ~COMPACTED)) !== 0n ||
-        header.slice(2).some((word) => word !== 0n)
-      : supervisor || (present & ~enabled) !== 0n || format !== 0n || header[2] !== 0n;
+        (format & ~enabled) !== 0 ||
+        formatHigh !== COMPACTED ||
+        // Bit 63 of XSTATE_BV as well: the one of XCOMP_BV is the format's.
+        (present & ~format) !== 0 ||
+        presentHigh !== 0 ||
+        !zero(4, 16)
+      : supervisor || (present & ~enabled) !== 0 || presentHigh !== 0 || !zero(2, 6);
     if (bad) throw new GuestFault(Vector.GP, 0);
-    const place: Place = compacted ? (bit) => compactedOffset(Number(format & 0xffffffffn), bit) : standardOffset;
-    return { present: Number(present & 0xffffffffn), place, compacted };
+    const place: Place = compacted ? (bit) => compactedOffset(format, bit) : standardOffset;
+    return { present, place, compacted };
   }
 
   function restoreExtended(c: CpuContext, supervisor: boolean): void {
@@ -210,22 +239,32 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     const at = area(c, LEGACY_SIZE + HEADER_SIZE, false, 64);
     // From the lowest address on, which a page fault reports.
     c.probeRead(at);
-    const { present, place, compacted } = readHeader(c, at, supervisor);
+    image.begin(c, at);
+    const { present, place, compacted } = readHeader(cpu, supervisor);
     const loaded = asked & present;
     c.linear(sizeOf(loaded, place), false);
     // All memory is read before anything changes.
-    const x87: X87Image = loaded & X87_COMPONENT ? loadX87(c, at, isWide(c)) : initializeX87;
-    const xmm = loaded & SSE_COMPONENT ? loadHalves(c, at + BigInt(XMM)) : [];
-    const upper = loaded & AVX_COMPONENT ? loadHalves(c, at + BigInt(place(2))) : [];
-    const pkru = loaded & PKRU_COMPONENT ? Number(c.read(at + BigInt(place(9)), 4)) | 0 : 0;
+    if (loaded & X87_COMPONENT) loadX87(image);
+    if (loaded & SSE_COMPONENT) loadHalves(cpu, XMM);
+    if (loaded & AVX_COMPONENT) loadHalves(cpu, place(2));
+    if (loaded & PKRU_COMPONENT) image.load(place(9), 4, 4);
     // MXCSR is loaded with SSE or AVX state, whatever XSTATE_BV says; in the compacted format it is part of SSE state.
     const hasMxcsr = compacted ? loaded & SSE_COMPONENT : 1;
-    const mxcsr = hasMxcsr ? Number(c.read(at + BigInt(MXCSR), 4)) : MXCSR_INITIAL;
+    const mxcsr = hasMxcsr ? loadMxcsr() : MXCSR_INITIAL;
     if (asked & (compacted ? SSE_COMPONENT : SSE_COMPONENT | AVX_COMPONENT)) cpu.set32(State.mxcsr, checkMxcsr(mxcsr));
-    if (asked & X87_COMPONENT) x87(cpu);
-    if (asked & SSE_COMPONENT) setHalves(cpu, 0, xmm);
-    if (asked & AVX_COMPONENT) setHalves(cpu, 1, upper);
-    if (asked & PKRU_COMPONENT) cpu.setPkru(pkru);
+    if (asked & X87_COMPONENT) {
+      if (loaded & X87_COMPONENT) restoreX87(cpu, image, isWide(c));
+      else initializeX87(cpu);
+    }
+    if (asked & SSE_COMPONENT) {
+      if (loaded & SSE_COMPONENT) setHalves(cpu, XMM, 0);
+      else clearHalves(cpu, 0);
+    }
+    if (asked & AVX_COMPONENT) {
+      if (loaded & AVX_COMPONENT) setHalves(cpu, place(2), 1);
+      else clearHalves(cpu, 1);
+    }
+    if (asked & PKRU_COMPONENT) cpu.setPkru(loaded & PKRU_COMPONENT ? image.words[place(9) >> 2] : 0);
   }
 
   function readExtendedControl(c: CpuContext): void {

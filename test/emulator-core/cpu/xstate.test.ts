@@ -232,3 +232,76 @@ describe('modes', () => {
     assert.strictEqual(toHex(t.read(TO + 160, 8)), 'cc'.repeat(8));
   });
 });
+
+describe('where an image lies makes no difference', () => {
+  const PLAIN = 0x300000;
+  const BACK = 0x310000;
+  /** Two linear pages whose physical ones are not in line. */
+  const SPLIT = 0x600000;
+  const [FIRST, SECOND] = [0x500000, 0x480000];
+
+  function mapped(): TestMachine {
+    const t = enabled();
+    t.write64(0x3000 + 3 * 8, 0xd007n);
+    t.write64(0xd000, BigInt(FIRST | 7));
+    t.write64(0xd008, BigInt(SECOND | 7));
+    t.machine.core.flushAllTranslations();
+    return t;
+  }
+  const watch = (t: TestMachine): void => {
+    for (const page of [SPLIT >> 12, (SPLIT >> 12) + 1]) t.machine.core.memoryPath.watchedLinear.add(page);
+  };
+  const decode = (t: TestMachine): void => {
+    t.writeHex(SECOND + 0x800, '90');
+    t.run(SECOND + 0x800, '90');
+    assert.strictEqual(t.vector, undefined);
+  };
+  const placements: [string, number, (t: TestMachine) => void][] = [
+    ['in one page', 0, () => {}],
+    ['in two pages', 4096 - 128, () => {}],
+    ['in two pages, the header in the second', 4096 - 512, () => {}],
+    ['in two watched pages', 4096 - 128, watch],
+    ['in two pages, decoded code in the second', 4096 - 128, decode],
+  ];
+  const instructions: [string, string, string][] = [
+    ['FXSAVE64', '480fae07', '480fae0f'],
+    ['XSAVE', '0fae27', '0fae2f'],
+    ['XSAVEC', '0fc727', '0fae2f'],
+  ];
+  for (const [name, save, restore] of instructions) {
+    for (const [where, offset, prepare] of placements) {
+      it(`${name} ${where}`, () => {
+        const t = mapped();
+        prepare(t);
+        const place = (at: number): object => ({ rax: 7, rdx: 0, rdi: at, rsp: 0x9000 });
+        t.run(CODE, 'd9e8 d9ee', {}, 2); // fld1; fldz
+        for (let word = 0; word < 128; word++) t.cpu.set32(State.ymm + word * 4, Math.imul(word + 1, 0x9e3779b1));
+        t.run(CODE + 0x100, save, place(PLAIN));
+        t.run(CODE + 0x100, save, place(SPLIT + offset));
+        const plain = t.read(PLAIN, AREA);
+        const first = t.read(FIRST + offset, Math.min(AREA, 4096 - offset));
+        const both = Uint8Array.from([...first, ...t.read(SECOND, AREA - first.length)]);
+        assert.deepStrictEqual(toHex(both.subarray(0, 832)), toHex(plain.subarray(0, 832)));
+        for (let word = 0; word < 128; word++) t.cpu.set32(State.ymm + word * 4, 0);
+        t.run(CODE + 0x200, `dbe3 ${restore}`, place(SPLIT + offset), 2); // fninit; restore
+        t.run(CODE + 0x300, save, place(BACK));
+        assert.deepStrictEqual(toHex(t.read(BACK, 576)), toHex(plain.subarray(0, 576)));
+        assert.strictEqual(t.cpu.get32(State.ymm + 15 * 32 + 12), Math.imul(124, 0x9e3779b1));
+        assert.strictEqual(t.vector, undefined);
+      });
+    }
+  }
+
+  it('decoded code that an image is written over runs as written', () => {
+    const t = mapped();
+    const at = SECOND + 0x40;
+    t.run(at, '31c0', { rax: 5 }); // xor eax, eax
+    assert.strictEqual(t.get('rax'), 0n);
+    // XMM0 = mov al, 42h; its place in an FXSAVE image is A0h.
+    t.cpu.set32(State.ymm, 0x42b0);
+    t.run(CODE, '480fae07', { rdi: at - 0xa0, rsp: 0x9000 });
+    t.cpu.rip = BigInt(at);
+    t.machine.run(1);
+    assert.strictEqual(t.get('rax') & 0xffn, 0x42n);
+  });
+});
