@@ -6,6 +6,7 @@ import type { DebugProtocol } from '@vscode/debugprotocol';
 import type { Evaluator } from './evaluate';
 import { messageOf } from './errors';
 import { closest, showAddress } from './expression/compile';
+import { findHypercall, HYPERCALL_PREFIX } from './hypercalls';
 import { parseHitCondition, splitLogMessage } from './hitCondition';
 import { formatMemoryReference, parseMemoryReference } from './memoryReference';
 import type { SymbolStore } from './symbols/symbolStore';
@@ -32,6 +33,8 @@ interface Entry extends Decision {
   /** Line that it went to. */
   line?: number;
   functionName?: string;
+  /** A function breakpoint on a hypercall: its number. */
+  hypercall?: number;
   instructionReference?: string;
   data?: { space: 'virtual' | 'physical'; address: bigint; length: number; access: 'read' | 'write' | 'readWrite' };
   filter?: string;
@@ -230,7 +233,9 @@ export class Breakpoints {
       if (entry.kind === 'source' || entry.kind === 'function' || entry.kind === 'exit' || entry.kind === 'exception')
         entry.problem = undefined;
       this.findPlace(entry, machine);
-      if (!entry.problem) entry.hit = await this.makeHit(entry, machine);
+      if (entry.problem) return;
+      const hit = await this.makeHit(entry, machine);
+      entry.hit = entry.hypercall === undefined ? hit : onlyHypercall(entry.hypercall, hit);
     } catch (error) {
       entry.problem = messageOf(error);
     }
@@ -248,10 +253,9 @@ export class Breakpoints {
       }
       case 'function': {
         const name = entry.functionName!;
-        if (name.startsWith('hypercall:')) {
-          throw new Error(
-            `the machine of mode 'bare' offers its guest no hypercalls by name; use the exception filter VMCALL with a condition such as $rax == 5`,
-          );
+        if (name.startsWith(HYPERCALL_PREFIX)) {
+          entry.hypercall = findHypercall(target, name.slice(HYPERCALL_PREFIX.length)).number;
+          return;
         }
         if (/^(0x[0-9a-f]+|\d+)$/i.test(name)) entry.addresses = [BigInt(name)];
         else entry.addresses = symbols.addressesForFunction(name).map((place) => place.address);
@@ -283,7 +287,7 @@ export class Breakpoints {
     if (!text && !hitCondition && !logMessage) return (context) => context.replaying || entry.hits++ >= 0;
     const options = {
       address: entry.kind === 'data' ? undefined : entry.addresses[0],
-      fields: FIELD_KINDS.has(entry.kind),
+      fields: FIELD_KINDS.has(entry.kind) || entry.hypercall !== undefined,
       pointerSize: target.bitness(0) === 64 || entry.kind === 'source' ? 8 : 4,
     };
     const compiled = text ? await evaluator.compileCondition(text, options) : undefined;
@@ -348,12 +352,18 @@ export class Breakpoints {
       if (entry.problem) continue;
       const base: BreakpointBase = { id: entry.id, ...(entry.hit ? { hit: entry.hit } : {}) };
       if (entry.data) set.data.push({ ...base, ...entry.data });
+      else if (entry.hypercall !== undefined) set.exits.push({ ...base, exit: 'VMCALL' });
       else if (entry.kind === 'exit') set.exits.push({ ...base, exit: entry.filter! });
       else if (entry.kind === 'exception') set.exceptions.push({ ...base, exception: entry.filter! });
       else for (const address of entry.addresses) set.execution.push({ ...base, address });
     }
     this.machine.target.setBreakpoints(set);
   }
+}
+
+/** Numbers are 32 bits wide. */
+function onlyHypercall(number: number, hit: Entry['hit']): Entry['hit'] {
+  return (context) => BigInt.asUintN(32, context.field('rax') ?? -1n) === BigInt(number) && (hit?.(context) ?? true);
 }
 
 function filterKind(name: string): 'exit' | 'exception' {

@@ -2,6 +2,7 @@
 import type { DebugProtocol as DAP } from '@vscode/debugprotocol';
 import { completeCommand } from './commands/commands';
 import type { Debuggee } from './debuggee';
+import { completeHypercall } from './hypercalls';
 import type { Frame } from './stack';
 
 const MAX_COMPLETIONS = 100;
@@ -15,7 +16,7 @@ export async function completions(
   before: string,
   frame: () => Promise<Frame>,
 ): Promise<DAP.CompletionItem[]> {
-  const command = completeCommand(before);
+  const command = completeHypercall(machine.target, before) ?? completeCommand(before);
   const targets: DAP.CompletionItem[] = (command?.words ?? []).map((label) => ({
     label,
     type: 'keyword',

@@ -127,7 +127,7 @@ export async function planLaunch(
       disks,
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,
-      mode: 'bare',
+      mode: (checked.mode as EmbeddedLaunch['mode'] | undefined) ?? 'bare',
       cpu: { vendor: 'intel', ...(cpu.model ? { model: cpu.model } : {}), features: cpu.features ?? [] },
       exits,
       record: (checked.record as boolean | undefined) ?? true,
@@ -160,7 +160,7 @@ const SUPPORTED: {
   text: string;
 }[] = [
   { attribute: 'engine', read: (c) => c.engine, supported: ['embedded'], text: '"embedded"' },
-  { attribute: 'mode', read: (c) => c.mode, supported: ['bare'], text: '"bare"' },
+  { attribute: 'mode', read: (c) => c.mode, supported: ['bare', 'kvm'], text: '"bare" and "kvm"' },
   {
     attribute: 'cpu.vendor',
     read: (c) => (c.cpu as { vendor?: string })?.vendor,

@@ -71,6 +71,17 @@ export interface ExitRecord {
   summary: string;
 }
 
+/** A hypercall that the machine offers its guest. */
+export interface HypercallInfo {
+  number: number;
+  /** As in the hypervisor's headers: 'KVM_HC_KICK_CPU'. */
+  name: string;
+  arguments: readonly string[];
+  text: string;
+  /** Calls since power-on. */
+  count: number;
+}
+
 export interface ExitCounter {
   name: string;
   reason: number;
@@ -293,6 +304,11 @@ export interface Target {
   pageWalk(cpu: number, gva: bigint): PagingWalk;
   /** Devices and what they are doing, decoded, for `info devices`. */
   devices(): DecodedField[];
+
+  /** What the VMM offers its guest beyond a PC ('KVM'), as the guest has set it up, decoded; undefined: a plain PC. */
+  guestInterface?(cpu: number): { name: string; fields: DecodedField[] } | undefined;
+  /** Its hypercalls: VMCALL exits whose rax holds the number. */
+  hypercalls?(): HypercallInfo[];
 
   /** Bytes typed on the serial console; false when the machine has none. */
   consoleInput(data: Uint8Array): boolean;

@@ -19,6 +19,8 @@ import { miscEnable, resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs
 import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
 import { Abandon, Vcpu } from './cpu/vcpu';
 import { Platform } from './devices/platform';
+import type { GuestInterface } from './guest/guestInterface';
+import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
@@ -56,6 +58,9 @@ export class Machine implements CoreHost {
   readonly history: History;
   readonly model: CpuModel;
   readonly delivery: Delivery;
+  readonly scheduler: Scheduler;
+  /** What the guest is offered beyond a PC. */
+  readonly guest?: GuestInterface;
   boot!: BootResult;
   hooks: MachineHooks;
   /** Why the machine ended; it runs no more. */
@@ -65,7 +70,6 @@ export class Machine implements CoreHost {
   private readonly monitors: Monitors;
   private readonly assists: AssistDispatch;
   private readonly eptExits: EptExits;
-  private readonly scheduler: Scheduler;
   private readonly breakpoints: Breakpoints;
   private readonly msrViews: MsrCpu[];
   /** Virtual time that passed while all vCPUs were halted. */
@@ -92,7 +96,9 @@ export class Machine implements CoreHost {
     this.vcpus = Array.from({ length: options.cpus }, (_, i) => new Vcpu(i, this.memory));
     this.ept = new Ept(this.memory.view, () => this.memory.allocateEptPage());
     this.ept.map(0, this.memory.ramBase, this.memory.ramSize);
-    this.model = makeCpuModel(options.vendor, options.features, options.model);
+    const leaf: CpuModel['hypervisorLeaf'] = options.guest && ((l, s) => this.guest!.leaf(l, s));
+    const cpuFeatures = guestCpuFeatures(options.guest, options.features);
+    this.model = makeCpuModel(options.vendor, cpuFeatures, options.model, leaf);
     for (const cpu of this.vcpus) {
       cpu.maxLinearBits = this.model.maxLinearAddress;
       cpu.signature = signature(this.model);
@@ -122,7 +128,10 @@ export class Machine implements CoreHost {
           this.resetRequested = true;
           this.attendAll();
         },
-        interruptChanged: (cpu) => (this.vcpus[cpu].attention = true),
+        interruptChanged: (cpu) => {
+          this.vcpus[cpu].attention = true;
+          this.guest?.interruptChanged(this.vcpus[cpu]);
+        },
         init: (cpu) => this.initialize(this.vcpus[cpu]),
         startup: (cpu, vector) => this.startup(this.vcpus[cpu], vector),
         nmi: (cpu) => this.delivery.raiseNmi(this.vcpus[cpu]),
@@ -140,6 +149,7 @@ export class Machine implements CoreHost {
       tripleFault: (cpu) => this.tripleFault(cpu),
     });
     this.scheduler = new Scheduler(this.vcpus, this.core, this.delivery, this.monitors, this.platform);
+    this.guest = makeGuest(options.guest, this, TSC_HZ, options.startTime);
     this.breakpoints = new Breakpoints(this.core, {
       hooks: () => this.hooks,
       stopIf: (cpu, stop) => this.stopIf(cpu, stop),
@@ -193,10 +203,12 @@ export class Machine implements CoreHost {
       },
       tsc: (cpu) => this.tsc(cpu.index),
       halt: (cpu) => {
+        if (this.guest && !this.guest.halts(cpu)) return;
         cpu.activity = 'halted';
         cpu.attention = true;
       },
       firmwareCall: (c) => this.firmware.call(c.cpu),
+      guest: this.guest,
       apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
       setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
       loadPointers: (cpu, cr3) => this.loadPointers(cpu, cr3),
@@ -261,6 +273,7 @@ export class Machine implements CoreHost {
     this.vmm.reset();
     this.monitors.reset();
     this.scheduler.reset();
+    this.guest?.reset();
     this.inputs.reset();
     this.keys.reset();
     this.shownUntil = 0;
@@ -280,6 +293,7 @@ export class Machine implements CoreHost {
 
   private initialize(cpu: Vcpu): void {
     cpu.init();
+    this.guest?.vcpuReset(cpu);
     cpu.activity = cpu.index === 0 ? 'active' : 'wait-for-sipi';
     this.monitors.disarm(cpu.index);
     this.core.flushTranslations(cpu);
@@ -306,6 +320,7 @@ export class Machine implements CoreHost {
   }
   setTsc(cpu: number, value: bigint): void {
     this.tscOffset[cpu] += value - this.tsc(cpu);
+    this.guest?.tscChanged();
   }
   tscOffsetOf(cpu: number): bigint {
     return this.tscOffset[cpu];
@@ -367,6 +382,7 @@ export class Machine implements CoreHost {
       this.platform.events.runDue(this.now());
       if (this.recording && this.history.due <= 0) this.history.take();
       const cpu = this.scheduler.pick(only);
+      this.guest?.scheduled(cpu);
       if (!cpu) {
         const due = this.platform.events.nextDeadline();
         if (due === Infinity || !this.scheduler.canWake()) return 'idle';
@@ -461,7 +477,7 @@ export class Machine implements CoreHost {
 
   service(cpu: Vcpu): boolean {
     cpu.attention = false;
-    if (this.end || this.stopRequested || this.resetRequested) return true;
+    if (this.end || this.stopRequested || this.resetRequested || this.scheduler.switches) return true;
     if (this.platform.events.nextDeadline() < this.sliceEnd && this.core.icount > this.core.retired) return true;
     this.delivery.debugTraps(cpu);
     if (cpu.activity === 'active' && !cpu.pending) this.delivery.interrupt(cpu);
@@ -528,6 +544,7 @@ export class Machine implements CoreHost {
       ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
       vmm: this.vmm.save(),
       delivery: this.delivery.save(),
+      guest: this.guest?.save(),
       monitors: this.monitors.save(),
       disk: this.firmware.disk.save(),
       platform: structuredClone(this.platform.save()),
@@ -549,6 +566,7 @@ export class Machine implements CoreHost {
     this.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
     this.vmm.restore(s.vmm);
     this.delivery.restore(s.delivery);
+    this.guest?.restore(s.guest);
     this.monitors.restore(s.monitors);
     this.firmware.disk.restore(s.disk);
     this.platform.restore(s.platform);
@@ -572,6 +590,7 @@ interface SavedMachine {
   ept: Uint8Array;
   vmm: unknown;
   delivery: ReturnType<Delivery['save']>;
+  guest: unknown;
   monitors: ReturnType<Monitors['save']>;
   disk: ReturnType<Firmware['disk']['save']>;
   platform: ReturnType<Platform['save']>;

@@ -6,6 +6,7 @@ import type { Debuggee } from '../debuggee';
 import { Listing } from '../disassembly';
 import { littleEndian } from '../expression/access';
 import { closest, showAddress } from '../expression/compile';
+import { hypercallLines } from '../hypercalls';
 import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
 import { parseExamine, perLine, showUnit } from './examine';
@@ -103,6 +104,14 @@ function exitLines({ debuggee }: CommandContext, argument: string): string {
   return lines.join('\n') || 'no VM exits so far';
 }
 
+/** What the VMM offers its guest, where that is `name`. */
+function interfaceLines({ debuggee: { target }, frame }: CommandContext, name: string): string {
+  const offered = target.guestInterface?.(frame.activation.cpu);
+  if (offered?.name === name) return fieldLines(offered.fields).join('\n');
+  const has = offered ? `the interface of ${offered.name}` : 'a plain PC';
+  throw new Error(`this machine offers its guest ${has}: launch it with "mode": "${name.toLowerCase()}"`);
+}
+
 const TOPICS: readonly Topic[] = [
   {
     name: 'registers',
@@ -153,6 +162,16 @@ const TOPICS: readonly Topic[] = [
     name: 'devices',
     help: 'the devices and what they are doing',
     run: (c) => fieldLines(c.debuggee.target.devices()).join('\n') || 'no devices',
+  },
+  {
+    name: 'kvm',
+    help: 'what KVM offers the guest and what the guest has set up of it (mode kvm)',
+    run: (c) => interfaceLines(c, 'KVM'),
+  },
+  {
+    name: 'hypercalls',
+    help: 'the hypercalls of the mode, and how often each was called',
+    run: (c) => hypercallLines(c.debuggee.target),
   },
   {
     name: 'symbol',

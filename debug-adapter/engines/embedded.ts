@@ -18,6 +18,7 @@ import type {
   EndReason,
   ExitCounter,
   ExitRecord,
+  HypercallInfo,
   PagingEntry,
   PagingWalk,
   RegisterInfo,
@@ -131,6 +132,7 @@ class EmbeddedTarget implements Target {
         model: launch.cpu.model,
         debugExit: launch.debugExit,
         startTime: START_TIME,
+        guest: launch.mode === 'bare' ? undefined : launch.mode,
         kernel: {
           name: launch.kernel.name,
           kernel: launch.kernel.bytes,
@@ -284,9 +286,13 @@ class EmbeddedTarget implements Target {
     return exceptionNames();
   }
 
-  /** MSRs by the manual's name, for conditions such as msr == IA32_LSTAR. */
+  /** MSRs and hypercalls by name, for conditions such as msr == IA32_LSTAR. */
   constants(): ReadonlyMap<string, bigint> {
-    return new Map(MSRS.map((row) => [row.name, BigInt(row.index)]));
+    const named = [
+      ...MSRS.map((row) => [row.name, row.index] as const),
+      ...this.hypercalls().map((h) => [h.name, h.number] as const),
+    ];
+    return new Map(named.map(([name, number]) => [name, BigInt(number)]));
   }
 
   // ---- registers and memory --------------------------------------------------------------------------------------
@@ -323,18 +329,19 @@ class EmbeddedTarget implements Target {
   lastExit(cpu: number): ExitRecord | undefined {
     if (this.stopExit?.cpu === cpu) return this.stopExit;
     const exit = this.machine.vmm.lastExit(cpu);
-    return exit && exitRecord(exit);
+    return exit && exitRecord(exit, this.machine.guest);
   }
   describeExit(exit: ExitRecord): DecodedField[] {
     const full = this.machine.vmm.log.get(exit.seq);
-    return full ? describeExit(full) : [];
+    const { guest } = this.machine;
+    return full ? [...describeExit(full, guest?.summary(full)), ...(guest?.describeExit(full) ?? [])] : [];
   }
   exitField(exit: ExitRecord, name: string): bigint | undefined {
     const full = this.machine.vmm.log.get(exit.seq);
     return full && exitField(full, name);
   }
   exits(count: number, before?: number): ExitRecord[] {
-    return this.machine.vmm.log.newest(count, before).map(exitRecord);
+    return this.machine.vmm.log.newest(count, before).map((exit) => exitRecord(exit, this.machine.guest));
   }
   exitCounters(): ExitCounter[] {
     const counters = this.machine.vmm.log.counters();
@@ -357,6 +364,13 @@ class EmbeddedTarget implements Target {
   }
   devices(): DecodedField[] {
     return this.machine.platform.describe();
+  }
+  guestInterface(cpu: number): { name: string; fields: DecodedField[] } | undefined {
+    const { guest } = this.machine;
+    return guest && { name: guest.title, fields: guest.describe(this.cpu(cpu)) };
+  }
+  hypercalls(): HypercallInfo[] {
+    return this.machine.guest?.hypercalls() ?? [];
   }
   consoleInput(data: Uint8Array): boolean {
     this.machine.input(data);

@@ -30,7 +30,7 @@ export interface EmbeddedLaunch {
   /** Guest RAM in bytes, a multiple of 4096. */
   memory: number;
   cpus: number;
-  mode: 'bare';
+  mode: 'bare' | 'kvm';
   cpu: { vendor: 'intel'; model?: string; features: string[] };
   /** Names of exits whose breakpoints are armed from the start; the adapter arms them, engines need not. */
   exits: string[];

@@ -49,6 +49,10 @@ export function msrView(cpu: Vcpu, machine: Machine): MsrCpu {
     setApicBase: (value) => apic().writeApicBase(value),
     maxPhysicalAddress: machine.model.maxPhysicalAddress,
     maxLinearAddress: machine.model.maxLinearAddress,
-    cpuidHas: (feature) => cpuidHas(machine.model, feature),
+    cpuidHas: (feature) => cpuidHas(machine.model, feature) || (machine.guest?.has(feature) ?? false),
+    guest: {
+      readMsr: (index) => machine.guest?.readMsr(cpu, index),
+      writeMsr: (index, value) => machine.guest?.writeMsr(cpu, index, value) ?? false,
+    },
   };
 }

@@ -4,6 +4,7 @@
  * (x2APIC) and "Memory Cache Control" (MTRRs, PAT). Values are unsigned 64-bit bigints, indexes unsigned 32-bit numbers.
  */
 import { APIC_REGISTERS } from '../devices/apicRegisters';
+import { KVM_MSRS } from '../guest/kvm/msrs';
 import { setBits, type BitRow } from '../virt/bitTable';
 import { VMX_CAPABILITIES } from '../virt/vmx/capabilities';
 
@@ -50,6 +51,11 @@ export interface MsrCpu {
   maxLinearAddress: number;
   /** A CPUID feature by name; 'intel' and 'amd' ask for the vendor. */
   cpuidHas(feature: string): boolean;
+  /** Registers of the interface that the VMM offers its guest. undefined and false: #GP. */
+  guest?: {
+    readMsr(index: number): bigint | undefined;
+    writeMsr(index: number, value: bigint): boolean;
+  };
 }
 
 export interface MsrRow {
@@ -150,7 +156,7 @@ const ARCH_CAPABILITY_BITS = names(
 );
 const ARCH_CAPABILITIES = ARCH_CAPABILITY_BITS.reduce((all, { bit }) => all | (1n << BigInt(bit)), 0n);
 
-const ROWS: MsrRow[] = [];
+const ROWS: MsrRow[] = [...KVM_MSRS];
 function add(index: number, name: string, row: Partial<MsrRow> = {}): void {
   ROWS.push({ index, name, reset: 0n, writable: true, ...row });
 }

@@ -220,7 +220,7 @@ function control(machine: Machine): RegisterRow[] {
 /** All registers of a machine's vCPUs. */
 export function registerTable(machine: Machine): RegisterRow[] {
   const views = machine.vcpus.map((cpu) => msrView(cpu, machine));
-  const msrs = MSRS.filter((row) => row.feature === undefined || cpuidHas(machine.model, row.feature)).map(
+  const msrs = MSRS.filter((row) => row.feature === undefined || views[0].cpuidHas(row.feature)).map(
     (row): RegisterRow => ({
       name: row.name,
       group: 'MSRs',

@@ -61,6 +61,11 @@ export class Bus {
     return true;
   }
 
+  /** Who has a port. */
+  portHandler(port: number): PortHandler {
+    return this.entries[this.table[port & 0xffff]].handler;
+  }
+
   /** IN: `size` is 1, 2 or 4 bytes; the result is unsigned. A port that nobody has reads all ones. */
   readPort(port: number, size: number): number {
     const entry = this.entries[this.table[port]];

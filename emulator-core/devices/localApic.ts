@@ -88,6 +88,11 @@ function highestVector(registers: Uint32Array, first: number): number {
 export class LocalApic implements Device<LocalApicState>, MmioHandler {
   readonly name: string;
   readonly id: number;
+  /**
+   * A hypervisor that lets its guest end interrupts without a write to EOI: told before the state is looked at or changed, and
+   * of each vector that goes to the processor.
+   */
+  paravirtualEoi?: { accessed(): void; acknowledged(vector: number): void };
   private base: number;
   private registers = new Uint32Array(64);
   private errors = 0;
@@ -141,6 +146,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
   }
 
   set cr8(value: number) {
+    this.paravirtualEoi?.accessed();
     this.registers[TPR >> 4] = (value & 15) << 4;
     this.update();
   }
@@ -220,6 +226,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
 
   /** Reads the register at an xAPIC offset (a multiple of 16). An absent one reads 0 and sets ESR. */
   readRegister(offset: number): number {
+    this.paravirtualEoi?.accessed();
     const row = APIC_REGISTER_AT[offset >> 4];
     if (!row || (offset === SELF_IPI && !this.x2apic)) {
       this.error(ESR_REGISTER);
@@ -230,6 +237,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
 
   /** Writes the register at an xAPIC offset. An absent or read-only one sets ESR. */
   writeRegister(offset: number, value: number): void {
+    this.paravirtualEoi?.accessed();
     const row = APIC_REGISTER_AT[offset >> 4];
     if (!row || (offset === SELF_IPI && !this.x2apic)) {
       this.error(ESR_REGISTER);
@@ -347,6 +355,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     this.clear(IRR, vector);
     this.set(ISR, vector);
     this.update();
+    this.paravirtualEoi?.acknowledged(vector);
     return vector;
   }
 
@@ -464,6 +473,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
   }
 
   private acceptVector(vector: number, level: boolean): boolean {
+    this.paravirtualEoi?.accessed();
     if (!this.acceptsVectors) return false;
     if (vector < 16) {
       this.error(ESR_RECEIVE_VECTOR);
@@ -476,7 +486,14 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     return true;
   }
 
-  private endOfInterrupt(): void {
+  /** Nobody waits for the end of `vector`, the highest in service: no other is requested, and it is edge-triggered. */
+  endsUnnoticed(vector: number): boolean {
+    const level = this.registers[(TMR >> 4) + (vector >> 5)] & (1 << (vector & 31));
+    return !level && highestVector(this.registers, IRR >> 4) < 0;
+  }
+
+  /** EOI: ends the interrupt with the highest vector in service. */
+  endOfInterrupt(): void {
     const vector = highestVector(this.registers, ISR >> 4);
     if (vector < 0) return;
     this.clear(ISR, vector);

@@ -3,6 +3,7 @@ import type { BootRequest } from '../boot/boot';
 import type { CpuVendor } from '../cpu/cpuid';
 import type { CodeBreakpoints } from '../cpu/debugRegisters';
 import type { Vcpu } from '../cpu/vcpu';
+import type { GuestInterfaceName } from '../guest/guestInterface';
 import type { VmExit } from '../virt/exit';
 
 export interface MachineOptions {
@@ -16,6 +17,8 @@ export interface MachineOptions {
   debugExit: boolean;
   /** Wall time at power-on, milliseconds since 1970. */
   startTime: number;
+  /** What the guest is offered beyond a PC; absent: nothing. */
+  guest?: GuestInterfaceName;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

@@ -10,6 +10,8 @@ const QUANTUM = 20_000;
 
 export class Scheduler {
   private turn = 0;
+  /** The running vCPU gave its turn away. */
+  private yielded = false;
   /** icount at which the turn ends. */
   private quantumEnd = QUANTUM;
 
@@ -31,6 +33,7 @@ export class Scheduler {
    * @param only freeze all other vCPUs
    */
   pick(only?: number): Vcpu | undefined {
+    this.yielded = false;
     if (only !== undefined) return this.runnable(this.vcpus[only]) ? this.vcpus[only] : undefined;
     const { vcpus } = this;
     if (this.core.retired >= this.quantumEnd) this.turn = (this.turn + 1) % vcpus.length;
@@ -44,10 +47,27 @@ export class Scheduler {
     return undefined;
   }
 
+  /** The turn of `from`, which runs, goes to `to`. */
+  yieldTo(from: Vcpu, to: Vcpu): void {
+    this.turn = to.index;
+    this.quantumEnd = this.core.icount + QUANTUM;
+    this.yielded = true;
+    from.attention = true;
+  }
+  /** The running vCPU has to stop for another one. */
+  get switches(): boolean {
+    return this.yielded;
+  }
+
+  /** Ends the HLT of a vCPU. */
+  wake(cpu: Vcpu): void {
+    cpu.activity = 'active';
+    this.monitors.disarm(cpu.index);
+  }
+
   private runnable(cpu: Vcpu): boolean {
     if (cpu.activity === 'halted' && (this.delivery.wakes(cpu) || this.monitorWakes(cpu))) {
-      cpu.activity = 'active';
-      this.monitors.disarm(cpu.index);
+      this.wake(cpu);
     }
     return cpu.activity === 'active';
   }

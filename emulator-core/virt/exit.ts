@@ -26,6 +26,9 @@ export interface VmExit {
   rax: bigint;
   rcx: bigint;
   rdx: bigint;
+  /** Of a hypercall only; 0 otherwise. */
+  rbx: bigint;
+  rsi: bigint;
 }
 
 /** An exit with every field zero, to be filled and reused. */
@@ -48,6 +51,8 @@ export function emptyExit(): VmExit {
     rax: 0n,
     rcx: 0n,
     rdx: 0n,
+    rbx: 0n,
+    rsi: 0n,
   };
 }
 
@@ -74,7 +79,7 @@ const NUMBERS = [
   'idtVectoringInfo',
   'idtVectoringError',
 ] as const;
-const BIGINTS = ['rip', 'qualification', 'guestLinear', 'guestPhysical', 'rax', 'rcx', 'rdx'] as const;
+const BIGINTS = ['rip', 'qualification', 'guestLinear', 'guestPhysical', 'rax', 'rcx', 'rdx', 'rbx', 'rsi'] as const;
 const N = NUMBERS.length;
 const B = BIGINTS.length;
 
@@ -118,6 +123,8 @@ export class ExitLog {
     bigints[b + 4] = exit.rax;
     bigints[b + 5] = exit.rcx;
     bigints[b + 6] = exit.rdx;
+    bigints[b + 7] = exit.rbx;
+    bigints[b + 8] = exit.rsi;
     this.counts[exit.reason & 0xff]++;
     return seq;
   }

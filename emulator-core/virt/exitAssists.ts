@@ -18,6 +18,7 @@ import { ExitReason, encodeDrQualification, encodeIoQualification } from './vmx/
 import { extensionAssists } from './extensionAssists';
 import { controlRegisterAssists, type ControlRegisterHandlers } from './controlRegisters';
 import type { Monitors } from '../cpu/monitor';
+import type { GuestInterface } from '../guest/guestInterface';
 
 /** What the handlers need of the platform behind the VMM. */
 export interface ExitHandlers extends ControlRegisterHandlers {
@@ -32,6 +33,8 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   halt(cpu: Vcpu): void;
   /** VMCALL: true when firmware took it (rip is then set). */
   firmwareCall(c: CpuContext): boolean;
+  /** What the guest is offered beyond a PC. */
+  guest?: Pick<GuestInterface, 'hypercall' | 'foreignHypercall'>;
 }
 
 const RAX = 0;
@@ -230,7 +233,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const cpu = c.cpu;
     exit(c, ExitReason.vmcall);
     if (h.firmwareCall(c)) return;
-    cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);
+    if (h.guest) h.guest.hypercall(cpu);
+    else cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);
     c.jump(c.nextRip);
   }
 
@@ -279,8 +283,9 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     },
     vmcall,
     // On Intel processors AMD's hypercall instruction is undefined.
-    vmmcall: () => {
-      throw new GuestFault(Vector.UD);
+    vmmcall: (c) => {
+      if (h.guest) h.guest.foreignHypercall(c);
+      else throw new GuestFault(Vector.UD);
     },
   };
 }

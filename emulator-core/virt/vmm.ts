@@ -6,7 +6,7 @@
 import { GUEST_FIELDS } from './guestState';
 import { emptyExit, ExitLog, type VmExit } from './exit';
 import { DEFAULT1, Entry, Exit, Pin, Primary, Secondary } from './vmx/controls';
-import { exitReason } from './vmx/exitReasons';
+import { ExitReason, exitReason } from './vmx/exitReasons';
 import { Field, Vmcs } from './vmx/vmcs';
 import type { Ept } from './vmx/ept';
 import { State } from '../cpu/layout';
@@ -48,6 +48,8 @@ export class Vmm {
   primary = 0;
   secondary = 0;
   exceptionBitmap = 0;
+  /** Bitmap of the exceptions that the VMM itself has to see. */
+  private ownExceptions = 0;
   cr0Mask = 0;
   cr4Mask = 0;
   /** Event being delivered, for IDT-vectoring information. */
@@ -107,7 +109,7 @@ export class Vmm {
     if (want('WBINVD')) this.secondary |= Secondary.wbinvdExiting;
     if (want('RDRAND')) this.secondary |= Secondary.rdrandExiting;
     if (want('RDSEED')) this.secondary |= Secondary.rdseedExiting;
-    this.exceptionBitmap = want('EXCEPTION_OR_NMI') ? 0xffffffff : 0;
+    this.exceptionBitmap = want('EXCEPTION_OR_NMI') ? 0xffffffff : this.ownExceptions;
     for (const vector of exceptions) this.exceptionBitmap |= 1 << vector;
     this.exceptionBitmap >>>= 0;
     const all = want('CR_ACCESS');
@@ -116,6 +118,12 @@ export class Vmm {
     this.wantedMsrExits = { reads: want('MSR_READ'), writes: want('MSR_WRITE') };
     this.fillMsrBitmap();
     for (const [i, vmcs] of this.vmcs.entries()) this.writeControls(this.vcpus[i], vmcs);
+  }
+
+  /** Guest exceptions in `bitmap` exit from now on, whatever the debugger wants. */
+  requireExceptions(bitmap: number): void {
+    this.ownExceptions = bitmap;
+    this.configure(new Set());
   }
 
   private fillMsrBitmap(): void {
@@ -201,6 +209,9 @@ export class Vmm {
     exit.rax = cpu.gpr(0);
     exit.rcx = cpu.gpr(1);
     exit.rdx = cpu.gpr(2);
+    const hypercall = reason === ExitReason.vmcall;
+    exit.rbx = hypercall ? cpu.gpr(3) : 0n;
+    exit.rsi = hypercall ? cpu.gpr(6) : 0n;
     this.lastSeq[cpu.index] = this.log.record(exit);
     if (!this.host.stopAtExit(cpu, exit)) return false;
     this.passing ??= { cpu: cpu.index, icount, reasons: [], next: 0 };

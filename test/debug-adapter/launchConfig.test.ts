@@ -52,7 +52,10 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
     /^exits\[0\]: no VM exit or exception is called "CPUDI"; did you mean "CPUID"\?/,
   ],
   [{ kernel: 'flat.bin', exits: 'CPUID' }, /^exits: expected a list/],
-  [{ kernel: 'flat.bin', mode: 'kvm' }, /^mode: "kvm" is not available in this version, which supports "bare"/],
+  [
+    { kernel: 'flat.bin', mode: 'xen' },
+    /^mode: "xen" is not available in this version, which supports "bare" and "kvm"/,
+  ],
   [{ kernel: 'flat.bin', engine: 'kvm' }, /^engine: "kvm" is not available/],
   [{ kernel: 'flat.bin', cpu: { vendor: 'amd' } }, /^cpu\.vendor: "amd" is not available/],
   [

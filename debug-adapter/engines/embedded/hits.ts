@@ -3,6 +3,7 @@ import type { Machine } from '../../../emulator-core/machine';
 import { linearPage, PageState } from '../../../emulator-core/cpu/memoryPath';
 import type { RegisterRow } from '../../../emulator-core/cpu/registers';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import type { GuestInterface } from '../../../emulator-core/guest/guestInterface';
 import { EXCEPTION_NAMES } from '../../../emulator-core/virt/vmx/controls';
 import { exitField, exitReason, summary } from '../../../emulator-core/virt/vmx/exitReasons';
 import type { VmExit } from '../../../emulator-core/virt/exit';
@@ -35,7 +36,8 @@ export type HitMode =
 
 const EMPTY: BreakpointSet = { execution: [], data: [], exits: [], exceptions: [] };
 
-export function exitRecord(exit: VmExit): ExitRecord {
+/** @param guest what the guest is offered: it knows its hypercalls by name */
+export function exitRecord(exit: VmExit, guest?: Pick<GuestInterface, 'summary'>): ExitRecord {
   return {
     seq: exit.seq,
     icount: exit.icount,
@@ -47,7 +49,7 @@ export function exitRecord(exit: VmExit): ExitRecord {
     instructionLength: exit.instructionLength,
     guestLinear: exit.guestLinear,
     guestPhysical: exit.guestPhysical,
-    summary: summary(exit),
+    summary: guest?.summary(exit) ?? summary(exit),
   };
 }
 
@@ -192,7 +194,7 @@ export class Hits {
     this.context.exit = undefined;
     if (ids.length === 0 && vectorIds.length === 0) return false;
     const at = ` at 0x${exit.rip.toString(16)}`;
-    const record = exitRecord(exit);
+    const record = exitRecord(exit, this.machine.guest);
     if (vectorIds.length) {
       const error = exception!.errorCode === undefined ? '' : ` error code 0x${exception!.errorCode.toString(16)}`;
       const address = exception!.address === undefined ? '' : `, address 0x${exception!.address.toString(16)}`;

@@ -433,8 +433,11 @@ export function summary(exit: VmExit): string {
   return r.summary ? r.summary(exit) : r.name.toLowerCase().replaceAll('_', ' ');
 }
 
-/** All architectural fields of an exit, decoded, for the "Last VM exit" scope. */
-export function describeExit(exit: VmExit): Field[] {
+/**
+ * All architectural fields of an exit, decoded, for the "Last VM exit" scope.
+ * @param line one line about it by who knows more than the architecture
+ */
+export function describeExit(exit: VmExit, line = summary(exit)): Field[] {
   const r = exitReason(exit.reason);
   const event = (name: string, information: number, error: number): Field[] => {
     if (information >>> 31 === 0) return [{ name, value: hex(information, 32), text: 'not valid' }];
@@ -446,7 +449,7 @@ export function describeExit(exit: VmExit): Field[] {
   const failed = exit.reason >>> 31 !== 0 ? ', VM-entry failure' : '';
   return [
     { name: 'Exit reason', value: hex(exit.reason, 32), text: r.name + failed },
-    { name: 'Summary', value: summary(exit) },
+    { name: 'Summary', value: line },
     {
       name: 'Exit qualification',
       value: hex(exit.qualification, 64),

@@ -31,6 +31,8 @@ describe('VM exit log', () => {
       rax: 1n,
       rcx: 2n,
       rdx: 0xffffffffffffffffn,
+      rbx: 0x1234n,
+      rsi: 0x5678n,
     };
     assert.equal(log.record(exit), 0);
     assert.equal(exit.seq, 0);

@@ -1,0 +1,137 @@
+/**
+ * Who handles a VM exit under Linux: KVM in the kernel, or user space (QEMU), which gets it as a KVM_EXIT_... With the interrupt
+ * controllers (8259s, I/O APIC, local APICs) and the 8254 in the kernel, as QEMU has them unless told otherwise.
+ * Sources: Linux Documentation/virt/kvm/api.rst ("The kvm_run structure"); include/uapi/linux/kvm.h.
+ */
+import type { Platform } from '../../devices/platform';
+import type { VmExit } from '../../virt/exit';
+import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
+import { hypercallRow } from './hypercalls';
+
+export interface ExitHandling {
+  /** 'never': KVM does not let this exit happen; it does here because the debugger asked for it. */
+  where: 'kernel' | 'user' | 'never';
+  /** kvm_run.exit_reason. */
+  reason?: string;
+}
+
+const KERNEL: ExitHandling = { where: 'kernel' };
+const NEVER: ExitHandling = { where: 'never' };
+const user = (reason: string): ExitHandling => ({ where: 'user', reason: `KVM_EXIT_${reason}` });
+
+type Rule = ExitHandling | ((exit: VmExit, platform: Platform, ramSize: number) => ExitHandling);
+
+const VECTOR = { DB: 1, NMI: 2, BP: 3, UD: 6, PF: 14, MC: 18, AC: 17 } as const;
+
+function exception(exit: VmExit): ExitHandling {
+  switch (exit.interruptionInfo & 0xff) {
+    // With KVM_SET_GUEST_DEBUG, which is what a debugger in user space uses.
+    case VECTOR.DB:
+    case VECTOR.BP:
+      return user('DEBUG');
+    case VECTOR.NMI:
+    case VECTOR.UD:
+    case VECTOR.PF:
+    case VECTOR.MC:
+    case VECTOR.AC:
+      return KERNEL;
+    default:
+      return NEVER;
+  }
+}
+
+function port(exit: VmExit, platform: Platform): ExitHandling {
+  const { pic, pit, bus } = platform;
+  const handler = bus.portHandler(Number(exitField(exit, 'port') ?? 0n));
+  return handler === pic || handler === pit ? KERNEL : user('IO');
+}
+
+const IO_APIC_BYTES = 0x100;
+
+function memory(exit: VmExit, platform: Platform, ramSize: number): ExitHandling {
+  const gpa = Number(exit.guestPhysical);
+  // Memory that is not there yet: the kernel maps it.
+  if (gpa < ramSize) return KERNEL;
+  const range = platform.bus.findMmio(gpa);
+  if (range?.handler === platform.ioApic) return gpa - range.base < IO_APIC_BYTES ? KERNEL : user('MMIO');
+  if (platform.apicBus.apics.some((apic) => apic.mmioBase === gpa - (gpa % 4096))) return KERNEL;
+  return user('MMIO');
+}
+
+const vmcall = (exit: VmExit): ExitHandling =>
+  hypercallRow(BigInt.asUintN(32, exit.rax))?.name === 'KVM_HC_MAP_GPA_RANGE' ? user('HYPERCALL') : KERNEL;
+
+/** Exits that the kernel handles whatever they are about. */
+const IN_KERNEL: readonly number[] = [
+  ExitReason.externalInterrupt,
+  ExitReason.interruptWindow,
+  ExitReason.nmiWindow,
+  ExitReason.taskSwitch,
+  ExitReason.cpuid,
+  ExitReason.hlt,
+  ExitReason.invd,
+  ExitReason.invlpg,
+  ExitReason.rdpmc,
+  ExitReason.crAccess,
+  ExitReason.movDr,
+  ExitReason.msrRead,
+  ExitReason.msrWrite,
+  ExitReason.mwait,
+  ExitReason.monitorTrapFlag,
+  ExitReason.monitor,
+  ExitReason.pause,
+  ExitReason.tprBelowThreshold,
+  ExitReason.apicAccess,
+  ExitReason.gdtrIdtrAccess,
+  ExitReason.ldtrTrAccess,
+  ExitReason.preemptionTimer,
+  ExitReason.wbinvd,
+  ExitReason.xsetbv,
+  ExitReason.rdrand,
+  ExitReason.rdseed,
+  ExitReason.invpcid,
+  ExitReason.vmfunc,
+  ExitReason.vmclear,
+  ExitReason.vmlaunch,
+  ExitReason.vmptrld,
+  ExitReason.vmptrst,
+  ExitReason.vmread,
+  ExitReason.vmresume,
+  ExitReason.vmwrite,
+  ExitReason.vmxoff,
+  ExitReason.vmxon,
+  ExitReason.invept,
+  ExitReason.invvpid,
+];
+
+const RULES: { readonly [reason: number]: Rule } = {
+  ...Object.fromEntries(IN_KERNEL.map((reason) => [reason, KERNEL])),
+  [ExitReason.exceptionOrNmi]: exception,
+  [ExitReason.tripleFault]: user('SHUTDOWN'),
+  [ExitReason.vmcall]: vmcall,
+  [ExitReason.ioInstruction]: port,
+  [ExitReason.eptViolation]: memory,
+  [ExitReason.eptMisconfig]: memory,
+  [ExitReason.entryFailureGuestState]: user('FAIL_ENTRY'),
+  [ExitReason.entryFailureMsrLoading]: user('FAIL_ENTRY'),
+  [ExitReason.rdtsc]: NEVER,
+  [ExitReason.rdtscp]: NEVER,
+};
+
+/** @param ramSize bytes of guest RAM, from guest-physical 0 */
+export function exitHandling(exit: VmExit, platform: Platform, ramSize: number): ExitHandling {
+  const rule = RULES[exit.reason & 0xffff];
+  // An exit that KVM has no handler for.
+  if (!rule) return user('INTERNAL_ERROR');
+  return typeof rule === 'function' ? rule(exit, platform, ramSize) : rule;
+}
+
+const TEXTS = {
+  kernel: 'handled in the kernel',
+  never: 'KVM does not let it exit; the debugger does',
+} as const;
+
+/** 'handled in the kernel', 'user space: KVM_EXIT_IO'. */
+export function describeHandling({ where, reason }: ExitHandling): string {
+  return where === 'user' ? `user space: ${reason}` : TEXTS[where];
+}

@@ -1,0 +1,255 @@
+/**
+ * KVM's interface to its guest: CPUID leaves, MSRs, structures in guest memory, hypercalls. What the guest set up lies in its vCPUs'
+ * MSRs and its memory, which checkpoints hold anyway; the rest is save()'s.
+ */
+import type { CpuidResult } from '../../cpu/cpuid';
+import type { CpuContext } from '../../cpu/cpuContext';
+import { Vector, type Vcpu } from '../../cpu/vcpu';
+import { hex, type Field } from '../../fields';
+import type { Machine } from '../../machine';
+import type { VmExit } from '../../virt/exit';
+import { ExitReason } from '../../virt/vmx/exitReasons';
+import type { GuestInterface, HypercallInfo } from '../guestInterface';
+import { describeHandling, exitHandling } from './exitUser';
+import { describeFeatures, kvmHas, kvmLeaf } from './features';
+import { fixHypercall } from './fixHypercall';
+import { HYPERCALLS, hypercallRow, runHypercall, type HypercallHost } from './hypercalls';
+import { KvmMsr, kvmMsrReset } from './msrs';
+import { KvmClock } from './pvclock';
+import { PvEoi } from './pvEoi';
+import { StealTime, type StealState } from './steal';
+
+interface KvmState {
+  wallClock: bigint;
+  steal: StealState;
+  eoi: boolean[];
+  /** By vCPU: KVM_HC_KICK_CPU came while it was not halted. */
+  kicked: boolean[];
+  /** Calls by hypercall number. */
+  counts: [number, number][];
+  unknownCalls: number;
+}
+
+/** Registers that are names of others. */
+const ALIASES: { readonly [index: number]: number } = {
+  [KvmMsr.wallClockOld]: KvmMsr.wallClock,
+  [KvmMsr.systemTimeOld]: KvmMsr.systemTime,
+};
+
+export class Kvm implements GuestInterface {
+  readonly title = 'KVM';
+  private readonly clock: KvmClock;
+  private readonly steal: StealTime;
+  private readonly eoi: PvEoi;
+  private readonly host: HypercallHost;
+  private kicked: boolean[];
+  private counts = new Map<number, number>();
+  private unknownCalls = 0;
+
+  /**
+   * @param tscHz frequency of the time-stamp counters
+   * @param startTime wall time at power-on, milliseconds since 1970
+   */
+  constructor(
+    private readonly machine: Machine,
+    tscHz: number,
+    startTime: number,
+  ) {
+    const { vcpus, memory } = machine;
+    const writePhysical = (gpa: number, data: Uint8Array): number => machine.writePhysical(gpa, data);
+    const apic = (cpu: number) => machine.platform.apic(cpu);
+    const now = () => machine.now();
+    const tsc = (cpu: number) => machine.tsc(cpu);
+    this.clock = new KvmClock(
+      { vcpus, memory, writePhysical, now, tsc, tscOffsetOf: (cpu) => machine.tscOffsetOf(cpu) },
+      tscHz,
+      startTime,
+    );
+    this.steal = new StealTime({
+      vcpus,
+      memory,
+      writePhysical,
+      now,
+      flushTranslations: (cpu) => machine.core.flushTranslations(cpu),
+      wakes: (cpu) => machine.delivery.wakes(cpu),
+    });
+    this.eoi = new PvEoi({ vcpus, memory, writePhysical, apic });
+    this.host = {
+      vcpus,
+      memory,
+      writePhysical,
+      apic,
+      tsc,
+      wallTime: () => BigInt(Math.floor(startTime)) * 1_000_000n + BigInt(Math.floor(machine.now())),
+      kick: (cpu) => this.kick(cpu),
+      yieldTo: (from, to) => {
+        if (to.activity === 'active') machine.scheduler.yieldTo(from, to);
+      },
+    };
+    this.kicked = vcpus.map(() => false);
+    // KVM sees undefined instructions first: VMMCALL is one.
+    machine.vmm.requireExceptions(1 << Vector.UD);
+  }
+
+  has(feature: string): boolean {
+    return kvmHas(feature);
+  }
+  leaf(leaf: number): CpuidResult {
+    return kvmLeaf(leaf);
+  }
+
+  // ---- MSRs ----
+
+  readMsr(cpu: Vcpu, index: number): bigint | undefined {
+    const register = ALIASES[index] ?? index;
+    if (register === KvmMsr.wallClock) return this.clock.wallClock;
+    return cpu.msrs.get(register) ?? kvmMsrReset(register);
+  }
+
+  writeMsr(cpu: Vcpu, index: number, value: bigint): boolean {
+    const register = ALIASES[index] ?? index;
+    switch (register) {
+      case KvmMsr.wallClock:
+        this.clock.writeWallClock(value);
+        return true;
+      case KvmMsr.eoiEnable:
+        if (!this.eoi.accepts(value)) return false;
+        this.eoi.settle(cpu);
+        break;
+    }
+    cpu.msrs.set(register, value);
+    if (register === KvmMsr.systemTime) this.clock.update(cpu);
+    if (register === KvmMsr.stealTime) this.steal.enabled(cpu);
+    return true;
+  }
+
+  // ---- hypercalls ----
+
+  hypercall(cpu: Vcpu): void {
+    const row = runHypercall(cpu, this.host);
+    if (row) this.counts.set(row.number, (this.counts.get(row.number) ?? 0) + 1);
+    else this.unknownCalls++;
+  }
+
+  foreignHypercall(c: CpuContext): void {
+    fixHypercall(c, this.machine.vmm);
+  }
+
+  private kick(cpu: Vcpu): void {
+    if (cpu.activity !== 'halted') {
+      this.kicked[cpu.index] = true;
+      return;
+    }
+    this.machine.scheduler.wake(cpu);
+    this.steal.waits(cpu);
+  }
+
+  halts(cpu: Vcpu): boolean {
+    const kicked = this.kicked[cpu.index];
+    this.kicked[cpu.index] = false;
+    return !kicked;
+  }
+
+  // ---- what happens to vCPUs ----
+
+  scheduled(cpu: Vcpu | undefined): void {
+    this.steal.scheduled(cpu);
+  }
+  interruptChanged(cpu: Vcpu): void {
+    this.steal.waits(cpu);
+  }
+  tscChanged(): void {
+    for (const cpu of this.machine.vcpus) this.clock.update(cpu);
+  }
+
+  /** INIT turns off what the vCPU has in memory; the rest of its MSRs stay. */
+  vcpuReset(cpu: Vcpu): void {
+    for (const index of [KvmMsr.systemTime, KvmMsr.stealTime, KvmMsr.eoiEnable]) cpu.msrs.delete(index);
+    this.eoi.forget(cpu);
+    this.steal.forget(cpu);
+    this.kicked[cpu.index] = false;
+  }
+
+  reset(): void {
+    this.clock.wallClock = 0n;
+    this.steal.reset();
+    this.eoi.reset();
+    this.kicked.fill(false);
+    this.counts.clear();
+    this.unknownCalls = 0;
+  }
+  save(): KvmState {
+    return {
+      wallClock: this.clock.wallClock,
+      steal: this.steal.save(),
+      eoi: this.eoi.save(),
+      kicked: [...this.kicked],
+      counts: [...this.counts],
+      unknownCalls: this.unknownCalls,
+    };
+  }
+  restore(state: unknown): void {
+    const saved = state as KvmState;
+    this.clock.wallClock = saved.wallClock;
+    this.steal.restore(saved.steal);
+    this.eoi.restore(saved.eoi);
+    this.kicked = [...saved.kicked];
+    this.counts = new Map(saved.counts);
+    this.unknownCalls = saved.unknownCalls;
+  }
+
+  // ---- for the debugger ----
+
+  describe(cpu: Vcpu): Field[] {
+    const polls = (this.readMsr(cpu, KvmMsr.pollControl) ?? 0n) & 1n;
+    return [
+      ...this.clock.describe(cpu),
+      this.steal.describe(cpu),
+      this.eoi.describe(cpu),
+      { name: 'Poll control', value: String(polls), text: polls ? 'the host may poll on HLT' : 'no polling on HLT' },
+      { name: 'Kicked', value: this.kicked[cpu.index] ? 'yes' : 'no', text: 'the next HLT ends at once when yes' },
+      ...describeFeatures(),
+    ];
+  }
+
+  hypercalls(): HypercallInfo[] {
+    const rows = HYPERCALLS.map(({ number, name, arguments: args, text }) => ({
+      number,
+      name,
+      arguments: args,
+      text,
+      count: this.counts.get(number) ?? 0,
+    }));
+    return rows;
+  }
+
+  summary(exit: VmExit): string | undefined {
+    if ((exit.reason & 0xffff) !== ExitReason.vmcall) return undefined;
+    const row = hypercallRow(BigInt.asUintN(32, exit.rax));
+    return row && `${row.name}(${callArguments(exit, row.arguments).join(', ')})`;
+  }
+
+  describeExit(exit: VmExit): Field[] {
+    const { platform, memory } = this.machine;
+    const fields: Field[] = [{ name: 'KVM', value: describeHandling(exitHandling(exit, platform, memory.ramSize)) }];
+    if ((exit.reason & 0xffff) !== ExitReason.vmcall) return fields;
+    const row = hypercallRow(BigInt.asUintN(32, exit.rax));
+    const values = argumentsOf(exit);
+    return [
+      ...fields,
+      {
+        name: 'Hypercall',
+        value: row?.name ?? hex(exit.rax, 64),
+        text: row?.text ?? 'KVM has no hypercall of this number',
+        children: (row?.arguments ?? []).map((name, i) => ({ name, value: hex(values[i], 64) })),
+      },
+    ];
+  }
+}
+
+const argumentsOf = (exit: VmExit): bigint[] => [exit.rbx, exit.rcx, exit.rdx, exit.rsi];
+
+function callArguments(exit: VmExit, names: readonly string[]): string[] {
+  const values = argumentsOf(exit);
+  return names.map((name, i) => `${name} 0x${values[i].toString(16)}`);
+}
