@@ -361,9 +361,8 @@ export class Breakpoints {
   }
 }
 
-/** Numbers are 32 bits wide. */
 function onlyHypercall(number: number, hit: Entry['hit']): Entry['hit'] {
-  return (context) => BigInt.asUintN(32, context.field('rax') ?? -1n) === BigInt(number) && (hit?.(context) ?? true);
+  return (context) => context.field('nr') === BigInt(number) && (hit?.(context) ?? true);
 }
 
 function filterKind(name: string): 'exit' | 'exception' {

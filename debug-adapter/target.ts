@@ -307,7 +307,7 @@ export interface Target {
 
   /** What the VMM offers its guest beyond a PC ('KVM'), as the guest has set it up, decoded; undefined: a plain PC. */
   guestInterface?(cpu: number): { name: string; fields: DecodedField[] } | undefined;
-  /** Its hypercalls: VMCALL exits whose rax holds the number. */
+  /** Its hypercalls: VMCALL exits whose field `nr` is the number. */
   hypercalls?(): HypercallInfo[];
 
   /** Bytes typed on the serial console; false when the machine has none. */

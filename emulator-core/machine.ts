@@ -8,14 +8,15 @@ import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { Core, type CoreHost } from './cpu/core';
-import { cpuid, cr4Allowed, makeCpuModel, type CpuModel, signature } from './cpu/cpuid';
+import { cpuid, cr4Allowed, makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
+import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
-import { PAGE, SegmentIndex, State } from './cpu/layout';
+import { PAGE, SegmentIndex } from './cpu/layout';
 import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
-import { miscEnable, resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
+import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
 import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
 import { Abandon, Vcpu } from './cpu/vcpu';
 import { Platform } from './devices/platform';
@@ -208,6 +209,7 @@ export class Machine implements CoreHost {
         cpu.attention = true;
       },
       firmwareCall: (c) => this.firmware.call(c.cpu),
+      isFirmwareCall: (c) => this.firmware.service(c.cpu) !== undefined,
       guest: this.guest,
       apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
       setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
@@ -217,18 +219,8 @@ export class Machine implements CoreHost {
     };
   }
 
-  cpuidContext(cpu: Vcpu) {
-    return {
-      apicId: cpu.index,
-      cpus: this.vcpus.length,
-      cr4: cpu.cr4,
-      xcr0: cpu.get32(State.xcr0),
-      xss: cpu.get32(State.xss),
-      tscHz: TSC_HZ,
-      crystalHz: TSC_HZ,
-      apicDisabled: !this.platform.apic(cpu.index).enabled,
-      miscEnable: miscEnable(this.msrViews[cpu.index]),
-    };
+  cpuidContext(cpu: Vcpu): CpuidContext {
+    return cpuidContext(cpu, this, this.msrViews[cpu.index], TSC_HZ);
   }
 
   /** PAE page-directory-pointer registers from where `cr3` points; false: malformed. Abandon where there is no memory. */

@@ -45,10 +45,14 @@ export class Firmware {
     };
   }
 
-  /** A VMCALL of the instruction under way; false: it is none of the stubs'. */
+  /** The service that a VMCALL of the instruction under way asks for; undefined: it is none of the stubs'. */
+  service(cpu: Vcpu): number | undefined {
+    return cpu.bitness === 16 ? biosVector(Number(cpu.segmentBase(SegmentIndex.cs) + this.context.rip)) : undefined;
+  }
+
+  /** Runs what service() says; false: nothing. */
   call(cpu: Vcpu): boolean {
-    if (cpu.bitness !== 16) return false;
-    const vector = biosVector(Number(cpu.segmentBase(SegmentIndex.cs) + this.context.rip));
+    const vector = this.service(cpu);
     if (vector === undefined) return false;
     const outcome = biosCall(vector, biosRegisters(cpu), this.machine);
     this.context.jump(this.context.rip + BigInt(biosResumeOffset(outcome)));

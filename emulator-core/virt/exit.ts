@@ -26,6 +26,8 @@ export interface VmExit {
   rax: bigint;
   rcx: bigint;
   rdx: bigint;
+  /** 1: a VMCALL of the machine's own firmware, no hypercall of the guest's. */
+  firmware: number;
   /** Of a hypercall only; 0 otherwise. */
   rbx: bigint;
   rsi: bigint;
@@ -51,6 +53,7 @@ export function emptyExit(): VmExit {
     rax: 0n,
     rcx: 0n,
     rdx: 0n,
+    firmware: 0,
     rbx: 0n,
     rsi: 0n,
   };
@@ -78,6 +81,7 @@ const NUMBERS = [
   'interruptionError',
   'idtVectoringInfo',
   'idtVectoringError',
+  'firmware',
 ] as const;
 const BIGINTS = ['rip', 'qualification', 'guestLinear', 'guestPhysical', 'rax', 'rcx', 'rdx', 'rbx', 'rsi'] as const;
 const N = NUMBERS.length;
@@ -114,6 +118,7 @@ export class ExitLog {
     numbers[n + 5] = exit.interruptionError;
     numbers[n + 6] = exit.idtVectoringInfo;
     numbers[n + 7] = exit.idtVectoringError;
+    numbers[n + 8] = exit.firmware;
     const b = slot * B;
     const bigints = this.bigints;
     bigints[b] = exit.rip;

@@ -33,6 +33,8 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   halt(cpu: Vcpu): void;
   /** VMCALL: true when firmware took it (rip is then set). */
   firmwareCall(c: CpuContext): boolean;
+  /** VMCALL: true when firmware will take it. */
+  isFirmwareCall(c: CpuContext): boolean;
   /** What the guest is offered beyond a PC. */
   guest?: Pick<GuestInterface, 'hypercall' | 'foreignHypercall'>;
 }
@@ -231,7 +233,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   function vmcall(c: CpuContext): void {
     const cpu = c.cpu;
-    exit(c, ExitReason.vmcall);
+    vmm.exit(cpu, ExitReason.vmcall, c.rip, { instructionLength: c.length, firmware: h.isFirmwareCall(c) });
     if (h.firmwareCall(c)) return;
     if (h.guest) h.guest.hypercall(cpu);
     else cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);

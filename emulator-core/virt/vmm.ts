@@ -30,6 +30,8 @@ export interface ExitFacts {
   guestPhysical?: number;
   interruptionInfo?: number;
   interruptionError?: number;
+  /** A VMCALL of the machine's own firmware. */
+  firmware?: boolean;
 }
 
 /** CR0 and CR4 bits that the guest owns: writes to them alone do not exit. The rest is the VMM's. */
@@ -209,6 +211,7 @@ export class Vmm {
     exit.rax = cpu.gpr(0);
     exit.rcx = cpu.gpr(1);
     exit.rdx = cpu.gpr(2);
+    exit.firmware = facts.firmware ? 1 : 0;
     const hypercall = reason === ExitReason.vmcall;
     exit.rbx = hypercall ? cpu.gpr(3) : 0n;
     exit.rsi = hypercall ? cpu.gpr(6) : 0n;

@@ -59,7 +59,7 @@ function memory(exit: VmExit, platform: Platform, ramSize: number): ExitHandling
 }
 
 const vmcall = (exit: VmExit): ExitHandling =>
-  hypercallRow(BigInt.asUintN(32, exit.rax))?.name === 'KVM_HC_MAP_GPA_RANGE' ? user('HYPERCALL') : KERNEL;
+  hypercallRow(exitField(exit, 'nr') ?? 0n)?.name === 'KVM_HC_MAP_GPA_RANGE' ? user('HYPERCALL') : KERNEL;
 
 /** Exits that the kernel handles whatever they are about. */
 const IN_KERNEL: readonly number[] = [

@@ -8,7 +8,7 @@ import { Vector, type Vcpu } from '../../cpu/vcpu';
 import { hex, type Field } from '../../fields';
 import type { Machine } from '../../machine';
 import type { VmExit } from '../../virt/exit';
-import { ExitReason } from '../../virt/vmx/exitReasons';
+import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
 import type { GuestInterface, HypercallInfo } from '../guestInterface';
 import { describeHandling, exitHandling } from './exitUser';
 import { describeFeatures, kvmHas, kvmLeaf } from './features';
@@ -224,16 +224,17 @@ export class Kvm implements GuestInterface {
   }
 
   summary(exit: VmExit): string | undefined {
-    if ((exit.reason & 0xffff) !== ExitReason.vmcall) return undefined;
-    const row = hypercallRow(BigInt.asUintN(32, exit.rax));
+    const number = hypercallNumber(exit);
+    const row = number === undefined ? undefined : hypercallRow(number);
     return row && `${row.name}(${callArguments(exit, row.arguments).join(', ')})`;
   }
 
   describeExit(exit: VmExit): Field[] {
     const { platform, memory } = this.machine;
     const fields: Field[] = [{ name: 'KVM', value: describeHandling(exitHandling(exit, platform, memory.ramSize)) }];
-    if ((exit.reason & 0xffff) !== ExitReason.vmcall) return fields;
-    const row = hypercallRow(BigInt.asUintN(32, exit.rax));
+    const number = hypercallNumber(exit);
+    if (number === undefined) return fields;
+    const row = hypercallRow(number);
     const values = argumentsOf(exit);
     return [
       ...fields,
@@ -245,6 +246,11 @@ export class Kvm implements GuestInterface {
       },
     ];
   }
+}
+
+/** Number of the guest's hypercall; undefined: the exit is none. */
+function hypercallNumber(exit: VmExit): bigint | undefined {
+  return (exit.reason & 0xffff) === ExitReason.vmcall ? exitField(exit, 'nr') : undefined;
 }
 
 const argumentsOf = (exit: VmExit): bigint[] => [exit.rbx, exit.rcx, exit.rdx, exit.rsi];

@@ -170,8 +170,15 @@ row(15, 'RDPMC', 'RDPMC', INSTRUCTIONS, { fields: { counter: (exit) => low32(exi
 row(16, 'RDTSC', 'RDTSC', INSTRUCTIONS);
 row(17, 'RSM', 'RSM in system-management mode', INSTRUCTIONS);
 row(18, 'VMCALL', 'VMCALL: a hypercall', VMX_INSTRUCTIONS, {
-  fields: { rax: (exit) => exit.rax, rcx: (exit) => exit.rcx, rdx: (exit) => exit.rdx },
-  summary: (exit) => `vmcall rax ${x(exit.rax)} rcx ${x(exit.rcx)} rdx ${x(exit.rdx)}`,
+  // Hypercall numbers are 32 bits wide.
+  fields: {
+    nr: (exit) => (exit.firmware ? undefined : low32(exit.rax)),
+    rax: (exit) => exit.rax,
+    rcx: (exit) => exit.rcx,
+    rdx: (exit) => exit.rdx,
+  },
+  summary: (exit) =>
+    `${exit.firmware ? 'firmware: ' : ''}vmcall rax ${x(exit.rax)} rcx ${x(exit.rcx)} rdx ${x(exit.rdx)}`,
 });
 row(19, 'VMCLEAR', 'VMCLEAR by a nested hypervisor', VMX_INSTRUCTIONS, displacement);
 row(20, 'VMLAUNCH', 'VMLAUNCH by a nested hypervisor', VMX_INSTRUCTIONS);

@@ -31,6 +31,7 @@ describe('VM exit log', () => {
       rax: 1n,
       rcx: 2n,
       rdx: 0xffffffffffffffffn,
+      firmware: 1,
       rbx: 0x1234n,
       rsi: 0x5678n,
     };
