@@ -307,6 +307,11 @@ export interface Target {
 
   /** What the VMM offers its guest beyond a PC ('KVM'), as the guest has set it up, decoded; undefined: a plain PC. */
   guestInterface?(cpu: number): { name: string; fields: DecodedField[] } | undefined;
+  /**
+   * Takes a page of guest RAM away until the guest touches it, as a host that swaps does.
+   * Error with a message where that is not possible.
+   */
+  swapOut?(gpa: bigint): void;
   /** Its hypercalls: VMCALL exits whose field `nr` is the number. */
   hypercalls?(): HypercallInfo[];
 

@@ -157,6 +157,7 @@ export class Machine implements CoreHost {
     });
     this.eptExits = new EptExits(this.core, this.ept, this.vmm, this.platform, {
       afterDeviceAccess: () => this.afterDeviceAccess(),
+      swapIn: (cpu, gpa) => this.guest?.swapIn?.(cpu, gpa) ?? false,
       error: (text) => this.finish({ kind: 'error', text }),
     });
     this.history = new History({
@@ -470,7 +471,10 @@ export class Machine implements CoreHost {
   service(cpu: Vcpu): boolean {
     cpu.attention = false;
     if (this.end || this.stopRequested || this.resetRequested || this.scheduler.switches) return true;
-    if (this.platform.events.nextDeadline() < this.sliceEnd && this.core.icount > this.core.retired) return true;
+    const due = this.platform.events.nextDeadline();
+    // A slice of which nothing retired ends for what became due earlier, but not for what it was made for.
+    const earlier = due > this.now() && due + NS_PER_INSTRUCTION <= this.sliceEnd;
+    if (due < this.sliceEnd && (earlier || this.core.icount > this.core.retired)) return true;
     this.delivery.debugTraps(cpu);
     if (cpu.activity === 'active' && !cpu.pending) this.delivery.interrupt(cpu);
     return this.stopRequested || this.end !== undefined;
@@ -555,6 +559,7 @@ export class Machine implements CoreHost {
     this.inputs.restore(s.inputs);
     this.keys.restore(s.keys);
     memory.u8.set(s.ept, memory.eptBase);
+    memory.eptUsedEnd = memory.eptBase + s.ept.length;
     this.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
     this.vmm.restore(s.vmm);
     this.delivery.restore(s.delivery);

@@ -313,6 +313,21 @@ async function exitsCommand(context: CommandContext, argument: string): Promise<
     : `${name} was not armed here (filters of the Breakpoints view stay)`;
 }
 
+async function swapOut(context: CommandContext, argument: string): Promise<string> {
+  const found = /^\s*swap-out\b(.*)$/s.exec(argument);
+  if (!found) throw new Error("expected 'kvm swap-out ADDR'");
+  const { target } = context.debuggee;
+  const { address, space } = await addressOf(context, found[1], 'kvm swap-out $rip');
+  if (space === 'host' || !target.swapOut)
+    throw new Error('expected a virtual or guest-physical address of guest memory');
+  const walk = space === 'virtual' ? target.pageWalk(context.frame.activation.cpu, address) : undefined;
+  if (walk && walk.result === undefined)
+    throw new Error(`0x${address.toString(16)} is not mapped: ${walk.fault ?? ''}`);
+  const gpa = walk?.result ?? address;
+  target.swapOut(gpa);
+  return `the page at ${showAddress('physical', gpa & ~0xfffn)} is swapped out`;
+}
+
 export const COMMANDS: readonly Command[] = [
   {
     name: 'help',
@@ -363,6 +378,13 @@ export const COMMANDS: readonly Command[] = [
     help: 'VM exits so far; stop at one, such as exits arm IO_INSTRUCTION if port == 0x3f8',
     pattern: /^exits\b(.*)$/s,
     run: exitsCommand,
+  },
+  {
+    name: 'kvm',
+    arguments: 'swap-out ADDR',
+    help: 'takes the page with an address away until the guest touches it, which gets an asynchronous page fault (mode kvm)',
+    pattern: /^kvm\b(.*)$/s,
+    run: swapOut,
   },
   {
     name: 'print',

@@ -369,6 +369,13 @@ class EmbeddedTarget implements Target {
     const { guest } = this.machine;
     return guest && { name: guest.title, fields: guest.describe(this.cpu(cpu)) };
   }
+  swapOut(gpa: bigint): void {
+    const { guest, memory } = this.machine;
+    if (!guest?.swapOut) throw new Error('this machine never swaps: launch it with "mode": "kvm"');
+    if (gpa >= BigInt(memory.ramSize))
+      throw new Error(`guest-physical 0x${gpa.toString(16)} is no RAM, which ends at 0x${memory.ramSize.toString(16)}`);
+    this.machine.change(() => guest.swapOut!(Number(gpa)));
+  }
   hypercalls(): HypercallInfo[] {
     return this.machine.guest?.hypercalls() ?? [];
   }

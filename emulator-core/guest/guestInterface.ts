@@ -36,6 +36,10 @@ export interface GuestInterface {
   hypercall(cpu: Vcpu): void;
   /** The hypercall instruction of the other vendor. */
   foreignHypercall(c: CpuContext): void;
+  /** Takes the page of RAM that holds `gpa` away until the guest touches it, as a host that swaps does. */
+  swapOut?(gpa: number): void;
+  /** An access of `cpu` found no page at `gpa`. True: it is there now, or the guest's exception is pending. */
+  swapIn?(cpu: Vcpu, gpa: number): boolean;
   /** HLT; false: the vCPU goes on. */
   halts(cpu: Vcpu): boolean;
   /** `cpu` runs from now on, the one before no longer; undefined: none runs. */

@@ -11,6 +11,8 @@ import { ExitReason, encodeEptViolationQualification } from '../virt/vmx/exitRea
 
 export interface EptExitHost {
   afterDeviceAccess(): void;
+  /** Memory that was taken away comes back. True: it is there now, or the guest's exception is pending. */
+  swapIn(cpu: Vcpu, gpa: number): boolean;
   /** The guest did something that the machine cannot go on from. */
   error(text: string): void;
 }
@@ -34,6 +36,8 @@ export class EptExits {
       : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
     const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
     if (this.vmm.tryExit(cpu, reason, this.core.instructionRip(cpu), facts)) return false;
+    // The instruction runs again.
+    if (this.swapsIn(cpu, gpa)) return false;
     const { platform } = this;
     const { memoryPath } = this.core;
     platform.currentCpu = cpu.index;
@@ -45,6 +49,13 @@ export class EptExits {
       memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
       memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
     }
+    this.host.afterDeviceAccess();
+    return true;
+  }
+
+  private swapsIn(cpu: Vcpu, gpa: number): boolean {
+    if (gpa >= this.core.memory.ramSize || !this.host.swapIn(cpu, gpa)) return false;
+    // That it is being read is due at some time.
     this.host.afterDeviceAccess();
     return true;
   }
@@ -61,6 +72,7 @@ export class EptExits {
     const facts = { qualification, guestLinear: linear, guestPhysical: mmu.eptGpa };
     const rip = this.core.instructionRip(cpu);
     if (this.vmm.tryExit(cpu, reason, rip, facts)) return false;
+    if (this.swapsIn(cpu, mmu.eptGpa)) return !cpu.pending;
     const what = mmu.eptDuringWalk
       ? 'its page tables lie'
       : access === EptAccess.execute

@@ -58,9 +58,12 @@ export class MachineMemory {
     return FIRST_VCPU + index * VCPU_AREA;
   }
 
-  /** End of the EPT pages handed out so far. */
+  /** End of the EPT pages handed out so far; set when older tables are put back. */
   get eptUsedEnd(): number {
     return this.nextEptPage;
+  }
+  set eptUsedEnd(end: number) {
+    this.nextEptPage = end;
   }
 
   /** A zeroed 4 KiB page for an EPT table. */

@@ -4,12 +4,15 @@
  */
 import type { CpuidResult } from '../../cpu/cpuid';
 import type { CpuContext } from '../../cpu/cpuContext';
+import { PAGE } from '../../cpu/layout';
 import { Vector, type Vcpu } from '../../cpu/vcpu';
 import { hex, type Field } from '../../fields';
 import type { Machine } from '../../machine';
 import type { VmExit } from '../../virt/exit';
+import { EptAccess } from '../../virt/vmx/ept';
 import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
 import type { GuestInterface, HypercallInfo } from '../guestInterface';
+import { AsyncPageFaults, type AsyncPfState } from './asyncPf';
 import { describeHandling, exitHandling } from './exitUser';
 import { describeFeatures, kvmHas, kvmLeaf } from './features';
 import { fixHypercall } from './fixHypercall';
@@ -23,6 +26,7 @@ interface KvmState {
   wallClock: bigint;
   steal: StealState;
   eoi: boolean[];
+  asyncPf: AsyncPfState;
   /** By vCPU: KVM_HC_KICK_CPU came while it was not halted. */
   kicked: boolean[];
   /** Calls by hypercall number. */
@@ -36,11 +40,21 @@ const ALIASES: { readonly [index: number]: number } = {
   [KvmMsr.systemTimeOld]: KvmMsr.systemTime,
 };
 
+/** Registers that INIT turns off. */
+const IN_MEMORY = [
+  KvmMsr.systemTime,
+  KvmMsr.stealTime,
+  KvmMsr.eoiEnable,
+  KvmMsr.asyncPfEnable,
+  KvmMsr.asyncPfInterrupt,
+];
+
 export class Kvm implements GuestInterface {
   readonly title = 'KVM';
   private readonly clock: KvmClock;
   private readonly steal: StealTime;
   private readonly eoi: PvEoi;
+  private readonly asyncPf: AsyncPageFaults;
   private readonly host: HypercallHost;
   private kicked: boolean[];
   private counts = new Map<number, number>();
@@ -74,6 +88,21 @@ export class Kvm implements GuestInterface {
       wakes: (cpu) => machine.delivery.wakes(cpu),
     });
     this.eoi = new PvEoi({ vcpus, memory, writePhysical, apic });
+    this.asyncPf = new AsyncPageFaults({
+      vcpus,
+      memory,
+      writePhysical,
+      apic,
+      now,
+      events: machine.platform.events,
+      setPresent: (gpa, present) => {
+        machine.ept.setPermissions(gpa, PAGE, present ? EptAccess.all : 0);
+        machine.mmu.invalidateEpt();
+        machine.core.flushAllTranslations();
+      },
+      interruptible: (cpu) =>
+        cpu.interruptsEnabled && cpu.shadowUntil <= machine.core.icount && machine.vmm.vectoringInfo === 0,
+    });
     this.host = {
       vcpus,
       memory,
@@ -116,10 +145,17 @@ export class Kvm implements GuestInterface {
         if (!this.eoi.accepts(value)) return false;
         this.eoi.settle(cpu);
         break;
+      case KvmMsr.asyncPfEnable:
+        if (!this.asyncPf.accepts(value)) return false;
+        break;
+      case KvmMsr.asyncPfAcknowledge:
+        this.asyncPf.acknowledged(cpu, value);
+        return true;
     }
     cpu.msrs.set(register, value);
     if (register === KvmMsr.systemTime) this.clock.update(cpu);
     if (register === KvmMsr.stealTime) this.steal.enabled(cpu);
+    if (register === KvmMsr.asyncPfEnable) this.asyncPf.changed(cpu);
     return true;
   }
 
@@ -150,6 +186,15 @@ export class Kvm implements GuestInterface {
     return !kicked;
   }
 
+  // ---- memory ----
+
+  swapOut(gpa: number): void {
+    this.asyncPf.swapOut(gpa);
+  }
+  swapIn(cpu: Vcpu, gpa: number): boolean {
+    return this.asyncPf.fault(cpu, gpa);
+  }
+
   // ---- what happens to vCPUs ----
 
   scheduled(cpu: Vcpu | undefined): void {
@@ -164,7 +209,8 @@ export class Kvm implements GuestInterface {
 
   /** INIT turns off what the vCPU has in memory; the rest of its MSRs stay. */
   vcpuReset(cpu: Vcpu): void {
-    for (const index of [KvmMsr.systemTime, KvmMsr.stealTime, KvmMsr.eoiEnable]) cpu.msrs.delete(index);
+    for (const index of IN_MEMORY) cpu.msrs.delete(index);
+    this.asyncPf.forget(cpu);
     this.eoi.forget(cpu);
     this.steal.forget(cpu);
     this.kicked[cpu.index] = false;
@@ -174,6 +220,7 @@ export class Kvm implements GuestInterface {
     this.clock.wallClock = 0n;
     this.steal.reset();
     this.eoi.reset();
+    this.asyncPf.reset();
     this.kicked.fill(false);
     this.counts.clear();
     this.unknownCalls = 0;
@@ -183,6 +230,7 @@ export class Kvm implements GuestInterface {
       wallClock: this.clock.wallClock,
       steal: this.steal.save(),
       eoi: this.eoi.save(),
+      asyncPf: this.asyncPf.save(),
       kicked: [...this.kicked],
       counts: [...this.counts],
       unknownCalls: this.unknownCalls,
@@ -193,6 +241,7 @@ export class Kvm implements GuestInterface {
     this.clock.wallClock = saved.wallClock;
     this.steal.restore(saved.steal);
     this.eoi.restore(saved.eoi);
+    this.asyncPf.restore(saved.asyncPf);
     this.kicked = [...saved.kicked];
     this.counts = new Map(saved.counts);
     this.unknownCalls = saved.unknownCalls;
@@ -206,6 +255,7 @@ export class Kvm implements GuestInterface {
       ...this.clock.describe(cpu),
       this.steal.describe(cpu),
       this.eoi.describe(cpu),
+      this.asyncPf.describe(cpu),
       { name: 'Poll control', value: String(polls), text: polls ? 'the host may poll on HLT' : 'no polling on HLT' },
       { name: 'Kicked', value: this.kicked[cpu.index] ? 'yes' : 'no', text: 'the next HLT ends at once when yes' },
       ...describeFeatures(),

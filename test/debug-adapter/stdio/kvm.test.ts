@@ -132,11 +132,28 @@ describe('mode kvm over stdio', () => {
       assert.match(await a.repl('info hypercalls'), /^ +0 +1 {2}KVM_HC_VAPIC_POLL_IRQ/m);
     }));
 
+  it('swaps a page out: the access exits, and the guest, which did not ask to be told, goes on', () =>
+    withAdapter(async (a) => {
+      await begin(a, {}, () => a.filters('HLT'));
+      assert.match(await a.repl('kvm swap-out $pc'), /^the page at phys:0x7000 is swapped out$/);
+      assert.match(await a.repl('info ept phys:0x7c00'), /not present/);
+      await a.filters('EPT_VIOLATION if gpa < 0x8000');
+      await a.go();
+      const exit = await a.scope('Last VM exit');
+      assert.match(exit.Exit, /^EPT_VIOLATION/);
+      assert.equal(exit.KVM, 'handled in the kernel');
+      await a.filters('VMCALL if $eax == 1');
+      assert.match((await a.go()).description!, /VAPIC_POLL_IRQ/);
+      assert.match(await refusal(a.repl('kvm swap-out phys:0xfee00000')), /is no RAM, which ends at 0x1000000/);
+      assert.match(await refusal(a.repl('kvm')), /expected 'kvm swap-out ADDR'/);
+    }));
+
   it('a plain PC says that it has none of it', () =>
     withAdapter(async (a) => {
       await begin(a, { mode: 'bare' });
       assert.match(await refusal(a.repl('info kvm')), /a plain PC: launch it with "mode": "kvm"/);
       assert.match(await a.repl('info hypercalls'), /no hypercalls/);
+      assert.match(await refusal(a.repl('kvm swap-out $pc')), /never swaps: launch it with "mode": "kvm"/);
       const [breakpoint] = await a.breakIn('hypercall:KVM_HC_KICK_CPU');
       assert.match(breakpoint.message!, /offers its guest no hypercalls/);
     }));
