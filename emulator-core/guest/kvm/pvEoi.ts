@@ -10,15 +10,18 @@ import { SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
 import { ENABLED, KvmMsr } from './msrs';
 import { describeArea } from './pvclock';
 
+const BIT = 'KVM_PV_EOI_BIT';
+
 export const PV_EOI_WORD: Struct = {
   name: 'PV EOI',
   size: 4,
   fields: [
     {
-      name: 'word',
+      name: BIT,
       offset: 0,
-      size: 4,
-      text: (value) => (value & 1n ? 'KVM_PV_EOI_BIT: the interrupt in service needs no EOI' : 'EOI is needed'),
+      // The other bytes are the guest's alone.
+      size: 1,
+      text: (value) => (value & 1n ? 'the interrupt in service needs no EOI' : 'EOI is needed'),
     },
   ],
 };
@@ -46,7 +49,7 @@ export class PvEoi {
   private offer(cpu: Vcpu, vector: number): void {
     const area = this.area(cpu);
     if (!area || !this.host.apic(cpu.index).endsUnnoticed(vector)) return;
-    area.set({ word: 1 });
+    area.set({ [BIT]: 1 });
     this.pending[cpu.index] = true;
   }
 
@@ -56,7 +59,7 @@ export class PvEoi {
     this.pending[cpu.index] = false;
     const area = this.area(cpu);
     if (!area) return;
-    if (area.get('word') & 1n) area.set({ word: 0 });
+    if (area.get(BIT) & 1n) area.set({ [BIT]: 0 });
     else this.host.apic(cpu.index).endOfInterrupt();
   }
 

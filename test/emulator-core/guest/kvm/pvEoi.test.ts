@@ -113,6 +113,26 @@ describe('PV EOI', () => {
     assert.equal(t.writeMsr(EOI_ENABLE, (8n << 20n) | 1n), false);
   });
 
+  it('changes its byte alone, and an instruction in it runs as it is then', () => {
+    const at = AREA + 0x40;
+    const t = new KvmMachine();
+    const apic = t.machine.platform.apic(0);
+    apic.writeRegister(0xf0, 0x1ff);
+    t.writeMsr(EOI_ENABLE, BigInt(at) | 1n);
+    t.enter('32');
+    t.gate('32', 0x50, at - 5);
+    // The handler reads the APIC's version; behind that ADD EAX, EAX (01 C0) becomes ADD AL, AL (00 C0).
+    t.writeHex(at - 5, 'a13000e0fe 01c0 9090 ebfe');
+    t.write(CODE, [0xeb, 0xfe]);
+    t.cpu.rip = BigInt(CODE);
+    t.set({ rsp: 0xa000 });
+    t.cpu.rflags = 0x202;
+    apic.accept({ destination: 0, logical: false, mode: 0, vector: 0x50, level: false });
+    t.machine.run(10);
+    assert.deepEqual([...t.read(at, 4)], [0x00, 0xc0, 0x90, 0x90]);
+    assert.equal(t.get('rax'), 0x50028n);
+  });
+
   it('is saved and restored', () => {
     const t = machine();
     t.machine.record();

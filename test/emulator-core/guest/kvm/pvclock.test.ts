@@ -91,6 +91,14 @@ describe('kvmclock', () => {
     }
   });
 
+  it('written over the instruction behind the WRMSR, it is what runs next', () => {
+    const t = new KvmMachine();
+    const rax = (CODE + 4) | 1;
+    t.run(CODE + 2, '0f30 90909090', { rcx: SYSTEM_TIME, rax, rdx: 0 }, 2);
+    // The version was 90909090h and is 90909092h: XCHG EAX, EDX instead of NOP.
+    assert.deepEqual([t.get('rax'), t.get('rdx')], [0n, BigInt(rax)]);
+  });
+
   it('wall clock: seconds and nanoseconds at boot', () => {
     const t = new KvmMachine();
     t.writeMsr(WALL_CLOCK, BigInt(AREA));
