@@ -80,14 +80,21 @@ function clockPairing({ cpu, args: [gpa, type] }: Hypercall, host: HypercallHost
 
 /** ICR bits: destination mode (logical) and destination shorthand have no place here. */
 const ICR_REFUSED = 0xc0800n;
+const ICR_ASSERT = 0x4000n;
+const ICR_LEVEL = 0x8000n;
+/** Delivery modes in which a level that is not asserted interrupts nobody. */
+const DEASSERTED: readonly number[] = [DeliveryMode.fixed, DeliveryMode.lowest, DeliveryMode.init];
 
 function sendIpi({ args: [low, high, first, icr], width }: Hypercall, host: HypercallHost): bigint {
   if (icr & ICR_REFUSED) return KvmError.INVAL;
+  const mode = Number((icr >> 8n) & 7n);
+  const level = (icr & ICR_LEVEL) !== 0n;
+  if (level && !(icr & ICR_ASSERT) && DEASSERTED.includes(mode)) return 0n;
   const message = {
     logical: false,
-    mode: Number((icr >> 8n) & 7n),
+    mode,
     vector: Number(icr & 0xffn),
-    level: false,
+    level,
   };
   let delivered = 0n;
   const destinations = low | (high << BigInt(width));

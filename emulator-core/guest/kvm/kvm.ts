@@ -257,20 +257,24 @@ export class Kvm implements GuestInterface {
       this.eoi.describe(cpu),
       this.asyncPf.describe(cpu),
       { name: 'Poll control', value: String(polls), text: polls ? 'the host may poll on HLT' : 'no polling on HLT' },
-      { name: 'Kicked', value: this.kicked[cpu.index] ? 'yes' : 'no', text: 'the next HLT ends at once when yes' },
+      {
+        name: 'Kick pending',
+        value: this.kicked[cpu.index] ? 'yes' : 'no',
+        ...(this.kicked[cpu.index] ? { text: 'the next HLT ends at once' } : {}),
+      },
+      { name: 'Hypercalls that KVM does not have', value: String(this.unknownCalls), text: 'called' },
       ...describeFeatures(),
     ];
   }
 
   hypercalls(): HypercallInfo[] {
-    const rows = HYPERCALLS.map(({ number, name, arguments: args, text }) => ({
+    return HYPERCALLS.map(({ number, name, arguments: args, text }) => ({
       number,
       name,
       arguments: args,
       text,
       count: this.counts.get(number) ?? 0,
     }));
-    return rows;
   }
 
   summary(exit: VmExit): string | undefined {

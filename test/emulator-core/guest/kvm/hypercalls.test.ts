@@ -77,6 +77,8 @@ describe('hypercalls of KVM', () => {
     assert.equal(t.hypercall(10, 3, 0, (1n << 64n) - 1n, VECTOR), 0n);
     assert.equal(signed(t.hypercall(10, 3, 0, 0, 0x800 | VECTOR)), -22n, 'logical destination');
     assert.equal(signed(t.hypercall(10, 3, 0, 0, 0xc0000 | VECTOR)), -22n, 'shorthand');
+    assert.equal(t.hypercall(10, 0b10, 0, 0, 0x8000 | (VECTOR + 3)), 0n, 'level-triggered, not asserted');
+    assert.equal(t.hypercall(10, 0b10, 0, 0, 0x400), 1n, 'NMI');
     t.machine.platform.apic(1).writeRegister(0xf0, 0xff);
     assert.equal(t.hypercall(10, 0b10, 0, 0, VECTOR), 0n, 'its APIC is off');
   });
