@@ -40,6 +40,8 @@ export class ApicBus {
   /** Delivers to given local APICs; of them only the one with the lowest processor priority in lowest-priority mode. */
   deliverTo(targets: LocalApic[], message: ApicMessage): boolean {
     if (message.mode === DeliveryMode.lowest) {
+      // Priorities count from when an interrupt has ended, however its end was told.
+      for (const apic of targets) apic.paravirtualEoi?.accessed();
       let chosen: LocalApic | undefined;
       for (const apic of targets) {
         if (apic.acceptsVectors && (!chosen || apic.processorPriority < chosen.processorPriority)) chosen = apic;

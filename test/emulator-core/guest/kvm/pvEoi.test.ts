@@ -6,8 +6,8 @@ const HANDLER = CODE + 0x100;
 const [EOI, ISR, IRR] = [0xb0, 0x100, 0x200];
 
 /** vCPU 0 in a loop with interrupts on and PV EOI enabled; every vector's handler is an endless loop at HANDLER. */
-function machine(): KvmMachine {
-  const t = new KvmMachine();
+function machine(cpus = 1): KvmMachine {
+  const t = new KvmMachine({ cpus });
   const apic = t.machine.platform.apic(0);
   apic.writeRegister(0xf0, 0x1ff);
   t.writeMsr(EOI_ENABLE, BigInt(AREA) | 1n);
@@ -111,6 +111,17 @@ describe('PV EOI', () => {
     t.machine.run(10);
     assert.equal(word(t), 0);
     assert.equal(t.writeMsr(EOI_ENABLE, (8n << 20n) | 1n), false);
+  });
+
+  it('counts for the choice of the processor with the lowest priority', () => {
+    const t = machine(2);
+    t.machine.platform.apic(1).writeRegister(0xf0, 0x1ff);
+    interrupt(t, 0x50);
+    t.machine.run(10);
+    t.write32(AREA, 0);
+    const both = { destination: 0xff, logical: false, mode: 1, vector: 0x40, level: false };
+    assert.equal(t.machine.platform.apicBus.deliver(both), true);
+    assert.equal(bit(t, IRR, 0x40), true, 'vCPU 0 has nothing in service and comes first');
   });
 
   it('changes its byte alone, and an instruction in it runs as it is then', () => {
