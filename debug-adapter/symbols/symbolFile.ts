@@ -66,8 +66,9 @@ export class SymbolFile {
   constructor(
     readonly name: string,
     bytes: Uint8Array,
-    /** Address at run time less address as linked; change it when the kernel turns out to be elsewhere (KASLR). */
-    public offset: bigint,
+    private bias: bigint,
+    /** Called when `setOffset` has changed the run-time addresses. */
+    private readonly moved: () => void = () => undefined,
   ) {
     let elf: ElfFile | undefined;
     try {
@@ -114,6 +115,21 @@ export class SymbolFile {
       codeAtZero: executable.some(({ flags, address }) => (flags & BigInt(SHF_ALLOC)) !== 0n && address === 0n),
       warnings: this.warnings,
     };
+  }
+
+  /** Address at run time less address as linked. */
+  get offset(): bigint {
+    return this.bias;
+  }
+
+  /**
+   * Says where the file really is, when that becomes known only at run time (KASLR). Everything kept here is as linked and
+   * stays good; who keeps run-time addresses (breakpoints, stacks) listens to SymbolStore.onMoved.
+   */
+  setOffset(offset: bigint): void {
+    if (offset === this.bias) return;
+    this.bias = offset;
+    this.moved();
   }
 
   get hasDebugInfo(): boolean {

@@ -55,6 +55,7 @@ export class SymbolStore {
   private sourceMap: [from: string, to: string][] = [];
   /** Prefixes found by matching files by the end of their path. */
   private readonly learned: [from: string, to: string][] = [];
+  private readonly moveListeners: ((file: SymbolFile) => void)[] = [];
 
   /**
    * Adds an object file.
@@ -62,9 +63,16 @@ export class SymbolStore {
    * @param options offset: address at run time less address as linked
    */
   addFile(name: string, bytes: Uint8Array, options: { offset?: bigint } = {}): SymbolFile {
-    const file = new SymbolFile(name, bytes, options.offset ?? 0n);
+    const file: SymbolFile = new SymbolFile(name, bytes, options.offset ?? 0n, () => {
+      for (const listener of this.moveListeners) listener(file);
+    });
     this.files.push(file);
     return file;
+  }
+
+  /** Calls `listener` after each SymbolFile.setOffset that changed something: addresses asked for before are void then. */
+  onMoved(listener: (file: SymbolFile) => void): void {
+    this.moveListeners.push(listener);
   }
 
   /** Where sources are: pairs of a path prefix as compiled and the same prefix in the editor. */

@@ -331,4 +331,25 @@ describe('symbols: the store', () => {
     assert.equal(store.functionAt(run + 1n)?.low, run);
     assert.deepEqual(store.addressesForFunction('run'), [{ address: run + 0x10n, line: 40 }]);
   });
+
+  it('follows a load bias that becomes known later', () => {
+    const bias = 0x12000000n;
+    const store = storeOf('demo-v5-O0.elf');
+    const file = store.files[0]!;
+    const run = 0xffffffff81000000n;
+    // Asked before the move, so that whatever is kept has been filled.
+    assert.deepEqual(store.addressesForFunction('run'), [{ address: run + 0x10n, line: 40 }]);
+    assert.equal(store.describeAddress(run + 4n), 'run+0x4');
+    const frames = store.framesAt(run + 0x20n);
+    const moves: bigint[] = [];
+    store.onMoved((moved) => moves.push(moved.offset));
+    file.setOffset(bias);
+    file.setOffset(bias);
+    assert.deepEqual(moves, [bias]);
+    assert.deepEqual(store.addressesForFunction('run'), [{ address: run + bias + 0x10n, line: 40 }]);
+    assert.equal(store.describeAddress(run + bias + 4n), 'run+0x4');
+    assert.equal(store.symbolAt(run + 4n), undefined);
+    assert.deepEqual(store.framesAt(run + bias + 0x20n), frames);
+    assert.equal(store.lineAt(run + bias)?.low, run + bias);
+  });
 });
