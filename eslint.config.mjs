@@ -29,6 +29,7 @@ const noAdapter = from('debug-adapter', 'emulator-core knows nothing above it.')
 const throughTarget = from('emulator-core', 'Engines implement Target; all else in the adapter works through Target.', [
   'index',
   'fields',
+  'boot/byteSource',
   'boot/elf',
   'x86/disassembler',
 ]);

@@ -1,4 +1,5 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
+import type { ByteSource } from '../emulator-core/boot/byteSource';
 import type { EmbeddedLaunch } from './engines/launch';
 import type { Target } from './target';
 
@@ -21,6 +22,8 @@ export interface Host {
   resolve(base: string, path: string): string;
   /** undefined when there is no such file; throws with the system's reason when it can't be read. */
   readFile(path: string): Promise<Uint8Array | undefined>;
+  /** A file that is read by ranges, for large ones; undefined and throws as readFile. Without: they are read whole. */
+  openFile?(path: string): Promise<ByteSource | undefined>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
   /** Writes into an existing file. */

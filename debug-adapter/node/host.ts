@@ -1,8 +1,50 @@
 /** Files and paths of the desktop. */
-import { createWriteStream } from 'node:fs';
+import { closeSync, createWriteStream, fstatSync, openSync, readSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { ByteSource } from '../../emulator-core/boot/byteSource';
 import type { Host } from '../engine';
+
+/** undefined for a file that is not there; else throws the reason in words. */
+function absent(error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+  if (code === 'EISDIR') throw new Error('it is a folder');
+  if (code === 'EACCES') throw new Error('permission denied');
+  throw error;
+}
+
+/** A file of any size, read by ranges. Reads are short, and what is read often is in the system's cache. */
+function openSource(name: string): ByteSource {
+  const file = openSync(name, 'r');
+  const stat = fstatSync(file);
+  if (stat.isDirectory()) {
+    closeSync(file);
+    throw Object.assign(new Error(), { code: 'EISDIR' });
+  }
+  const size = stat.size;
+  let open = true;
+  return {
+    size,
+    read(offset, length) {
+      if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+        throw new RangeError(`${name}: expected ${length} bytes at offset ${offset}, the file has ${size}`);
+      }
+      if (!open) throw new Error(`${name}: the file is closed`);
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length;) {
+        const count = readSync(file, bytes, done, length - done, offset + done);
+        if (count === 0) throw new Error(`${name}: the file has become shorter than ${offset + length} bytes`);
+        done += count;
+      }
+      return bytes;
+    },
+    close() {
+      if (open) closeSync(file);
+      open = false;
+    },
+  };
+}
 
 export const nodeHost: Host = {
   cwd: () => process.cwd(),
@@ -11,11 +53,14 @@ export const nodeHost: Host = {
     try {
       return new Uint8Array(await readFile(name));
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      if (code === 'EISDIR') throw new Error('it is a folder');
-      if (code === 'EACCES') throw new Error('permission denied');
-      throw error;
+      return absent(error);
+    }
+  },
+  async openFile(name) {
+    try {
+      return openSource(name);
+    } catch (error) {
+      return absent(error);
     }
   },
   async createFile(name) {

@@ -1,4 +1,5 @@
-import { EM_386, ElfFile, SHF_ALLOC } from '../../emulator-core/boot/elf';
+import { ByteSource } from '../../emulator-core/boot/byteSource';
+import { EM_386, ElfFile } from '../../emulator-core/boot/elf';
 import { CfaRule, FrameRules, FrameTable } from './dwarf/cfi';
 import { Attribute } from './dwarf/constants';
 import { evaluateExpression, ExpressionEnvironment, Location } from './dwarf/expr';
@@ -6,16 +7,15 @@ import { AttributeValue } from './dwarf/forms';
 import { contains, DebugInfo, FunctionEntry, Scope } from './dwarf/info';
 import { LineInfo, LineRow } from './dwarf/lineInfo';
 import { locationAt } from './dwarf/lists';
-import { AddressRange, DebugSections, Warnings } from './dwarf/sections';
+import { AddressRange, Warnings } from './dwarf/sections';
 import { Type, TypeReader } from './dwarf/types';
 import { Die, messageOf, Unit } from './dwarf/unit';
 import { SymbolTable } from './elf';
-import { inflateSection } from './inflate';
 import { FrameContext, toBytes } from './location';
 import { i386, RegisterModel, x86_64 } from './registers';
+import { SectionData } from './sectionData';
 import { applyRules, UnwindResult } from './unwind';
 
-const SHF_EXECINSTR = 4n;
 const optimizing = /(?:^|\s)-O(?:[123sg]|fast|z)?(?=\s|$)/g;
 
 /** A variable or parameter that debug information describes. */
@@ -65,14 +65,14 @@ export class SymbolFile {
 
   constructor(
     readonly name: string,
-    bytes: Uint8Array,
+    contents: Uint8Array | ByteSource,
     private bias: bigint,
     /** Called when `setOffset` has changed the run-time addresses. */
     private readonly moved: () => void = () => undefined,
   ) {
     let elf: ElfFile | undefined;
     try {
-      elf = new ElfFile(bytes, name);
+      elf = new ElfFile(contents, name);
       elf.sections();
     } catch (error) {
       this.warnings.add(messageOf(error));
@@ -80,8 +80,8 @@ export class SymbolFile {
     }
     this.elf = elf;
     this.model = elf && (elf.header.machine === EM_386 || elf.header.bits === 32) ? i386 : x86_64;
-    this.symbols = new SymbolTable(this.attempt([], () => elf?.symbols() ?? []));
-    const sections = this.makeSections(elf);
+    this.symbols = new SymbolTable(elf, (text) => this.warnings.add(text));
+    const sections = new SectionData(elf, this.model.addressSize === 8, this.warnings);
     this.info = new DebugInfo(sections);
     this.lines = new LineInfo(sections, this.info, name);
     this.types = new TypeReader(this.info);
@@ -95,26 +95,6 @@ export class SymbolFile {
       this.warnings.add(messageOf(error));
       return otherwise;
     }
-  }
-
-  private makeSections(elf: ElfFile | undefined): DebugSections {
-    const cache = new Map<string, Uint8Array>();
-    const data = (name: string): Uint8Array => {
-      let bytes = cache.get(name);
-      if (!bytes) {
-        bytes = this.attempt(undefined, () => elf && inflateSection(elf, name, this.warnings)) ?? new Uint8Array(0);
-        cache.set(name, bytes);
-      }
-      return bytes;
-    };
-    const executable = (elf?.sections() ?? []).filter(({ flags }) => (flags & SHF_EXECINSTR) !== 0n);
-    return {
-      is64: this.model.addressSize === 8,
-      data,
-      address: (name) => elf?.section(name)?.address ?? 0n,
-      codeAtZero: executable.some(({ flags, address }) => (flags & BigInt(SHF_ALLOC)) !== 0n && address === 0n),
-      warnings: this.warnings,
-    };
   }
 
   /** Address at run time less address as linked. */
@@ -310,8 +290,8 @@ export class SymbolFile {
 
   findVariable(name: string, pc: bigint | undefined): VariableInfo | undefined {
     const preferred = pc === undefined ? undefined : this.info.unitAt(pc);
-    const die = this.info.findVariables(name, preferred)[0];
-    return die && this.variable(die, undefined);
+    for (const die of this.info.findVariables(name, preferred)) return this.variable(die, undefined);
+    return undefined;
   }
 
   findType(name: string, pc: bigint | undefined): Type | undefined {
@@ -319,10 +299,11 @@ export class SymbolFile {
     const [, keyword, bare] = /^(?:(struct|union|enum|class)\s+)?(.*)$/.exec(name)!;
     const wanted = (type: Type): boolean =>
       keyword === undefined || (type.kind === 'struct' ? type.keyword === keyword : type.kind === keyword);
-    return this.info
-      .findTypes(bare!, preferred)
-      .map((die) => this.types.at(die.offset))
-      .find(wanted);
+    for (const die of this.info.findTypes(bare!, preferred)) {
+      const type = this.types.at(die.offset);
+      if (wanted(type)) return type;
+    }
+    return undefined;
   }
 
   /** Value of an enumerator. */

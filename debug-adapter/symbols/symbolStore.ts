@@ -1,3 +1,4 @@
+import { ByteSource } from '../../emulator-core/boot/byteSource';
 import { Location } from './dwarf/expr';
 import { strip, Type } from './dwarf/types';
 import { messageOf } from './dwarf/unit';
@@ -60,10 +61,11 @@ export class SymbolStore {
   /**
    * Adds an object file.
    * @param name its path, for messages and for relative paths in its debug information
+   * @param contents its bytes, or a source that they are read from as far as they are needed
    * @param options offset: address at run time less address as linked
    */
-  addFile(name: string, bytes: Uint8Array, options: { offset?: bigint } = {}): SymbolFile {
-    const file: SymbolFile = new SymbolFile(name, bytes, options.offset ?? 0n, () => {
+  addFile(name: string, contents: Uint8Array | ByteSource, options: { offset?: bigint } = {}): SymbolFile {
+    const file: SymbolFile = new SymbolFile(name, contents, options.offset ?? 0n, () => {
       for (const listener of this.moveListeners) listener(file);
     });
     this.files.push(file);

@@ -4,6 +4,8 @@
  * Source: System V ABI, "Object Files"; gABI chapters "ELF Header", "Sections", "Symbol Table", "Program Header".
  */
 
+import { ByteSource, memorySource, SourceView } from './byteSource';
+
 /** A malformed ELF file. The message names the file, the header or section, and the offending value. */
 export class ElfError extends Error {
   override name = 'ElfError';
@@ -75,6 +77,21 @@ export interface ElfSymbol {
   section: number;
 }
 
+/** A symbol table as it stands in the file. gABI, "Symbol Table". */
+export interface RawSymbols {
+  view: DataView;
+  /** The section of the names. */
+  strings: ElfSection;
+  /** In bytes. */
+  entrySize: number;
+  /** Entries, the null symbol included. */
+  count: number;
+  /** Entries of 64-bit files. */
+  wide: boolean;
+  /** The table, for messages. */
+  what: string;
+}
+
 export interface ElfNote {
   name: string;
   type: number;
@@ -93,7 +110,8 @@ const hex = (value: number | bigint): string => '0x' + value.toString(16);
 
 export class ElfFile {
   readonly header: ElfHeader;
-  private readonly view: DataView;
+  private readonly source: ByteSource;
+  private readonly view: SourceView;
   private readonly wide: boolean;
   private readonly programHeaders: { offset: bigint; entrySize: number; count: number };
   private readonly sectionHeaders: { offset: bigint; entrySize: number; count: number; names: number };
@@ -104,17 +122,20 @@ export class ElfFile {
 
   /**
    * Reads the ELF header; tables are read when first asked for.
-   * @param bytes the whole file
+   * @param contents the whole file, or a source that it is read from by ranges
    * @param name its name, for messages
    * @throws ElfError when this is not a little-endian ELF32 or ELF64 file
    */
   constructor(
-    readonly bytes: Uint8Array,
+    contents: Uint8Array | ByteSource,
     readonly name: string,
   ) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.source = contents instanceof Uint8Array ? memorySource(contents) : contents;
+    this.view = new SourceView(this.source);
+    const { size: length } = this.source;
+    const bytes = this.source.read(0, Math.min(64, length));
     if (!isElf(bytes)) this.fail('not an ELF file: expected the bytes 7f 45 4c 46 at offset 0x0');
-    if (bytes.length < 20) this.fail(`ELF header: the file ends at ${hex(bytes.length)}, inside the header`);
+    if (length < 20) this.fail(`ELF header: the file ends at ${hex(length)}, inside the header`);
     if (bytes[4] !== 1 && bytes[4] !== 2) {
       this.fail(`ELF header: class ${bytes[4]} at offset 0x4, expected 1 (32-bit) or 2 (64-bit)`);
     }
@@ -122,8 +143,8 @@ export class ElfFile {
     if (bytes[6] !== 1) this.fail(`ELF header: version ${bytes[6]} at offset 0x6, expected 1`);
     this.wide = bytes[4] === 2;
     const size = this.wide ? 64 : 52;
-    if (bytes.length < size) {
-      this.fail(`ELF header: the file has ${hex(bytes.length)} bytes, expected at least ${hex(size)} for the header`);
+    if (length < size) {
+      this.fail(`ELF header: the file has ${hex(length)} bytes, expected at least ${hex(size)} for the header`);
     }
     const at = 24;
     const word = this.wide ? 8 : 4;
@@ -146,6 +167,11 @@ export class ElfFile {
       count: this.u16(counts + 12),
       names: this.u16(counts + 14),
     };
+  }
+
+  /** The whole file. */
+  get bytes(): Uint8Array {
+    return this.source.read(0, this.source.size);
   }
 
   /** Program headers in file order. @throws ElfError naming the header whose values do not fit the file */
@@ -172,12 +198,20 @@ export class ElfFile {
     const found = typeof section === 'string' ? this.section(section) : section;
     if (!found) return undefined;
     if (found.type === SHT_NOBITS) return new Uint8Array(0);
-    return this.bytes.subarray(found.offset, found.offset + Number(found.size));
+    return this.source.read(found.offset, Number(found.size));
+  }
+
+  /** A part of a section's bytes as stored, which must lie in it. @throws ElfError */
+  sectionPart(section: ElfSection, offset: number, length: number): Uint8Array {
+    if (!(offset >= 0 && length >= 0 && BigInt(offset) + BigInt(length) <= section.size)) {
+      this.fail(`${this.label(section)}: no ${length} bytes at ${hex(offset)}, the section has ${hex(section.size)}`);
+    }
+    return this.source.read(section.offset + offset, length);
   }
 
   /** A segment's bytes in the file. */
   segmentData(segment: ElfSegment): Uint8Array {
-    return this.bytes.subarray(segment.offset, segment.offset + segment.fileSize);
+    return this.source.read(segment.offset, segment.fileSize);
   }
 
   /**
@@ -196,7 +230,7 @@ export class ElfFile {
     return {
       type: this.u32(found.offset),
       uncompressedSize: this.wide ? this.u64(found.offset + 8) : BigInt(this.u32(found.offset + 4)),
-      data: this.bytes.subarray(found.offset + size, found.offset + Number(found.size)),
+      data: this.source.read(found.offset + size, Number(found.size) - size),
     };
   }
 
@@ -360,32 +394,46 @@ export class ElfFile {
   }
 
   private readSymbols(table: ElfSection): ElfSymbol[] {
-    const size = this.wide ? 24 : 16;
-    const what = this.label(table);
-    if (table.type === SHT_NOBITS) return []; // stripped into a separate debug file
-    if (table.entrySize !== BigInt(size)) {
-      this.fail(`${what}: symbol entry size ${hex(table.entrySize)}, expected ${hex(size)}`);
-    }
-    const linked = this.sections()[table.link];
-    if (!linked || linked.type !== SHT_STRTAB) {
-      this.fail(`${what}: linked section ${table.link}, expected the index of a string table`);
-    }
+    const { view, strings: linked, entrySize, count, wide, what } = this.rawSymbolsOf(table);
+    if (count === 0) return [];
     const strings = new StringTable(this, linked, this.label(linked));
-    const count = Math.floor(Number(table.size) / size);
     const list: ElfSymbol[] = [];
     for (let i = 1; i < count; i++) {
-      const at = table.offset + i * size;
-      const info = this.bytes[at + (this.wide ? 4 : 12)];
+      const at = i * entrySize;
+      const info = view.getUint8(at + (wide ? 4 : 12));
       list.push({
-        name: strings.at(this.u32(at), `${what}: symbol ${i}`),
-        value: this.wide ? this.u64(at + 8) : BigInt(this.u32(at + 4)),
-        size: this.wide ? this.u64(at + 16) : BigInt(this.u32(at + 8)),
+        name: strings.at(view.getUint32(at, true), `${what}: symbol ${i}`),
+        value: wide ? view.getBigUint64(at + 8, true) : BigInt(view.getUint32(at + 4, true)),
+        size: wide ? view.getBigUint64(at + 16, true) : BigInt(view.getUint32(at + 8, true)),
         type: info & 0xf,
         binding: info >> 4,
-        section: this.u16(at + (this.wide ? 6 : 14)),
+        section: view.getUint16(at + (wide ? 6 : 14), true),
       });
     }
     return list;
+  }
+
+  /** The table that `symbols` reads, as it stands in the file; undefined when there is none. @throws ElfError */
+  rawSymbols(): RawSymbols | undefined {
+    const sections = this.sections();
+    const table = sections.find((s) => s.type === SHT_SYMTAB) ?? sections.find((s) => s.type === SHT_DYNSYM);
+    return table && this.rawSymbolsOf(table);
+  }
+
+  private rawSymbolsOf(table: ElfSection): RawSymbols {
+    const entrySize = this.wide ? 24 : 16;
+    const what = this.label(table);
+    const stripped = table.type === SHT_NOBITS; // into a separate debug file
+    if (!stripped && table.entrySize !== BigInt(entrySize)) {
+      this.fail(`${what}: symbol entry size ${hex(table.entrySize)}, expected ${hex(entrySize)}`);
+    }
+    const strings = this.sections()[table.link];
+    if (!strings || strings.type !== SHT_STRTAB) {
+      this.fail(`${what}: linked section ${table.link}, expected the index of a string table`);
+    }
+    const bytes = this.sectionData(table)!;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return { view, strings, entrySize, count: Math.floor(bytes.length / entrySize), wide: this.wide, what };
   }
 
   private readNotes(what: string, offset: number, size: number, alignment: number, into: ElfNote[]): void {
@@ -403,9 +451,9 @@ export class ElfFile {
         );
       }
       into.push({
-        name: decode(this.bytes.subarray(at + 12, at + 12 + Math.max(0, nameSize - 1))),
+        name: decode(this.source.read(at + 12, Math.max(0, nameSize - 1))),
         type: this.u32(at + 8),
-        description: this.bytes.subarray(descriptionAt, descriptionAt + descriptionSize),
+        description: this.source.read(descriptionAt, descriptionSize),
       });
       at = descriptionAt + up(descriptionSize);
     }
@@ -414,7 +462,7 @@ export class ElfFile {
   /** Checks [offset, offset + size) against the file and returns offset as a number. */
   private fileRange(what: string, offset: bigint, size: bigint): number {
     if (size === 0n) return 0;
-    const length = BigInt(this.bytes.length);
+    const length = BigInt(this.source.size);
     if (offset > length || size > length - offset) {
       this.fail(`${what}: file range ${hex(offset)} + ${hex(size)} lies outside the file (${hex(length)} bytes)`);
     }
@@ -431,13 +479,13 @@ export class ElfFile {
   }
 
   private u16(at: number): number {
-    return this.view.getUint16(at, true);
+    return this.view.u16(at);
   }
   private u32(at: number): number {
-    return this.view.getUint32(at, true);
+    return this.view.u32(at);
   }
   private u64(at: number): bigint {
-    return this.view.getBigUint64(at, true);
+    return this.view.u64(at);
   }
   private address(at: number): bigint {
     return this.wide ? this.u64(at) : BigInt(this.u32(at));

@@ -1,5 +1,8 @@
-import { Form } from './constants';
+import { Attribute, Form } from './constants';
+import { fixedSize, FormContext } from './forms';
+import type { NamePlan } from './names';
 import { Cursor } from './reader';
+import { DebugSections } from './sections';
 
 /** One abbreviation declaration: the tag and attribute forms of all DIEs that use its code. DWARF 5, 7.5.3. */
 export interface Abbreviation {
@@ -9,6 +12,43 @@ export interface Abbreviation {
   specs: number[];
   /** Values of DW_FORM_implicit_const attributes, by position in `specs`. */
   implicit: Map<number, bigint> | undefined;
+  /** Where attributes are, of DIEs of one size: see `layoutOf`. `null`: sizes differ. */
+  layout: Layout | null | undefined;
+  /** Notes of NameIndex. */
+  names: NamePlan | undefined;
+}
+
+/** Sizes of the attributes of all DIEs of an abbreviation. */
+export interface Layout {
+  /** Of units of this format: see `formatOf`. */
+  format: number;
+  size: number;
+  /** Offset of DW_AT_sibling in form ref4 from the first attribute, -1 without. */
+  sibling: number;
+}
+
+/** What sizes of forms depend on, as one number. */
+function formatOf({ version, addressSize, is64 }: FormContext): number {
+  return addressSize * 4 + (is64 ? 2 : 0) + (version <= 2 ? 1 : 0);
+}
+
+/** The layout of an abbreviation's DIEs in a unit; undefined when they have to be read attribute by attribute. */
+export function layoutOf(abbreviation: Abbreviation, context: FormContext): Layout | undefined {
+  const known = abbreviation.layout;
+  if (known === null || known?.format === formatOf(context)) return known ?? undefined;
+  const { specs } = abbreviation;
+  const layout: Layout = { format: formatOf(context), size: 0, sibling: -1 };
+  abbreviation.layout = null;
+  for (let i = 0; i < specs.length; i += 2) {
+    const size = fixedSize(specs[i + 1]!, context);
+    if (size === undefined) return undefined;
+    if (specs[i] === Attribute.sibling) {
+      if (specs[i + 1] !== Form.ref4) return undefined;
+      layout.sibling = layout.size;
+    }
+    layout.size += size;
+  }
+  return (abbreviation.layout = layout);
 }
 
 /** More attributes than any compiler gives one DIE; bounds the work that a DIE of one byte can cause. */
@@ -16,27 +56,35 @@ const MAX_ATTRIBUTES = 128;
 
 export type AbbreviationTable = Map<number, Abbreviation>;
 
-/** Reads .debug_abbrev tables on demand, each once. */
+/** Tables kept at the same time: a kernel has thousands. */
+const MAX_TABLES = 256;
+
+/** Reads .debug_abbrev tables on demand. */
 export class Abbreviations {
   private readonly tables = new Map<number, AbbreviationTable>();
+  private readonly charged = new Set<number>();
   /** Well-formed tables do not overlap, so reading all of them costs no more than the section's size. */
   private budget: number;
 
-  constructor(private readonly data: Uint8Array) {
-    this.budget = data.length * 2 + 1024;
+  constructor(private readonly sections: DebugSections) {
+    this.budget = sections.size('.debug_abbrev') * 2 + 1024;
   }
 
   /** The table at a section offset. Throws a DwarfError when it is malformed. */
   table(offset: number): AbbreviationTable {
     let table = this.tables.get(offset);
     if (!table) {
-      const cursor = new Cursor(this.data, offset, this.data.length, '.debug_abbrev');
+      const data = this.sections.data('.debug_abbrev');
+      const cursor = new Cursor(data, offset, data.length, '.debug_abbrev');
       if (this.budget <= 0) cursor.fail('tables that do not overlap');
       try {
         table = readTable(cursor);
       } finally {
-        this.budget -= cursor.position - offset;
+        // Tables that were put away cost nothing the second time; malformed ones are never kept.
+        if (!table || !this.charged.has(offset)) this.budget -= cursor.position - offset;
+        this.charged.add(offset);
       }
+      if (this.tables.size >= MAX_TABLES) this.tables.clear();
       this.tables.set(offset, table);
     }
     return table;
@@ -60,6 +108,6 @@ function readTable(cursor: Cursor): AbbreviationTable {
       specs.push(attribute, form);
       if (specs.length > 2 * MAX_ATTRIBUTES) cursor.fail(`at most ${MAX_ATTRIBUTES} attributes in an abbreviation`);
     }
-    table.set(code, { tag, hasChildren, specs, implicit });
+    table.set(code, { tag, hasChildren, specs, implicit, layout: undefined, names: undefined });
   }
 }

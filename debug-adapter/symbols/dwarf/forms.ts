@@ -125,51 +125,60 @@ function readRefAddr(cursor: Cursor, context: FormContext): number {
   return context.version <= 2 ? cursor.offset(context.addressSize === 8) : cursor.offset(context.is64);
 }
 
-/** Steps over one value. */
-export function skipForm(cursor: Cursor, form: number, context: FormContext): void {
+/** Size in bytes of every value of a form; undefined when values say their own size. */
+export function fixedSize(form: number, context: FormContext): number | undefined {
   switch (form) {
     case Form.implicitConst:
     case Form.flagPresent:
-      return;
+      return 0;
     case Form.data1:
     case Form.flag:
     case Form.ref1:
     case Form.strx1:
     case Form.addrx1:
-      return cursor.skip(1);
+      return 1;
     case Form.data2:
     case Form.ref2:
     case Form.strx2:
     case Form.addrx2:
-      return cursor.skip(2);
+      return 2;
     case Form.strx3:
     case Form.addrx3:
-      return cursor.skip(3);
+      return 3;
     case Form.data4:
     case Form.ref4:
     case Form.strx4:
     case Form.addrx4:
     case Form.refSup4:
-      return cursor.skip(4);
+      return 4;
     case Form.data8:
     case Form.ref8:
     case Form.refSig8:
     case Form.refSup8:
-      return cursor.skip(8);
+      return 8;
     case Form.data16:
-      return cursor.skip(16);
+      return 16;
     case Form.addr:
-      return cursor.skip(context.addressSize);
+      return context.addressSize;
     case Form.strp:
     case Form.lineStrp:
     case Form.strpSup:
     case Form.secOffset:
     case Form.gnuRefAlt:
     case Form.gnuStrpAlt:
-      return cursor.skip(context.is64 ? 8 : 4);
+      return context.is64 ? 8 : 4;
     case Form.refAddr:
-      readRefAddr(cursor, context);
-      return;
+      return (context.version <= 2 ? context.addressSize === 8 : context.is64) ? 8 : 4;
+    default:
+      return undefined;
+  }
+}
+
+/** Steps over one value. */
+export function skipForm(cursor: Cursor, form: number, context: FormContext): void {
+  const size = fixedSize(form, context);
+  if (size !== undefined) return cursor.skip(size);
+  switch (form) {
     case Form.sdata:
     case Form.udata:
     case Form.refUdata:

@@ -1,6 +1,8 @@
+import { atOnce } from '../../introspection/slices';
 import { Attribute, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
 import { AttributeValue } from './forms';
 import { dieRanges, isPlaced, ListBudget } from './lists';
+import { NameIndex, NameKind } from './names';
 import { Cursor } from './reader';
 import { AddressRange, DebugSections, RangeMap } from './sections';
 import { Die, messageOf, readUnits, StringReader, Unit } from './unit';
@@ -47,12 +49,20 @@ const containers = new Set<number>([Tag.namespace, Tag.module]);
 const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType, Tag.enumerationType]);
 const namedTypes = new Set<number>([...aggregates, Tag.typedef, Tag.baseType]);
 
+/** Bytes of units whose indexes are kept: an index takes some ten times as much. */
+const INDEXED_BYTES = 8 << 20;
+/** Function bodies kept. */
+const MAX_BODIES = 2_000;
+
 /** The debugging information entries of a file, read unit by unit on demand. */
 export class DebugInfo {
-  readonly units: Unit[];
   readonly strings: StringReader;
-  private readonly unitOffsets: Float64Array;
+  private unitList: Unit[] | undefined;
+  private unitOffsets = new Float64Array(0);
+  /** By unit, the longest unused first. */
   private readonly indexes = new Map<Unit, UnitIndex>();
+  private indexedBytes = 0;
+  private readonly names: NameIndex;
   private readonly scopes = new Map<number, Scope>();
   private unitMap: RangeMap<Unit> | undefined;
   private signatures: Map<bigint, Unit> | undefined;
@@ -60,15 +70,39 @@ export class DebugInfo {
 
   constructor(readonly sections: DebugSections) {
     this.strings = new StringReader(sections);
-    this.units = readUnits(sections, this.strings);
-    this.unitOffsets = Float64Array.from(this.units, (unit) => unit.offset);
-    const lists = sections.data('.debug_ranges').length + sections.data('.debug_rnglists').length;
+    this.names = new NameIndex(this);
+    const lists = sections.size('.debug_ranges') + sections.size('.debug_rnglists');
     // Every list may be read once for its own DIE, with room for sharing.
     this.budget = { left: lists * 4 + 100_000 };
   }
 
+  get units(): Unit[] {
+    if (!this.unitList) atOnce(this.prepareUnits());
+    return this.unitList!;
+  }
+
+  private *prepareUnits(): Generator<void, void> {
+    if (this.unitList) return;
+    const units = yield* readUnits(this.sections, this.strings);
+    this.unitOffsets = Float64Array.from(units, (unit) => unit.offset);
+    this.unitList = units;
+  }
+
+  /** Reads what lookups by address need: the headers of units and which code is whose. */
+  *prepare(): Generator<void, void> {
+    yield* this.prepareUnits();
+    this.unitMap ??= yield* this.mapUnits();
+  }
+
+  /** Reads what lookups by name need: the outermost entries of all units. */
+  *prepareNames(): Generator<void, void> {
+    yield* this.prepareUnits();
+    yield* this.names.prepare();
+  }
+
   /** The unit that holds a DIE offset. */
   unitOf(offset: number): Unit | undefined {
+    const { units } = this;
     let low = 0;
     let high = this.unitOffsets.length;
     while (low < high) {
@@ -76,7 +110,7 @@ export class DebugInfo {
       if (this.unitOffsets[middle]! <= offset) low = middle + 1;
       else high = middle;
     }
-    const unit = this.units[low - 1];
+    const unit = units[low - 1];
     return unit && offset < unit.end ? unit : undefined;
   }
 
@@ -125,13 +159,14 @@ export class DebugInfo {
 
   /** The unit whose code lies at an address as linked. */
   unitAt(address: bigint): Unit | undefined {
-    return (this.unitMap ??= this.mapUnits()).find(address)?.value;
+    return (this.unitMap ??= atOnce(this.mapUnits())).find(address)?.value;
   }
 
-  private mapUnits(): RangeMap<Unit> {
+  private *mapUnits(): Generator<void, RangeMap<Unit>> {
     const map = new RangeMap<Unit>();
     const covered = this.readAddressRanges(map);
     for (const unit of this.units) {
+      yield;
       if (covered.has(unit) || unit.type === UnitType.type || unit.type === UnitType.partial) continue;
       try {
         const ranges = dieRanges(unit.root, this.budget);
@@ -189,7 +224,10 @@ export class DebugInfo {
   /** Functions, variables and types of a unit by name and address. */
   index(unit: Unit): UnitIndex {
     let index = this.indexes.get(unit);
-    if (!index) {
+    if (index) {
+      this.indexes.delete(unit);
+      this.indexes.set(unit, index);
+    } else {
       index = {
         functions: new RangeMap(),
         functionsByName: new Map(),
@@ -198,6 +236,12 @@ export class DebugInfo {
         enumerations: [],
       };
       this.indexes.set(unit, index);
+      this.indexedBytes += unit.end - unit.offset;
+      for (const oldest of this.indexes.keys()) {
+        if (this.indexedBytes <= INDEXED_BYTES || oldest === unit) break;
+        this.indexes.delete(oldest);
+        this.indexedBytes -= oldest.end - oldest.offset;
+      }
       try {
         this.buildIndex(unit, index);
       } catch (error) {
@@ -270,62 +314,39 @@ export class DebugInfo {
     return unit && this.index(unit).functions.find(address)?.value;
   }
 
-  /** Units that may define `name`: those that hold the string or refer to it. */
-  *unitsMentioning(name: string): Generator<Unit> {
-    const data = this.sections.data('.debug_info');
-    const bytes = new TextEncoder().encode(name);
-    if (bytes.length === 0) return;
-    // A name of few letters may stand in the unit itself; strings by index would need every unit's table.
-    const inPlace = this.units.some((unit) => unit.version >= 5 && this.sections.data('.debug_str_offsets').length > 0);
-    const offsets = new Set(findAll(this.sections.data('.debug_str'), bytes, 10_000));
-    for (const unit of this.units) {
-      if (this.indexes.has(unit) || inPlace || unit.base > 0 || unit.is64) {
-        yield unit;
-        continue;
-      }
-      const view = new DataView(data.buffer, data.byteOffset + unit.firstDie, unit.end - unit.firstDie);
-      const first = bytes[0]!;
-      for (let i = 0, end = view.byteLength - Math.min(bytes.length, 3); i < end; i++) {
-        const mayRefer = i + 4 <= view.byteLength && offsets.size > 0 && offsets.has(view.getUint32(i, true));
-        if (mayRefer || (view.getUint8(i) === first && matches(data, unit.firstDie + i, bytes))) {
-          yield unit;
-          break;
-        }
-      }
-    }
-  }
-
   /** DIEs of global and static variables by name; those of `preferred` first. */
-  findVariables(name: string, preferred?: Unit): Die[] {
-    return this.find(name, preferred, (index) => index.variables);
+  findVariables(name: string, preferred?: Unit): Generator<Die> {
+    return this.find(name, preferred && this.index(preferred).variables, 'variable');
   }
 
-  /** Defining DIEs of types by name ('task_struct', 'u64'), of any kind of type. */
-  findTypes(name: string, preferred?: Unit): Die[] {
-    return this.find(name, preferred, (index) => index.types);
+  /** Defining DIEs of types by name ('task_struct', 'u64'), of any kind of type; those of `preferred` first. */
+  findTypes(name: string, preferred?: Unit): Generator<Die> {
+    return this.find(name, preferred && this.index(preferred).types, 'type');
+  }
+
+  /** Other units are only looked at when the preferred one is not enough. */
+  private *find(name: string, preferred: Map<string, number[]> | undefined, kind: NameKind): Generator<Die> {
+    const first = preferred?.get(name) ?? [];
+    for (const offset of first) {
+      const die = this.die(offset);
+      if (die) yield die;
+    }
+    for (const offset of this.names.find(name, kind)) {
+      const die = first.includes(offset) ? undefined : this.die(offset);
+      if (die) yield die;
+    }
   }
 
   /** Enumerations that may have an enumerator of that name; those of `preferred` first. */
   *enumerationsMentioning(name: string, preferred?: Unit): Generator<number> {
     if (preferred) yield* this.index(preferred).enumerations;
-    for (const unit of this.unitsMentioning(name)) if (unit !== preferred) yield* this.index(unit).enumerations;
-  }
-
-  private find(name: string, preferred: Unit | undefined, which: (index: UnitIndex) => Map<string, number[]>): Die[] {
-    const search = (unit: Unit): Die[] => (which(this.index(unit)).get(name) ?? []).map((offset) => unit.die(offset));
-    const result = preferred ? search(preferred) : [];
-    if (result.length > 0) return result;
-    for (const unit of this.unitsMentioning(name)) {
-      if (unit !== preferred) result.push(...search(unit));
-      if (result.length > 0) break;
-    }
-    return result;
+    yield* this.names.find(name, 'enumerator');
   }
 
   findFunctions(name: string): FunctionEntry[] {
     const result: FunctionEntry[] = [];
-    for (const unit of this.unitsMentioning(name)) {
-      result.push(...(this.index(unit).functionsByName.get(name) ?? []));
+    for (const unit of new Set(this.names.find(name, 'function').map((offset) => this.unitOf(offset)))) {
+      if (unit) result.push(...(this.index(unit).functionsByName.get(name) ?? []));
       if (result.length > 1000) break;
     }
     return result;
@@ -339,7 +360,7 @@ export class DebugInfo {
   scopeOf(entry: FunctionEntry): Scope {
     let scope = this.scopes.get(entry.die);
     if (!scope) {
-      if (this.scopes.size > 2_000) this.scopes.clear();
+      if (this.scopes.size > MAX_BODIES) this.scopes.clear();
       scope = this.buildScope(entry);
       this.scopes.set(entry.die, scope);
     }
@@ -409,21 +430,4 @@ function append<T>(map: Map<string, T[]>, key: string, value: T): void {
   const list = map.get(key);
   if (list) list.push(value);
   else map.set(key, [value]);
-}
-
-/** Whether NUL-terminated `text` stands at an offset. */
-function matches(data: Uint8Array, offset: number, text: Uint8Array): boolean {
-  if (data[offset + text.length] !== 0) return false;
-  for (let i = 0; i < text.length; i++) if (data[offset + i] !== text[i]) return false;
-  return true;
-}
-
-/** Offsets at which `text` ends a NUL-terminated string: linkers let strings share their tails. */
-function findAll(data: Uint8Array, text: Uint8Array, limit: number): number[] {
-  const offsets: number[] = [];
-  const first = text[0]!;
-  for (let at = data.indexOf(first); at >= 0 && offsets.length < limit; at = data.indexOf(first, at + 1)) {
-    if (matches(data, at, text)) offsets.push(at);
-  }
-  return offsets;
 }

@@ -21,10 +21,13 @@ export class Cursor {
     readonly end: number,
     /** Section name, for messages. */
     readonly section: string,
+    /** Offset of `data` in the section, for messages. */
+    private readonly origin = 0,
   ) {
     this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     if (!(position >= 0 && position <= end && end <= data.length)) {
-      throw new DwarfError(`${section}: offset ${hexOffset(position)} is outside the section (${data.length} bytes)`);
+      const at = hexOffset(origin + position);
+      throw new DwarfError(`${section}: offset ${at} is outside the section (${origin + data.length} bytes)`);
     }
   }
 
@@ -33,7 +36,7 @@ export class Cursor {
   }
 
   fail(expected: string): never {
-    throw new DwarfError(`${this.section}: expected ${expected} at offset ${hexOffset(this.position)}`);
+    throw new DwarfError(`${this.section}: expected ${expected} at offset ${hexOffset(this.origin + this.position)}`);
   }
 
   /** Checks that `count` more bytes exist and steps over them; returns their offset. */
@@ -102,10 +105,16 @@ export class Cursor {
 
   /** Initial length of a unit; 0xffffffff announces the 64-bit format. The unit must fit into the section. */
   initialLength(): { end: number; is64: boolean } {
+    const { length, is64 } = this.lengthField();
+    return { end: this.unitEnd(length), is64 };
+  }
+
+  /** The field that `initialLength` reads, without a check whether so many bytes follow. */
+  lengthField(): { length: number; is64: boolean } {
     const first = this.u32();
-    if (first < 0xfffffff0) return { end: this.unitEnd(first), is64: false };
+    if (first < 0xfffffff0) return { length: first, is64: false };
     if (first !== 0xffffffff) this.fail('a unit length, not a reserved value,');
-    return { end: this.unitEnd(this.offset(true)), is64: true };
+    return { length: this.offset(true), is64: true };
   }
 
   private unitEnd(length: number): number {

@@ -17,8 +17,12 @@ export class Warnings {
 /** What the debug-information reader needs of an object file. */
 export interface DebugSections {
   is64: boolean;
-  /** Contents of a section, empty when there is none. */
+  /** Contents of a section, empty when there is none. Kept once read. */
   data(name: string): Uint8Array;
+  /** Length of a section's contents in bytes, 0 when there is none. */
+  size(name: string): number;
+  /** A part of a section, which must lie in it: large sections are not read as a whole. Kept only for a while. */
+  range(name: string, offset: number, length: number): Uint8Array;
   /** Address of a section as linked, 0 when unknown. */
   address(name: string): bigint;
   /** Whether code may lie at address 0; if not, what claims to has been discarded by the linker. */

@@ -198,7 +198,8 @@ export class TypeReader {
   private aggregate(die: Die, keyword: 'struct' | 'union' | 'class', name: string, byteSize: number | undefined): Type {
     const definition = once((): Die => {
       if (!die.attributes.has(Attribute.declaration)) return die;
-      return (name ? this.info.findTypes(name, die.unit) : []).find((other) => other.tag === die.tag) ?? die;
+      for (const other of name ? this.info.findTypes(name, die.unit) : []) if (other.tag === die.tag) return other;
+      return die;
     });
     const members = once(() => {
       try {

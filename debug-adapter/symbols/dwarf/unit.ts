@@ -1,4 +1,4 @@
-import { Abbreviation, AbbreviationTable, Abbreviations } from './abbrev';
+import { Abbreviation, Abbreviations, layoutOf } from './abbrev';
 import { Attribute, UnitType } from './constants';
 import { AttributeValue, FormContext, readForm, skipForm } from './forms';
 import { Cursor, DwarfError, hexOffset } from './reader';
@@ -15,9 +15,15 @@ export interface Die {
   next: number;
 }
 
+/** More than the attributes of almost every root take. */
+const ROOT_BYTES = 512;
+/** Bytes that hold any unit's header. */
+const HEADER_BYTES = 64;
+/** More units than any program has. */
+const MAX_UNITS = 1_000_000;
+
 /** A unit's header and, on demand, its root DIE and bases. DWARF 5, 7.5.1 "Unit Headers". */
 export class Unit implements FormContext {
-  private table: AbbreviationTable | undefined;
   private rootDie: Die | undefined;
 
   constructor(
@@ -25,8 +31,8 @@ export class Unit implements FormContext {
     private readonly abbreviations: Abbreviations,
     private readonly strings: StringReader,
     readonly section: '.debug_info' | '.debug_types',
-    /** What to add to an offset in `section` to get a DIE offset. */
-    readonly base: number,
+    /** DIE offset of the section's first byte. */
+    private readonly sectionBase: number,
     /** DIE offset of the header. */
     readonly offset: number,
     /** DIE offset of the root. */
@@ -43,23 +49,43 @@ export class Unit implements FormContext {
     readonly typeOffset: number | undefined,
   ) {}
 
-  get root(): Die {
-    return (this.rootDie ??= this.die(this.firstDie));
+  /** What to add to a cursor's position to get a DIE offset. */
+  get base(): number {
+    return this.offset;
   }
 
-  cursor(offset: number): Cursor {
-    if (offset < this.firstDie || offset > this.end) {
+  get root(): Die {
+    return (this.rootDie ??= this.readRoot());
+  }
+
+  /** The root alone is often all that is asked of a unit: its first bytes will do. */
+  private readRoot(): Die {
+    try {
+      const end = Math.min(this.end, this.firstDie + ROOT_BYTES);
+      const cursor = this.cursor(this.firstDie, end);
+      const abbreviation = this.abbreviation(cursor);
+      if (abbreviation) return this.readAttributes(cursor, this.firstDie, abbreviation);
+    } catch (error) {
+      if (!(error instanceof DwarfError)) throw error;
+    }
+    return this.die(this.firstDie);
+  }
+
+  /** Cursor over the unit's contents from a DIE offset on; `end`: read only up to there. */
+  cursor(offset: number, end = this.end): Cursor {
+    if (offset < this.firstDie || offset > end) {
       throw new DwarfError(`${this.section}: ${hexOffset(offset)} is outside the unit at ${hexOffset(this.offset)}`);
     }
-    return new Cursor(this.sections.data(this.section), offset - this.base, this.end - this.base, this.section);
+    const start = this.offset - this.sectionBase;
+    const data = this.sections.range(this.section, start, end - this.offset);
+    return new Cursor(data, offset - this.offset, data.length, this.section, start);
   }
 
   /** Reads an abbreviation code; undefined for the null entry that ends a list of siblings. */
   abbreviation(cursor: Cursor): Abbreviation | undefined {
     const code = cursor.uleb();
     if (code === 0) return undefined;
-    this.table ??= this.abbreviations.table(this.abbrevOffset);
-    const abbreviation = this.table.get(code);
+    const abbreviation = this.abbreviations.table(this.abbrevOffset).get(code);
     if (!abbreviation) cursor.fail(`an abbreviation code of the unit's table, not ${code},`);
     return abbreviation;
   }
@@ -92,6 +118,17 @@ export class Unit implements FormContext {
 
   /** Steps over a DIE's attributes; returns its DW_AT_sibling as DIE offset if it has one. */
   skipAttributes(cursor: Cursor, abbreviation: Abbreviation): number | undefined {
+    const layout = layoutOf(abbreviation, this);
+    if (layout) {
+      const start = cursor.position;
+      cursor.skip(layout.size);
+      if (layout.sibling < 0) return undefined;
+      const end = cursor.position;
+      cursor.position = start + layout.sibling;
+      const target = cursor.u32() + this.offset;
+      cursor.position = end;
+      return target;
+    }
     const { specs, implicit } = abbreviation;
     let sibling: number | undefined;
     for (let i = 0; i < specs.length; i += 2) {
@@ -153,17 +190,17 @@ export class Unit implements FormContext {
         return value.value;
       case 'stringOffset':
         return this.strings.at(value.section, value.value);
-      case 'stringIndex': {
-        const base = this.sectionOffset(this.root.attributes.get(Attribute.strOffsetsBase)) ?? (this.is64 ? 16 : 8);
-        const size = this.is64 ? 8 : 4;
-        return this.strings.at(
-          '.debug_str',
-          this.at('.debug_str_offsets', base + value.value * size).offset(this.is64),
-        );
-      }
+      case 'stringIndex':
+        return this.strings.at('.debug_str', this.indexedString(value.value));
       default:
         return undefined;
     }
+  }
+
+  /** Offset in .debug_str of an entry of .debug_str_offsets. DWARF 5, 7.26 "String Offsets Table". */
+  indexedString(index: number): number {
+    const base = this.sectionOffset(this.root.attributes.get(Attribute.strOffsetsBase)) ?? (this.is64 ? 16 : 8);
+    return this.at('.debug_str_offsets', base + index * (this.is64 ? 8 : 4)).offset(this.is64);
   }
 
   address(value: AttributeValue | undefined): bigint | undefined {
@@ -236,27 +273,32 @@ export class StringReader {
 }
 
 /** Reads the headers of all units of .debug_info and .debug_types; stops at the first that is malformed. */
-export function readUnits(sections: DebugSections, strings: StringReader): Unit[] {
-  const abbreviations = new Abbreviations(sections.data('.debug_abbrev'));
+export function* readUnits(sections: DebugSections, strings: StringReader): Generator<void, Unit[]> {
+  const abbreviations = new Abbreviations(sections);
   const units: Unit[] = [];
   let base = 0;
   for (const section of ['.debug_info', '.debug_types'] as const) {
-    const data = sections.data(section);
-    const cursor = new Cursor(data, 0, data.length, section);
+    const size = sections.size(section);
     try {
-      while (cursor.remaining > 0) {
-        const start = cursor.position;
-        const { end, is64 } = cursor.initialLength();
-        const unit = readHeader(new Cursor(data, cursor.position, end, section), start, is64);
+      for (let start = 0; start < size;) {
+        if (units.length % 64 === 0) yield;
+        const data = sections.range(section, start, Math.min(HEADER_BYTES, size - start));
+        const cursor = new Cursor(data, 0, data.length, section, start);
+        const { length, is64 } = cursor.lengthField();
+        const end = start + cursor.position + length;
+        if (end > size) cursor.fail(`a unit of at most ${size - start - cursor.position} bytes, not ${length},`);
+        const header = new Cursor(data, cursor.position, Math.min(data.length, end - start), section, start);
+        const unit = readHeader(header, start, end, is64);
         if (unit) units.push(unit);
-        cursor.position = end;
+        if (units.length > MAX_UNITS) cursor.fail(`at most ${MAX_UNITS} units`);
+        start = end;
       }
     } catch (error) {
       sections.warnings.add(messageOf(error));
     }
-    base = data.length;
+    base = size;
 
-    function readHeader(header: Cursor, start: number, is64: boolean): Unit | undefined {
+    function readHeader(header: Cursor, start: number, end: number, is64: boolean): Unit | undefined {
       const version = header.u16();
       if (version < 2 || version > 5) {
         sections.warnings.add(
@@ -287,8 +329,8 @@ export function readUnits(sections: DebugSections, strings: StringReader): Unit[
       } else if (type === UnitType.skeleton || type === UnitType.splitCompile) {
         header.skip(8);
       }
-      const first = header.position + base;
-      return new Unit(sections, abbreviations, strings, section, base, start + base, first, header.end + base, version,
+      const first = start + header.position + base;
+      return new Unit(sections, abbreviations, strings, section, base, start + base, first, end + base, version,
         addressSize, is64, type, abbrevOffset, signature, typeOffset); // prettier-ignore
     }
   }

@@ -1,0 +1,263 @@
+import { atOnce } from '../../introspection/slices';
+import { Abbreviation } from './abbrev';
+import { Attribute, Form, hasNestedFunctions, Tag, UnitType } from './constants';
+import { AttributeValue, readForm } from './forms';
+import type { DebugInfo } from './info';
+import { Cursor } from './reader';
+import { messageOf, Unit } from './unit';
+
+export type NameKind = 'variable' | 'type' | 'enumerator' | 'function';
+
+/** What is looked for, by tag. Of all but functions, the first definition of each name and tag is kept. */
+const WANTED = new Map<number, { kind: NameKind; bit: number }>([
+  [Tag.variable, { kind: 'variable', bit: 1 }],
+  [Tag.structureType, { kind: 'type', bit: 2 }],
+  [Tag.unionType, { kind: 'type', bit: 4 }],
+  [Tag.classType, { kind: 'type', bit: 8 }],
+  [Tag.enumerationType, { kind: 'type', bit: 16 }],
+  [Tag.typedef, { kind: 'type', bit: 32 }],
+  [Tag.baseType, { kind: 'type', bit: 64 }],
+  [Tag.enumerator, { kind: 'enumerator', bit: 128 }],
+  [Tag.subprogram, { kind: 'function', bit: 0 }],
+]);
+const KINDS: readonly NameKind[] = ['variable', 'type', 'enumerator', 'function'];
+
+const containers = new Set<number>([Tag.namespace, Tag.module]);
+const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType]);
+
+/** DIEs handled between two pauses. */
+const STEP = 2048;
+
+/** What a walk needs to know of an abbreviation. */
+export interface NamePlan {
+  /** Undefined: nothing that is looked for. */
+  wanted: { kind: number; bit: number } | undefined;
+  /** Position of the name among the attributes, -1 without. */
+  name: number;
+  /** The name is the first attribute, an offset in .debug_str of 4 bytes, as in almost all entries of most compilers. */
+  simple: boolean;
+  /** It has what makes it a definition. */
+  defines: boolean;
+}
+
+/**
+ * Where names are defined: the outermost entries of all units, walked once. Kept in numbers, since the units of a kernel have
+ * millions of entries that name some hundred thousand things.
+ */
+export class NameIndex {
+  /** Which tags of a string of .debug_str have been met. */
+  private seen = new Uint8Array(0);
+  /** By offset in .debug_str: index + 1 of the last entry. Names that stand in the unit itself have keys below 0. */
+  private readonly heads = new Map<number, number>();
+  private readonly inPlace = new Map<string, { key: number; seen: number }>();
+  private readonly kinds = new Growing((length) => new Uint8Array(length));
+  private readonly dies = new Growing((length) => new Float64Array(length));
+  private readonly nexts = new Growing((length) => new Uint32Array(length));
+  private complete = false;
+
+  constructor(private readonly info: DebugInfo) {}
+
+  /** Walks all units. */
+  *prepare(): Generator<void, void> {
+    if (this.complete) return;
+    this.seen = new Uint8Array(this.info.sections.size('.debug_str'));
+    for (const unit of this.info.units) {
+      yield;
+      if (this.complete) return; // somebody could not wait
+      if (unit.type === UnitType.skeleton) continue;
+      try {
+        yield* this.walk(unit);
+      } catch (error) {
+        this.info.sections.warnings.add(messageOf(error));
+      }
+    }
+    this.complete = true;
+    this.seen = new Uint8Array(0);
+  }
+
+  /** DIE offsets of definitions, in file order; of enumerators: their enumerations. */
+  find(name: string, kind: NameKind): number[] {
+    if (!this.complete) {
+      this.clear();
+      atOnce(this.prepare());
+    }
+    const keys = findAll(this.info.sections.data('.debug_str'), new TextEncoder().encode(name), 1000);
+    const own = this.inPlace.get(name);
+    if (own) keys.push(own.key);
+    const offsets = new Set<number>();
+    for (const key of keys) {
+      for (let i = this.heads.get(key) ?? 0; i > 0; i = this.nexts.items[i - 1]!) {
+        if (KINDS[this.kinds.items[i - 1]!] === kind) offsets.add(this.dies.items[i - 1]!);
+      }
+    }
+    return [...offsets].sort((a, b) => a - b);
+  }
+
+  private clear(): void {
+    this.heads.clear();
+    this.inPlace.clear();
+    this.kinds.length = this.dies.length = this.nexts.length = 0;
+  }
+
+  private add(key: number, kind: number, die: number): void {
+    this.nexts.push(this.heads.get(key) ?? 0);
+    this.kinds.push(kind);
+    this.dies.push(die);
+    this.heads.set(key, this.dies.length);
+  }
+
+  private plan(abbreviation: Abbreviation): NamePlan {
+    let plan = abbreviation.names;
+    if (!plan) {
+      const { specs, tag } = abbreviation;
+      const attributes = new Set(specs.filter((_, i) => i % 2 === 0));
+      const wanted = WANTED.get(tag);
+      const isDeclaration = attributes.has(Attribute.declaration);
+      const defines =
+        tag === Tag.variable
+          ? attributes.has(Attribute.location) || attributes.has(Attribute.constValue)
+          : tag === Tag.subprogram
+            ? attributes.has(Attribute.lowPc) || attributes.has(Attribute.ranges)
+            : !isDeclaration;
+      let name = -1;
+      for (let i = specs.length - 2; i >= 0; i -= 2) if (specs[i] === Attribute.name) name = i;
+      plan = {
+        wanted: wanted && { kind: KINDS.indexOf(wanted.kind), bit: wanted.bit },
+        name,
+        simple: name === 0 && specs[1] === Form.strp,
+        defines,
+      };
+      abbreviation.names = plan;
+    }
+    return plan;
+  }
+
+  private *walk(unit: Unit): Generator<void, void> {
+    const { root } = unit;
+    if (!root.hasChildren) return;
+    const nested = hasNestedFunctions(unit.language);
+    const cursor = unit.cursor(root.next);
+    let depth = 1;
+    /** DIE of the enumeration whose enumerators are being read, and how deep it is. */
+    let enumeration = 0;
+    let enumerationDepth = 0;
+    for (let count = 1; depth > 0 && cursor.remaining > 0; count++) {
+      if (count % STEP === 0) yield;
+      const offset = cursor.position + unit.base;
+      const abbreviation = unit.abbreviation(cursor);
+      if (!abbreviation) {
+        depth--;
+        if (depth < enumerationDepth) enumerationDepth = 0;
+        continue;
+      }
+      const { tag, hasChildren } = abbreviation;
+      const plan = this.plan(abbreviation);
+      const start = cursor.position;
+      const sibling = unit.skipAttributes(cursor, abbreviation);
+      if (plan.wanted && plan.defines && (tag !== Tag.enumerator || enumerationDepth > 0)) {
+        const end = cursor.position;
+        cursor.position = start;
+        this.define(unit, abbreviation, plan, offset, cursor, enumerationDepth > 0 ? enumeration : offset);
+        cursor.position = end;
+      }
+      if (!hasChildren) continue;
+      const isEnumeration = tag === Tag.enumerationType;
+      if (containers.has(tag) || isEnumeration || (nested && aggregates.has(tag))) {
+        depth++;
+        if (isEnumeration) [enumeration, enumerationDepth] = [offset, depth];
+      } else if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
+        cursor.position = sibling - unit.base;
+      } else {
+        cursor.position = unit.skipChildren(unit.die(offset)) - unit.base;
+      }
+    }
+  }
+
+  /** `cursor`: at the attributes of the entry. `kept`: the DIE that a search finds. */
+  private define(
+    unit: Unit,
+    abbreviation: Abbreviation,
+    plan: NamePlan,
+    die: number,
+    cursor: Cursor,
+    kept: number,
+  ): void {
+    const { kind, bit } = plan.wanted!;
+    if (plan.simple && !unit.is64) {
+      this.addString(cursor.u32(), kind, bit, kept);
+      return;
+    }
+    let name: AttributeValue | undefined;
+    let owner = unit;
+    if (plan.name >= 0) {
+      name = nameOf(cursor, unit, abbreviation, plan.name);
+    } else {
+      // The declaration that this completes has the name.
+      const found = this.info.attribute(unit.die(die), Attribute.name);
+      name = found?.value;
+      owner = found?.die.unit ?? unit;
+    }
+    if (name?.class === 'stringOffset' && name.section === '.debug_str') {
+      this.addString(name.value, kind, bit, kept);
+    } else if (name?.class === 'stringIndex') {
+      this.addString(owner.indexedString(name.value), kind, bit, kept);
+    } else {
+      const text = owner.string(name);
+      if (!text) return;
+      let own = this.inPlace.get(text);
+      if (!own) this.inPlace.set(text, (own = { key: -1 - this.inPlace.size, seen: 0 }));
+      if ((own.seen & bit) === 0) this.add(own.key, kind, kept);
+      own.seen |= bit;
+    }
+  }
+
+  /** Adds a name by its offset in .debug_str. */
+  private addString(offset: number, kind: number, bit: number, die: number): void {
+    if (!(offset < this.seen.length) || (this.seen[offset]! & bit) !== 0) return;
+    this.seen[offset]! |= bit;
+    this.add(offset, kind, die);
+  }
+}
+
+/** The value of the attribute at `index` of the abbreviation. */
+function nameOf(cursor: Cursor, unit: Unit, { specs, implicit }: Abbreviation, index: number): AttributeValue {
+  for (let i = 0; i < index; i += 2) readForm(cursor, specs[i + 1]!, unit, implicit?.get(i));
+  return readForm(cursor, specs[index + 1]!, unit, implicit?.get(index));
+}
+
+/** A typed array that grows as it is filled. */
+class Growing<T extends { [index: number]: number; length: number; set(from: T): void }> {
+  items: T;
+  length = 0;
+
+  constructor(private readonly make: (length: number) => T) {
+    this.items = make(64);
+  }
+
+  push(value: number): void {
+    if (this.length === this.items.length) {
+      const larger = this.make(this.length * 2);
+      larger.set(this.items);
+      this.items = larger;
+    }
+    this.items[this.length++] = value;
+  }
+}
+
+/** Whether NUL-terminated `text` stands at an offset. */
+function matches(data: Uint8Array, offset: number, text: Uint8Array): boolean {
+  if (data[offset + text.length] !== 0) return false;
+  for (let i = 0; i < text.length; i++) if (data[offset + i] !== text[i]) return false;
+  return true;
+}
+
+/** Offsets at which `text` ends a NUL-terminated string: linkers let strings share their tails. */
+function findAll(data: Uint8Array, text: Uint8Array, limit: number): number[] {
+  const offsets: number[] = [];
+  if (text.length === 0) return offsets;
+  const first = text[0]!;
+  for (let at = data.indexOf(first); at >= 0 && offsets.length < limit; at = data.indexOf(first, at + 1)) {
+    if (matches(data, at, text)) offsets.push(at);
+  }
+  return offsets;
+}
