@@ -10,7 +10,7 @@ import { findHypercall, HYPERCALL_PREFIX } from './hypercalls';
 import { parseHitCondition, splitLogMessage } from './hitCondition';
 import { formatMemoryReference, parseMemoryReference } from './memoryReference';
 import type { SymbolStore } from './symbols/symbolStore';
-import type { BreakpointBase, BreakpointSet, HitContext, StopEvent, Target } from './target';
+import type { BreakpointBase, BreakpointSet, ExitBreakpoint, HitContext, StopEvent, Target } from './target';
 
 export type BreakpointKind = 'source' | 'function' | 'instruction' | 'data' | 'exit' | 'exception';
 
@@ -66,6 +66,8 @@ export class Breakpoints {
   private filters: Entry[] = [];
   /** Armed by launch.json or the debug console: independent of the client's filters. */
   private readonly armed = new Map<string, Entry>();
+  /** Exits that the adapter itself wants to see; no client is told of them. */
+  ownExits: () => readonly ExitBreakpoint[] = () => [];
 
   constructor(private readonly listener: BreakpointListener) {}
 
@@ -75,6 +77,18 @@ export class Breakpoints {
     for (const entry of this.all()) {
       await this.resolve(entry);
       if (entry.kind !== 'exit' && entry.kind !== 'exception') this.listener.changed(this.describe(entry));
+    }
+    this.apply();
+  }
+
+  /** Symbols came or moved: finds all places again, tells the client what changed, and arms. */
+  async refresh(): Promise<void> {
+    if (!this.machine) return;
+    for (const entry of this.all()) {
+      const before = JSON.stringify(this.describe(entry));
+      await this.resolve(entry);
+      const now = this.describe(entry);
+      if (JSON.stringify(now) !== before) this.listener.changed(now);
     }
     this.apply();
   }
@@ -260,6 +274,7 @@ export class Breakpoints {
         if (/^(0x[0-9a-f]+|\d+)$/i.test(name)) entry.addresses = [BigInt(name)];
         else entry.addresses = symbols.addressesForFunction(name).map((place) => place.address);
         if (entry.addresses.length === 0) {
+          if (symbols.loading) throw new Error(`waits: ${symbols.loading}`);
           const near = closest(name, symbols.completeNames(name.slice(0, 2), 500));
           throw new Error(`no function '${name}' in the loaded symbols${near ? `; did you mean ${near}?` : ''}`);
         }
@@ -357,6 +372,7 @@ export class Breakpoints {
       else if (entry.kind === 'exception') set.exceptions.push({ ...base, exception: entry.filter! });
       else for (const address of entry.addresses) set.execution.push({ ...base, address });
     }
+    if (!this.quiet) set.exits.push(...this.ownExits());
     this.machine.target.setBreakpoints(set);
   }
 }

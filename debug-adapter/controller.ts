@@ -7,9 +7,11 @@ import type { Debuggee } from './debuggee';
 import type { Engine, Host } from './engine';
 import { Evaluator } from './evaluate';
 import { GuestConsole, OutputBatch } from './guestConsole';
+import { LinuxKernel } from './introspection/linux/kernel';
 import { planLaunch, type LaunchPlan } from './launchConfig';
 import type { Schema } from './launchSchema';
 import { toBase64 } from './memoryReference';
+import { runtimeModule } from './modules';
 import type { RingsideEvent, RingsideEvents } from './protocol';
 import { StackWalker } from './stack';
 import { Stepper, type NextRun, type Step } from './stepping';
@@ -67,6 +69,9 @@ export class Controller {
   private planName = '';
   private launched: LaunchPlan | undefined;
   private ended = false;
+  /** The run that is under way, and how many there were: a run that a stop of the adapter's own interrupted goes on. */
+  private request: RunRequest | undefined;
+  private runs = 0;
   private configured = false;
   private lastSeq = -1;
   private consoleFile: { write(data: Uint8Array): void; close(): Promise<void> } | undefined;
@@ -132,6 +137,10 @@ export class Controller {
     });
     const evaluator = new Evaluator(target, symbols);
     const stack = new StackWalker(target, symbols);
+    const kernel = new LinuxKernel(target, symbols, {
+      changed: () => this.symbolsChanged(),
+      note: (text) => this.note(text),
+    });
     const debuggee: Debuggee = {
       target,
       symbols,
@@ -141,6 +150,7 @@ export class Controller {
       variables: new Variables(target, symbols, evaluator),
       console: guestConsole,
       breakpoints: this.breakpoints,
+      kernel,
       run: (request) => {
         this.start({ request });
         this.send('continued', { threadId: 1, allThreadsContinued: true });
@@ -155,6 +165,8 @@ export class Controller {
       note: (text) => this.note(text),
       exitsChanged: () => this.onExits(),
     });
+    this.breakpoints.ownExits = () => kernel.exitBreakpoints;
+    kernel.prepare(plan.engine.kernel);
     for (const name of plan.engine.exits) await this.breakpoints.arm(name);
     await this.breakpoints.attach({ target, symbols, evaluator });
     for (const warning of symbols.warnings) this.note(warning);
@@ -185,7 +197,7 @@ export class Controller {
 
   /** Starts a run of a stopped machine. */
   start(step: Step, name = ''): void {
-    const { target, stack, variables } = this.stopped;
+    const { stack, variables } = this.stopped;
     this.plan = step.plan;
     this.stepping = name !== '';
     this.planName = name;
@@ -193,7 +205,21 @@ export class Controller {
     stack.clear();
     variables.clear();
     if (HISTORY_RUNS.has(step.request.kind)) this.startProgress();
-    target.run(step.request);
+    this.run(step.request);
+  }
+
+  private run(request: RunRequest): void {
+    this.request = request;
+    this.runs++;
+    this.machine.target.run(request);
+  }
+
+  /** The symbols of the kernel came or moved. */
+  private async symbolsChanged(): Promise<void> {
+    this.debuggee?.stack.clearValues();
+    await this.breakpoints.refresh();
+    const runtime = this.debuggee?.symbols.runtime;
+    if (runtime) this.send('module', { reason: 'changed', module: runtimeModule(runtime) });
   }
 
   private startProgress(): void {
@@ -244,6 +270,8 @@ export class Controller {
     // Whether the engine reports its entry stop by itself or not, the client sees one `stopped`, or a running guest.
     this.configured = false;
     this.entryStop = undefined;
+    this.runs++;
+    await this.machine.kernel.reset();
     await target.restart();
     this.configured = true;
     if (!target.running()) this.begin();
@@ -268,10 +296,17 @@ export class Controller {
   }
 
   private async onStopped(event: StopEvent): Promise<void> {
-    const { target, stack, variables } = this.machine;
+    const { stack, variables, kernel } = this.machine;
     stack.clear();
     variables.clear();
     if (this.awaited()) return;
+    const { runs } = this;
+    if (kernel.owns(event)) {
+      await kernel.stopped(event);
+      // Ended, started anew or paused meanwhile.
+      if (!this.ended && runs === this.runs && !this.lastStop) this.run(this.request!);
+      return;
+    }
     if (this.plan && (event.reason === 'step' || event.reason === 'goto')) {
       const { plan } = this;
       let next: NextRun | undefined;
@@ -285,7 +320,7 @@ export class Controller {
         stack.clear();
         const { quiet = false, ...request } = next;
         this.breakpoints.mute(quiet);
-        target.run(request as RunRequest);
+        this.run(request as RunRequest);
         return;
       }
     }
@@ -293,6 +328,8 @@ export class Controller {
     const stepped = this.stepping && (event.reason === 'step' || event.reason === 'goto');
     this.plan = undefined;
     this.stepping = false;
+    await kernel.stopped(event);
+    if (this.ended || runs !== this.runs) return;
     this.report(stepped ? { ...event, reason: 'step' } : event);
   }
 

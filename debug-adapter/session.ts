@@ -13,6 +13,7 @@ import { messageOf } from './errors';
 import { exceptionInfo } from './exceptionInfo';
 import { LaunchError } from './launchSchema';
 import { formatMemoryReference, fromBase64, parseMemoryReference, toBase64 } from './memoryReference';
+import { runtimeModule } from './modules';
 import type { RingsideRequest } from './protocol';
 import type { Frame } from './stack';
 import type { Granularity } from './stepping';
@@ -377,13 +378,14 @@ export class Session extends ProtocolServer {
     },
 
     modules: ({ startModule = 0, moduleCount }) => {
-      const files = this.controller.machine.symbols.files;
-      const all = files.map((file, id) => ({
+      const { files, runtime } = this.controller.machine.symbols;
+      const all: DAP.Module[] = files.map((file, id) => ({
         id,
         name: baseName(file.name),
         path: file.name,
         symbolStatus: 'Symbols loaded',
       }));
+      if (runtime) all.push(runtimeModule(runtime));
       return {
         modules: all.slice(startModule, moduleCount ? startModule + moduleCount : undefined),
         totalModules: all.length,

@@ -4,7 +4,7 @@
  */
 import type { FrameContext } from './symbols/location';
 import { i386, registerName, x86_64, type RegisterModel } from './symbols/registers';
-import type { SymbolStore } from './symbols/symbolStore';
+import type { SymbolStore, UnwindResult } from './symbols/symbolStore';
 import { RegisterNames } from './expression/registers';
 import { littleEndian } from './expression/access';
 import type { Target } from './target';
@@ -23,6 +23,8 @@ interface Activation {
   lookup: bigint;
   /** Stack pointer of this frame. */
   sp: bigint;
+  /** User space, seen from the kernel: the walk ends here. */
+  outermost?: boolean;
   /** A register of this frame; undefined when the caller's value is lost. */
   register(name: string): Promise<bigint | undefined>;
   context: FrameContext;
@@ -49,6 +51,9 @@ interface Stack {
 
 /** Registers that hold one value for all frames: everything but these. */
 const FRAME_REGISTERS = /^(r(ax|bx|cx|dx|si|di|bp|sp|ip|8|9|1[0-5])|e(ax|bx|cx|dx|si|di|bp|sp|ip))$/;
+
+/** Linux's selector of 32-bit user code (arch/x86/include/asm/segment.h). */
+const USER32_CS = 0x23n;
 
 export class StackWalker {
   private stacks = new Map<number, Stack>();
@@ -128,7 +133,7 @@ export class StackWalker {
         id: this.nextId++,
         activation,
         inlineLevel,
-        name: found?.name ?? this.symbols.describeAddress(activation.lookup) ?? `0x${activation.pc.toString(16)}`,
+        name: found?.name ?? this.nameOf(activation),
         inlined: found?.inlined ?? false,
         file: found?.file ?? line?.file,
         line: found?.line ?? line?.line ?? 0,
@@ -137,6 +142,13 @@ export class StackWalker {
       stack.frames.push(frame);
       this.byId.set(frame.id, frame);
     });
+  }
+
+  /** `name+0x10` of where a frame goes on, by the function that holds the instruction being executed. */
+  private nameOf({ pc, lookup }: Activation): string {
+    const found = this.symbols.symbolAt(lookup);
+    if (!found) return `0x${pc.toString(16)}`;
+    return pc === found.address ? found.name : `${found.name}+0x${(pc - found.address).toString(16)}`;
   }
 
   private async innermost(cpu: number): Promise<Activation> {
@@ -182,15 +194,20 @@ export class StackWalker {
   }
 
   private async caller(frame: Activation): Promise<Activation | undefined> {
-    const found = (await this.callerByFrameInformation(frame)) ?? (await this.callerByFramePointer(frame));
-    if (!found || found.pc === 0n || found.sp <= frame.sp) return undefined;
+    if (frame.outermost) return undefined;
+    const known = await this.symbols.unwind(frame.lookup, frame.context);
+    if (known?.outermost) return undefined;
+    const found = (known && this.callerByFrameInformation(frame, known)) ?? (await this.callerByFramePointer(frame));
+    if (!found || found.pc === 0n) return undefined;
+    if (found.sp <= frame.sp && !known?.otherStack) return undefined;
+    // Pages of user space may be absent.
+    if (found.outermost) return found;
     const code = await this.target.readMemory('virtual', frame.cpu, found.pc, 1);
     return code.length > 0 ? found : undefined;
   }
 
-  private async callerByFrameInformation(frame: Activation): Promise<Activation | undefined> {
-    const result = await this.symbols.unwind(frame.lookup, frame.context);
-    if (!result || result.returnAddress === undefined) return undefined;
+  private callerByFrameInformation(frame: Activation, result: UnwindResult): Activation | undefined {
+    if (result.returnAddress === undefined) return undefined;
     const model = frame.bitness === 64 ? x86_64 : i386;
     const { returnAddress, cfa, signalFrame } = result;
     const values = new Map<string, bigint>();
@@ -200,7 +217,12 @@ export class StackWalker {
     }
     values.set('rip', returnAddress);
     values.set('rsp', cfa);
-    return this.callerWith(frame, values, returnAddress, signalFrame ? returnAddress : returnAddress - 1n, cfa);
+    const lookup = signalFrame ? returnAddress : returnAddress - 1n;
+    const selector = result.otherStack ? values.get('cs') : undefined;
+    if (selector === undefined || (selector & 3n) !== 3n)
+      return this.callerWith(frame, values, returnAddress, lookup, cfa);
+    const bitness = selector === USER32_CS ? 32 : frame.bitness;
+    return { ...this.callerWith({ ...frame, bitness }, values, returnAddress, lookup, cfa), outermost: true };
   }
 
   private callerWith(
@@ -211,7 +233,7 @@ export class StackWalker {
     sp: bigint,
   ): Activation {
     const read = async (name: string): Promise<bigint | undefined> =>
-      FRAME_REGISTERS.test(name) ? values.get(name) : this.target.readRegister(frame.cpu, name);
+      values.has(name) || FRAME_REGISTERS.test(name) ? values.get(name) : this.target.readRegister(frame.cpu, name);
     return this.activation(frame.cpu, frame.level + 1, frame.bitness, pc, lookup, sp, read);
   }
 

@@ -189,10 +189,19 @@ const TOPICS: readonly Topic[] = [
     },
   },
   {
+    name: 'kernel',
+    help: 'the Linux kernel: version, where KASLR put it, where its symbols are from',
+    run: ({ debuggee: { kernel } }) => kernel.describe(),
+  },
+  {
     name: 'files',
     help: 'files with symbols, and what could not be understood in them',
     run: ({ debuggee: { symbols } }) =>
-      [...symbols.files.map((file) => file.name), ...symbols.warnings].join('\n') || 'no symbols loaded',
+      [
+        ...symbols.files.map((file) => file.name),
+        ...(symbols.runtime ? [`${symbols.runtime.name}: ${symbols.runtime.status}`] : []),
+        ...symbols.warnings,
+      ].join('\n') || 'no symbols loaded',
   },
   {
     name: 'filters',

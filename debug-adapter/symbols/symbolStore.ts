@@ -5,6 +5,7 @@ import { messageOf } from './dwarf/unit';
 import { SymbolKind } from './elf';
 import { FrameContext, readLocation } from './location';
 import { baseName, commonSuffix, normalizePath, replacePrefix, samePath } from './paths';
+import type { RuntimeSymbols } from './runtimeSymbols';
 import { FunctionPlace, InlineFrame, LinePlace, SymbolFile, VariableInfo } from './symbolFile';
 import { UnwindResult } from './unwind';
 import { Child, children, extractBits, formatString, formatValue, isString, MAX_STRING } from './values';
@@ -20,7 +21,8 @@ export interface SymbolHit {
   address: bigint;
   size: bigint;
   kind: SymbolKind;
-  file: SymbolFile;
+  /** Absent: the guest's own table has it. */
+  file?: SymbolFile;
 }
 
 export interface LineHit {
@@ -51,6 +53,10 @@ const addressMask = 64;
  */
 export class SymbolStore {
   readonly files: SymbolFile[] = [];
+  /** The guest's own symbols, for what no file knows. */
+  runtime: RuntimeSymbols | undefined;
+  /** What is still being read, for messages: 'the symbols of the kernel are being read'. */
+  loading: string | undefined;
   private readonly notes: string[] = [];
   /** [prefix as compiled, prefix in the editor], the first that fits wins. */
   private sourceMap: [from: string, to: string][] = [];
@@ -119,7 +125,8 @@ export class SymbolStore {
         best = { ...found, address: found.address + file.offset, file };
       }
     }
-    return best;
+    const own = this.runtime?.symbolAt(address);
+    return own && (!best || own.offset < best.offset) ? own : best;
   }
 
   /** `name` or `name+0x10` of an address, undefined when no symbol covers it. */
@@ -135,7 +142,7 @@ export class SymbolStore {
         return { name, address: found.address + file.offset, size: found.size, kind: found.kind, file };
       }
     }
-    return undefined;
+    return this.runtime?.find(name);
   }
 
   /** At most `max` symbol names that begin with `prefix`, in alphabetical order. */
@@ -144,6 +151,7 @@ export class SymbolStore {
     for (const file of this.files) {
       for (const name of this.guard(file, () => file.symbols.complete(prefix, max)) ?? []) names.add(name);
     }
+    for (const name of this.runtime?.complete(prefix, max) ?? []) names.add(name);
     return [...names].sort().slice(0, Math.max(0, max));
   }
 
@@ -213,6 +221,11 @@ export class SymbolStore {
         }
       });
     }
+    if (result.size === 0) {
+      for (const { kind, address } of this.runtime?.findAll(name) ?? []) {
+        if (kind !== 'object') result.set(address, { address, line: 0 });
+      }
+    }
     return [...result.values()];
   }
 
@@ -227,13 +240,16 @@ export class SymbolStore {
 
   /** The function, or part of one, that holds an address. */
   functionAt(address: bigint): FunctionPlace | undefined {
-    return this.ask(address, (file, linked) => {
+    const place = this.ask(address, (file, linked) => {
       const place = file.functionAt(linked);
       if (!place) return undefined;
       const { offset } = file;
       const { name, low, high, prologueEnd } = place;
       return { name, low: low + offset, high: high + offset, prologueEnd: prologueEnd + offset };
     });
+    const own = place ? undefined : this.runtime?.symbolAt(address);
+    if (!own || own.kind !== 'function') return place;
+    return { name: own.name, low: own.address, high: own.address + own.size, prologueEnd: own.address };
   }
 
   /** The chain of inlined functions at an address, the innermost first; the last has a frame of its own. */
@@ -286,7 +302,7 @@ export class SymbolStore {
       const result = await this.guardAsync(file, () => file.unwind(address, context));
       if (result) return result;
     }
-    return undefined;
+    return this.runtime?.unwind(address, context);
   }
 
   private async guardAsync<T>(file: SymbolFile, action: () => Promise<T>): Promise<T | undefined> {

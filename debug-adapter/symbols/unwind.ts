@@ -14,6 +14,10 @@ export interface UnwindResult {
   registers: Map<number, bigint>;
   /** The same as a function, ready for the caller's own context. */
   register(dwarfNumber: number): Promise<bigint | undefined>;
+  /** The caller may be on another stack (of an interrupt, of user space): its stack pointer says nothing about depth. */
+  otherStack?: boolean;
+  /** There is no caller: the absence of a return address is known, not a gap. */
+  outermost?: boolean;
 }
 
 /** Applies the rules in effect at a frame's address. undefined when the CFA is not known there. */

@@ -1,0 +1,148 @@
+/**
+ * The Linux kernel of a session: knows its symbols without a file of symbols, and finds where KASLR put it in time for breakpoints on its
+ * first functions.
+ *
+ * The names come from the bzImage's payload, at their linked addresses, before the guest runs. Once the kernel runs at its virtual address
+ * (it loads control registers there, long before start_kernel), the machine stops for a moment that no client sees: the offset is looked
+ * for, symbols and breakpoints move, and the run goes on.
+ */
+import type { LaunchFile } from '../../engines/launch';
+import { messageOf } from '../../errors';
+import type { SymbolStore } from '../../symbols/symbolStore';
+import type { ExitBreakpoint, StopEvent, Target } from '../../target';
+import { findPlace, inKernelHalf, type KernelPlace } from './kaslr';
+import { readKernelImage, type KernelImage } from './kernelImage';
+import { bzImagePayload, expandPayload } from './payload';
+
+/** Id of the kernel's own breakpoint: those of clients count from 1. */
+const OWN_BREAKPOINT = -1;
+/** Own stops without result, after which only stops of the user's are used. */
+const MAX_ATTEMPTS = 64;
+
+export interface KernelListener {
+  /** Symbols came or moved, or the own breakpoint did. */
+  changed(): Promise<void>;
+  note(text: string): void;
+}
+
+export class LinuxKernel {
+  image: KernelImage | undefined;
+  /** Where the kernel runs; undefined before that is known. */
+  place: KernelPlace | undefined;
+  /** Resolves when the image has been read, whatever came of it. */
+  ready: Promise<void> = Promise.resolve();
+  /** A Linux image was booted and its place will show. */
+  private awaited = false;
+  private attempts = 0;
+  private problem: string | undefined;
+
+  constructor(
+    private readonly target: Target,
+    private readonly symbols: SymbolStore,
+    private readonly listener: KernelListener,
+  ) {}
+
+  /** Begins to read the symbols of what is booted, where it is a bzImage. */
+  prepare({ bytes }: LaunchFile): void {
+    const payload = bzImagePayload(bytes);
+    if (!payload) return;
+    this.awaited = true;
+    this.symbols.loading = 'the symbols of the kernel are being read';
+    this.ready = this.read(payload);
+  }
+
+  private async read(payload: Uint8Array): Promise<void> {
+    try {
+      this.image = await readKernelImage(await expandPayload(payload), 'the image of the kernel');
+      this.symbols.runtime = this.image.symbols;
+      for (const problem of this.image.problems) this.listener.note(`kernel: ${problem}`);
+    } catch (error) {
+      this.problem = messageOf(error);
+      this.awaited = false;
+      this.listener.note(`kernel: no symbols from its image: ${this.problem}`);
+    }
+    this.symbols.loading = undefined;
+    await this.listener.changed();
+  }
+
+  /** What must stop the machine, unseen by the client: control register accesses in the kernel's half, while its place is wanted. */
+  get exitBreakpoints(): ExitBreakpoint[] {
+    const wanted = this.awaited && !this.place && this.attempts < MAX_ATTEMPTS && this.target.capabilities.exits;
+    if (!wanted) return [];
+    const hit: ExitBreakpoint['hit'] = (context) =>
+      // Before the image is read: anything above the identity-mapped part.
+      !context.replaying && inKernelHalf(context, this.image?.signature.lowest ?? HIGH_HALF);
+    return [{ id: OWN_BREAKPOINT, exit: 'CR_ACCESS', hit }];
+  }
+
+  /** Whether a stop is one of the kernel's own, and of nobody else's. */
+  owns({ breakpoints }: StopEvent): boolean {
+    return breakpoints?.length === 1 && breakpoints[0] === OWN_BREAKPOINT;
+  }
+
+  /** At every stop, before anybody looks at symbols: finds the kernel's place where it is still wanted. */
+  async stopped(event: StopEvent): Promise<void> {
+    if (!this.awaited || this.place) return;
+    await this.ready;
+    if (!this.image) return;
+    const found = await findPlace(this.target, event.cpu, this.image.signature);
+    if (found) await this.moveTo(found);
+    else if (event.breakpoints?.includes(OWN_BREAKPOINT) && ++this.attempts === MAX_ATTEMPTS)
+      await this.listener.changed();
+  }
+
+  /** The machine was reset: the kernel comes anew, and elsewhere. */
+  async reset(): Promise<void> {
+    this.attempts = 0;
+    if (!this.place) return;
+    this.place = undefined;
+    this.setOffset(0n);
+    await this.listener.changed();
+  }
+
+  private async moveTo(place: KernelPlace): Promise<void> {
+    this.place = place;
+    this.setOffset(place.offset);
+    this.listener.note(`kernel: ${this.summary()}`);
+    await this.listener.changed();
+  }
+
+  /** Moves the symbols, and files of the same kernel that launch.json gives no offset for. */
+  private setOffset(offset: bigint): void {
+    const { symbols, signature } = this.image!;
+    for (const file of this.symbols.files) {
+      if (file.offset !== 0n && file.offset !== symbols.offset) continue;
+      if (file.symbols.find('linux_banner')?.address === signature.bannerAddress) file.offset = offset;
+    }
+    symbols.offset = offset;
+  }
+
+  private summary(): string {
+    const release = /^Linux version (\S+)/.exec(this.image!.banner)?.[1] ?? '';
+    const { offset, how } = this.place!;
+    return `Linux ${release}, KASLR offset 0x${offset.toString(16)} (${how})`;
+  }
+
+  /** For `info kernel`. */
+  describe(): string {
+    const { image, place } = this;
+    if (this.symbols.loading) return this.symbols.loading;
+    if (!image) return this.problem ? `no symbols: ${this.problem}` : 'no Linux kernel is known here';
+    const { symbols, signature, btf } = image;
+    const where = place
+      ? `KASLR offset: 0x${place.offset.toString(16)}, found by ${place.how}`
+      : 'KASLR offset: not known yet, the kernel does not run at its virtual address';
+    const text = signature.lowest + (place?.offset ?? 0n);
+    return [
+      image.banner,
+      where,
+      `text: from 0x${text.toString(16)}`,
+      `symbols: ${symbols.status}`,
+      `stacks: ${symbols.orc ? `ORC, ${symbols.orc.size} entries` : 'frame pointers'}`,
+      `types: ${btf ? `BTF, ${btf.length} bytes` : 'none'}`,
+    ].join('\n');
+  }
+}
+
+/** Start of the kernel's half for 64 bits (Documentation/arch/x86/x86_64/mm.rst) and the default split for 32 bits. */
+const HIGH_HALF = 0xc0000000n;
