@@ -112,7 +112,7 @@ export class LinuxKernel {
     const { symbols, signature } = this.image!;
     for (const file of this.symbols.files) {
       if (file.offset !== 0n && file.offset !== symbols.offset) continue;
-      if (file.symbols.find('linux_banner')?.address === signature.bannerAddress) file.offset = offset;
+      if (file.symbols.find('linux_banner')?.address === signature.bannerAddress) file.setOffset(offset);
     }
     symbols.offset = offset;
   }
