@@ -117,6 +117,12 @@ export class Machine implements CoreHost {
     this.platform = new Platform({
       cpus: options.cpus,
       memory: this.memory.ram,
+      guestMemory: {
+        size: this.memory.ramSize,
+        read: (gpa, length) => this.memory.ram.subarray(gpa, gpa + length),
+        write: (gpa, data) => void this.writePhysical(gpa, data),
+      },
+      virtio: options.virtio,
       clock: { now: () => this.now() },
       tscHz: TSC_HZ,
       debugExit: options.debugExit,

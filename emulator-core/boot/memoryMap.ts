@@ -2,6 +2,7 @@
  * The guest-physical memory map, in the form of BIOS call E820: RAM, the extended BIOS data area, the adapter and ROM
  * window, and the ACPI area at the top of RAM. Source: ACPI specification, "System Address Map Interfaces".
  */
+import { PCI_ECAM_BASE, PCI_ECAM_SIZE } from '../devices/pciEcam';
 import { BootError } from './bootError';
 
 export const E820_RAM = 1;
@@ -47,6 +48,7 @@ export function memoryMap(size: number): MemoryRange[] {
     { base: ROM_WINDOW.end, length: acpi - ROM_WINDOW.end, type: E820_RAM },
     { base: acpi, length: ACPI_AREA - ACPI_NVS, type: E820_ACPI },
     { base: size - ACPI_NVS, length: ACPI_NVS, type: E820_NVS },
+    { base: PCI_ECAM_BASE, length: PCI_ECAM_SIZE, type: E820_RESERVED },
     { base: 0xfec00000, length: 0x1000, type: E820_RESERVED },
     { base: 0xfee00000, length: 0x1000, type: E820_RESERVED },
   ];

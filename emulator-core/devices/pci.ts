@@ -4,7 +4,7 @@
  * bridge's PAM registers keep their values but do not remap memory: C0000h-FFFFFh is plain RAM.
  */
 import { hex, type Field } from '../fields';
-import type { Bus } from './bus';
+import { allOnes, type Bus } from './bus';
 import type { Device, IrqLine, PortHandler } from './device';
 import { PciFunction } from './pciFunction';
 
@@ -73,8 +73,8 @@ export class Pci implements Device<PciState>, PortHandler {
 
   readPort(port: number, size: number): number {
     if (port < PCI_DATA) return size === 4 && port === PCI_ADDRESS ? this.address : 0xffffffff;
-    const target = this.target();
-    return target ? target.read((this.address & 0xfc) | (port & 3), size) : 0xffffffff;
+    const place = this.place();
+    return place === undefined ? 0xffffffff : this.readConfig(place, (this.address & 0xfc) | (port & 3), size);
   }
 
   writePort(port: number, value: number, size: number): void {
@@ -82,9 +82,27 @@ export class Pci implements Device<PciState>, PortHandler {
       if (size === 4 && port === PCI_ADDRESS) this.address = (value & 0x80fffffc) >>> 0;
       return;
     }
-    const offset = (this.address & 0xfc) | (port & 3);
-    this.target()?.write(offset, value, size);
+    const place = this.place();
+    if (place !== undefined) this.writeConfig(place, (this.address & 0xfc) | (port & 3), value, size);
+  }
+
+  /** A read of configuration space: `place` is device << 3 | function, `offset` + `size` at most 256. All ones where nobody is. */
+  readConfig(place: number, offset: number, size: number): number {
+    return this.functions.get(place)?.read(offset, size) ?? allOnes(size);
+  }
+
+  writeConfig(place: number, offset: number, value: number, size: number): void {
+    this.functions.get(place)?.write(offset, value, size);
     if (offset < 0x28) this.map();
+  }
+
+  /** The first device number from `from` on that nobody has. Throws when the bus is full. */
+  freeDevice(from = 2): number {
+    for (let device = from; device < 32; device++) {
+      if (!Array.from({ length: 8 }, (_, fn) => (device << 3) | fn).some((key) => this.functions.has(key)))
+        return device;
+    }
+    throw new Error('PCI bus 0 is full: 32 devices');
   }
 
   reset(): void {
@@ -121,10 +139,10 @@ export class Pci implements Device<PciState>, PortHandler {
     ];
   }
 
-  /** The function that CONFIG_ADDRESS selects, if enabled and present. */
-  private target(): PciFunction | undefined {
+  /** Device and function that CONFIG_ADDRESS selects, if enabled and on bus 0. */
+  private place(): number | undefined {
     if (this.address < 0x80000000 || this.address & 0x00ff0000) return undefined;
-    return this.functions.get((this.address >>> 8) & 0xff);
+    return (this.address >>> 8) & 0xff;
   }
 
   /** Firmware's part: places the BARs, each aligned to its size, and enables their decoding. */
@@ -147,7 +165,7 @@ export class Pci implements Device<PciState>, PortHandler {
 
   /**
    * Makes the bus agree with the BARs. One that overlaps something else (a guest can program anything) is not decoded; nor
-   * is an address of 0 or one above the ports.
+   * is an address of 0 or one above the ports or what processors can address.
    */
   private map(): void {
     const wanted = new Map<string, Mapping>();
@@ -155,7 +173,7 @@ export class Pci implements Device<PciState>, PortHandler {
       (pciFunction.options.bars ?? []).forEach((bar, i) => {
         if (!bar || !(pciFunction.command & (bar.kind === 'io' ? 1 : 2))) return;
         const base = pciFunction.barAddress(i);
-        if (base === 0 || (bar.kind === 'io' && base + bar.size > 0x10000)) return;
+        if (base === 0 || base + bar.size > (bar.kind === 'io' ? 0x10000 : 2 ** 52)) return;
         wanted.set(`${key}.${i}`, { kind: bar.kind, base, size: bar.size });
       });
     }

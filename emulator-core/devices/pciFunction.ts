@@ -4,11 +4,13 @@
  */
 import { hex, type Field } from '../fields';
 import type { MmioHandler, PortHandler } from './device';
+import type { PciCapability, PciCapabilityOptions } from './pciCapability';
 import { describeRegisters, type Register } from './registers';
 
 export type PciBar =
   | { kind: 'io'; size: number; handler: PortHandler; width: 1 | 2 | 4 }
-  | { kind: 'memory'; size: number; handler: MmioHandler; prefetchable?: boolean };
+  /** `wide`: a 64-bit address, which takes the next register, too. */
+  | { kind: 'memory'; size: number; handler: MmioHandler; prefetchable?: boolean; wide?: boolean };
 
 export interface PciFunctionOptions {
   /** For people: 'i440FX host bridge'. */
@@ -29,6 +31,8 @@ export interface PciFunctionOptions {
   bars?: (PciBar | undefined)[];
   /** Further one-byte registers: offset, initial value, writable bits. */
   registers?: { offset: number; value: number; writable: number }[];
+  /** In the order of the list; they are placed from 40h on. */
+  capabilities?: readonly PciCapability[];
   /** Told of each byte of configuration space after the guest has written it. */
   written?(offset: number): void;
 }
@@ -51,19 +55,33 @@ const HEADER: readonly Register[] = [
 
 /** Status bits that a write of 1 clears. */
 const STATUS_CLEARABLE = 0xf900;
+const STATUS_CAPABILITIES = 0x10;
+const CAPABILITIES_POINTER = 0x34;
+const FIRST_CAPABILITY = 0x40;
 
 export class PciFunction {
   readonly config = new Uint8Array(256);
   private readonly writable = new Uint8Array(256);
+  /** Where each capability begins. */
+  private readonly capabilities: { at: number; capability: PciCapability }[] = [];
 
   constructor(readonly options: PciFunctionOptions) {
-    for (const bar of options.bars ?? []) {
+    for (const [i, bar] of (options.bars ?? []).entries()) {
       if (!bar) continue;
+      if (i > 5 || (wide(bar) && (i > 4 || options.bars![i + 1])))
+        throw new RangeError(`${options.title}: BAR${i} does not fit into six registers`);
       const smallest = bar.kind === 'io' ? 4 : 16;
       if (bar.size < smallest || (bar.size & (bar.size - 1)) !== 0 || bar.size > 0x80000000) {
         throw new RangeError(`${options.title}: a BAR's size must be a power of two of at least ${smallest}`);
       }
     }
+    let at = FIRST_CAPABILITY;
+    for (const capability of options.capabilities ?? []) {
+      this.capabilities.push({ at, capability });
+      capability.bytes = this.config.subarray(at, at + capability.length);
+      at += (capability.length + 3) & ~3;
+    }
+    if (at > 0x100) throw new RangeError(`${options.title}: its capabilities do not fit into 256 bytes`);
     this.reset();
   }
 
@@ -88,12 +106,25 @@ export class PciFunction {
     (options.bars ?? []).forEach((bar, i) => {
       if (!bar) return;
       const mask = -bar.size >>> 0;
-      this.word(0x10 + 4 * i, bar.kind === 'io' ? 1 : bar.prefetchable ? 8 : 0, mask & 0xffff);
+      const flags = bar.kind === 'io' ? 1 : (bar.prefetchable ? 8 : 0) | (bar.wide ? 4 : 0);
+      this.word(0x10 + 4 * i, flags, mask & 0xffff);
       this.word(0x12 + 4 * i, 0, mask >>> 16);
+      if (wide(bar)) writable.fill(0xff, 0x14 + 4 * i, 0x18 + 4 * i);
     });
     for (const { offset, value, writable: bits } of options.registers ?? []) {
       config[offset] = value;
       writable[offset] = bits;
+    }
+    this.capabilities.forEach(({ at, capability }, i) => {
+      const { id, data, writable: bits } = capability.options;
+      config[at] = id;
+      config[at + 1] = this.capabilities[i + 1]?.at ?? 0;
+      config.set(data, at + 2);
+      if (bits) writable.set(bits, at + 2);
+    });
+    if (this.capabilities.length > 0) {
+      config[0x06] |= STATUS_CAPABILITIES;
+      config[CAPABILITIES_POINTER] = FIRST_CAPABILITY;
     }
   }
 
@@ -104,10 +135,18 @@ export class PciFunction {
   /** The address in a base address register, without its flag bits. */
   barAddress(index: number): number {
     const bar = this.options.bars![index]!;
-    return (this.read(0x10 + 4 * index, 4) & -bar.size) >>> 0;
+    const low = (this.peek(0x10 + 4 * index, 4) & -bar.size) >>> 0;
+    return wide(bar) ? low + this.peek(0x14 + 4 * index, 4) * 2 ** 32 : low;
   }
 
+  /** A read by the guest. */
   read(offset: number, size: number): number {
+    for (let i = 0; i < size; i++) this.capabilityAt(offset + i, (options, at) => options.reading?.(at));
+    return this.peek(offset, size);
+  }
+
+  /** What a read would give, without what it does. */
+  peek(offset: number, size: number): number {
     let value = 0;
     for (let i = 0; i < size; i++) value += this.config[offset + i] * 2 ** (8 * i);
     return value;
@@ -120,6 +159,7 @@ export class PciFunction {
       if (at === 7) this.config[7] &= ~(byte & (STATUS_CLEARABLE >> 8));
       else this.config[at] = (this.config[at] & ~this.writable[at]) | (byte & this.writable[at]);
       this.options.written?.(at);
+      this.capabilityAt(at, (options, inside) => options.written?.(inside));
     }
   }
 
@@ -127,9 +167,18 @@ export class PciFunction {
     const bars = (this.options.bars ?? []).flatMap((bar, i): Field[] => {
       if (!bar) return [];
       const text = `${bar.kind}, ${hex(bar.size, 32)} bytes`;
-      return [{ name: `BAR${i}`, value: hex(this.barAddress(i), 32), text }];
+      return [{ name: `BAR${i}`, value: hex(this.barAddress(i), wide(bar) ? 64 : 32), text }];
     });
-    return [...describeRegisters(HEADER, (row) => this.read(row.offset, (row.width ?? 8) / 8)), ...bars];
+    const header = describeRegisters(HEADER, (row) => this.peek(row.offset, (row.width ?? 8) / 8));
+    return [...header, ...bars, ...this.capabilities.map(({ capability }) => capability.describe())];
+  }
+
+  /** Calls with the capability that has a byte of configuration space, if one has. */
+  private capabilityAt(offset: number, then: (options: PciCapabilityOptions, at: number) => void): void {
+    if (offset < FIRST_CAPABILITY) return;
+    for (const { at, capability } of this.capabilities) {
+      if (offset >= at && offset < at + capability.length) then(capability.options, offset - at);
+    }
   }
 
   private word(offset: number, value: number, writable = 0): void {
@@ -138,4 +187,8 @@ export class PciFunction {
     this.writable[offset] = writable & 0xff;
     this.writable[offset + 1] = (writable >> 8) & 0xff;
   }
+}
+
+function wide(bar: PciBar): boolean {
+  return bar.kind === 'memory' && bar.wide === true;
 }

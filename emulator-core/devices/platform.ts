@@ -11,16 +11,19 @@ import { CmosRtc } from './cmosRtc';
 import { DebugExit, DEBUG_EXIT_PORT } from './debugExit';
 import { DelayPorts } from './delayPorts';
 import type { Device, MmioHandler, VirtualClock } from './device';
+import { plainGuestMemory, type GuestMemory } from './guestMemory';
 import { I8042 } from './i8042';
 import { IoApic, IO_APIC_BASE } from './ioApic';
 import { IrqLines } from './irqLines';
 import { LocalApic } from './localApic';
 import { Pci, PCI_ADDRESS, PCI_DATA } from './pci';
+import { PciEcam, PCI_ECAM_BASE, PCI_ECAM_SIZE } from './pciEcam';
 import { Pic8259 } from './pic8259';
 import { Pit8254 } from './pit8254';
 import { SystemControl } from './systemControl';
 import { Uart16550 } from './uart16550';
 import { VgaText } from './vgaText';
+import { attachVirtio, type VirtioSlot } from './virtio/attach';
 
 /** What the platform asks of the machine around it. */
 export interface PlatformHost {
@@ -47,6 +50,10 @@ export interface PlatformOptions {
   cpus: number;
   /** Guest RAM, from guest-physical 0. */
   memory: Uint8Array;
+  /** The same, as bus masters write to it. Absent: nobody has to know of their writes. */
+  guestMemory?: GuestMemory;
+  /** virtio devices, in the order of their places on the bus. */
+  virtio?: readonly VirtioSlot[];
   clock: VirtualClock;
   /** Rate of the time-stamp counter, for the TSC-deadline timer. */
   tscHz: number;
@@ -200,6 +207,8 @@ export class Platform {
     bus.addPorts(PCI_ADDRESS, PCI_ADDRESS, this.pci, { width: 4 });
     bus.addPorts(PCI_DATA, PCI_DATA + 3, this.pci, { width: 4 });
 
+    bus.addMmio(PCI_ECAM_BASE, PCI_ECAM_SIZE, new PciEcam(this.pci));
+
     this.devices = [this.irqLines, ...this.apicBus.apics, this.ioApic, this.pic];
     this.devices.push(this.pit, this.rtc, this.uart, this.keyboard, this.pci, this.vga, this.acpiPm);
     this.devices.push(this.systemControl, delayPorts);
@@ -208,6 +217,17 @@ export class Platform {
       bus.addPorts(DEBUG_EXIT_PORT, DEBUG_EXIT_PORT, debugExit, { width: 4 });
       this.devices.push(debugExit);
     }
+    this.devices.push(
+      ...attachVirtio(options.virtio ?? [], {
+        memory: options.guestMemory ?? plainGuestMemory(memory),
+        events,
+        clock,
+        bus,
+        pci: this.pci,
+        message: (address, data) => void this.apicBus.deliverMsi(address, data),
+        line,
+      }),
+    );
     this.applyFirmwareState();
     this.ready = true;
   }

@@ -4,6 +4,7 @@ import type { CpuVendor } from '../cpu/cpuid';
 import type { CodeBreakpoints } from '../cpu/debugRegisters';
 import type { Vcpu } from '../cpu/vcpu';
 import type { GuestInterfaceName } from '../guest/guestInterface';
+import type { VirtioSlot } from '../devices/virtio/attach';
 import type { VmExit } from '../virt/exit';
 
 export interface MachineOptions {
@@ -19,6 +20,8 @@ export interface MachineOptions {
   startTime: number;
   /** What the guest is offered beyond a PC; absent: nothing. */
   guest?: GuestInterfaceName;
+  /** virtio devices, in the order of their places on the bus. */
+  virtio?: readonly VirtioSlot[];
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

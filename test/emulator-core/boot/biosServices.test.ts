@@ -152,7 +152,7 @@ describe('BIOS services', () => {
       ranges.push([m.u64(0x5000), m.u64(0x5008), m.u32(0x5010)]);
       ebx = values.ebx;
     } while (ebx);
-    assert.equal(ranges.length, 8);
+    assert.equal(ranges.length, 9);
     assert.deepEqual(ranges[3], [0x100000, 0xef0000, 1]);
     call(0x15, { eax: 0xe801 });
     assert.deepEqual([values.eax, values.ebx], [0xef0000 / 1024, 0]);

@@ -66,7 +66,7 @@ describe('multiboot', () => {
     assert.equal(m.text(m.u32(modules + 24)), 'mod x');
     assert.equal(m.bytes[m.u32(modules + 20) - 1], 0xf4);
     const [length, map] = [m.u32(info + 44), m.u32(info + 48)];
-    assert.equal(length, 8 * 24);
+    assert.equal(length, 9 * 24);
     assert.deepEqual([m.u32(map), m.u64(map + 4), m.u64(map + 12), m.u32(map + 20)], [20, 0, 0x9fc00, 1]);
     assert.equal(m.text(m.u32(info + 64)), 'Ringside');
     assert.deepEqual(
@@ -153,7 +153,7 @@ describe('multiboot2', () => {
     assert.equal(m.text(tags.get(2)! + 8), 'Ringside');
     assert.equal(m.u32(tags.get(3)! + 12) - m.u32(tags.get(3)! + 8), 10);
     assert.equal(m.text(tags.get(3)! + 16), 'ramdisk');
-    assert.deepEqual([m.u32(tags.get(6)! + 4), m.u32(tags.get(6)! + 8)], [16 + 8 * 24, 24]);
+    assert.deepEqual([m.u32(tags.get(6)! + 4), m.u32(tags.get(6)! + 8)], [16 + 9 * 24, 24]);
     assert.deepEqual(
       [m.u64(tags.get(8)! + 8), m.u32(tags.get(8)! + 16), m.bytes[tags.get(8)! + 29]],
       [0xb8000, 160, 2],
@@ -214,7 +214,7 @@ describe('PVH', () => {
     assert.equal(m.bytes[m.u64(m.u64(info + 16))], 0xf4);
     assert.equal(m.text(m.u64(info + 24)), 'nopat');
     assert.equal(m.text(m.u64(info + 32), 8), 'RSD PTR ');
-    assert.equal(m.u32(info + 48), 8);
+    assert.equal(m.u32(info + 48), 9);
     assert.deepEqual([m.u64(m.u64(info + 40) + 8), m.u32(m.u64(info + 40) + 16)], [0x9fc00, 1]);
   });
 

@@ -67,7 +67,7 @@ describe('Linux boot protocol', () => {
     assert.equal(m.bytes[initrd + 4999], 7);
     assert.equal(m.u64(zp + 0x070), 0xf5a00);
     // E820: 0 to 9fc00h RAM, 1 MiB to the ACPI area RAM.
-    assert.equal(m.bytes[zp + 0x1e8], 8);
+    assert.equal(m.bytes[zp + 0x1e8], 9);
     const range = (i: number): number[] => [
       m.u64(zp + 0x2d0 + i * 20),
       m.u64(zp + 0x2d8 + i * 20),

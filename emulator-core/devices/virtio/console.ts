@@ -1,0 +1,111 @@
+/** virtio-console with one port: hvc0 under Linux. VIRTIO 1.2, "Console Device". */
+import type { Field } from '../../fields';
+import type { VirtioDevice, VirtioHost } from './virtioDevice';
+
+interface ConsoleState {
+  /** Bytes from outside that the driver has given no buffers for. */
+  waiting: Uint8Array;
+  received: number;
+  sent: number;
+}
+
+const RECEIVE = 0;
+const TRANSMIT = 1;
+/** struct virtio_console_config: cols, rows, max_nr_ports, emerg_wr. */
+const CONFIG_BYTES = 12;
+const EMERGENCY_WRITE = 8;
+/** Input that waits for the driver. */
+const INPUT_BOUND = 4096;
+/** Of one buffer the rest beyond that many bytes is dropped: no driver sends so much at once. */
+const MAX_OUTPUT = 1 << 20;
+
+export class VirtioConsole implements VirtioDevice<ConsoleState> {
+  readonly name: string;
+  readonly type = 'console';
+  readonly features = { EMERG_WRITE: 2 };
+  readonly queues = [
+    { name: 'receiveq', size: 64 },
+    { name: 'transmitq', size: 64 },
+  ];
+  readonly config = new Uint8Array(CONFIG_BYTES);
+  private state: ConsoleState = { waiting: new Uint8Array(0), received: 0, sent: 0 };
+
+  /** @param output gets what the guest writes */
+  constructor(
+    index: number,
+    private readonly host: VirtioHost,
+    private readonly output: (byte: number) => void,
+  ) {
+    this.name = `virtconsole${index}`;
+  }
+
+  /** Whether a driver listens. */
+  get open(): boolean {
+    return this.host.active;
+  }
+
+  /** Input from outside. Returns how many bytes were taken: offer the rest again later. */
+  input(bytes: Uint8Array): number {
+    const { state } = this;
+    const taken = bytes.subarray(0, Math.max(0, INPUT_BOUND - state.waiting.length));
+    const joined = new Uint8Array(state.waiting.length + taken.length);
+    joined.set(state.waiting);
+    joined.set(taken, state.waiting.length);
+    state.waiting = joined;
+    this.receive();
+    return taken.length;
+  }
+
+  notify(queue: number): void {
+    if (queue === RECEIVE) this.receive();
+    else this.transmit();
+  }
+
+  writeConfig(offset: number, data: Uint8Array): void {
+    if (offset === EMERGENCY_WRITE) this.output(data[0]);
+  }
+
+  private receive(): void {
+    const { state } = this;
+    const queue = this.host.queue(RECEIVE);
+    while (state.waiting.length > 0) {
+      const chain = queue.pop();
+      if (!chain) return;
+      const written = chain.write(0, state.waiting);
+      state.waiting = state.waiting.slice(written);
+      state.received += written;
+      queue.push(chain, written);
+    }
+  }
+
+  private transmit(): void {
+    const queue = this.host.queue(TRANSMIT);
+    for (let chain = queue.pop(); chain; chain = queue.pop()) {
+      const data = chain.read(0, MAX_OUTPUT);
+      for (const byte of data) this.output(byte);
+      this.state.sent += data.length;
+      queue.push(chain, 0);
+    }
+  }
+
+  reset(): void {
+    this.state = { waiting: new Uint8Array(0), received: 0, sent: 0 };
+  }
+
+  save(): ConsoleState {
+    return { ...this.state, waiting: this.state.waiting.slice() };
+  }
+
+  restore(state: ConsoleState): void {
+    this.state = { ...state, waiting: state.waiting.slice() };
+  }
+
+  describe(): Field[] {
+    const { waiting, received, sent } = this.state;
+    return [
+      { name: 'sent', value: String(sent), text: 'bytes from the guest' },
+      { name: 'received', value: String(received), text: 'bytes to the guest' },
+      { name: 'input waiting', value: String(waiting.length), text: 'bytes' },
+    ];
+  }
+}
