@@ -13,6 +13,7 @@ import type { Schema } from './launchSchema';
 import { toBase64 } from './memoryReference';
 import { runtimeModule } from './modules';
 import type { RingsideEvent, RingsideEvents } from './protocol';
+import { ScreenChanges } from './screen';
 import { StackWalker } from './stack';
 import { Stepper, type NextRun, type Step } from './stepping';
 import { SymbolStore } from './symbols/symbolStore';
@@ -149,6 +150,7 @@ export class Controller {
       stepper: new Stepper(symbols, stack),
       variables: new Variables(target, symbols, evaluator),
       console: guestConsole,
+      screen: new ScreenChanges(),
       breakpoints: this.breakpoints,
       kernel,
       run: (request) => {

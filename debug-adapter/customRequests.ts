@@ -55,5 +55,10 @@ export const customRequests: Handlers = {
   'ringside/vmcs': (debuggee, args) => ({ fields: debuggee.target.vmcs(cpuOf(debuggee, args.cpu)) }),
   'ringside/devices': ({ target }) => ({ fields: target.devices() }),
   'ringside/consoleAttach': ({ console }) => ({ data: toBase64(console.attach()) }),
+  'ringside/screen': ({ target, screen }, { since }) => screen.update(target.screen?.(), since),
+  'ringside/key': ({ target }, { code, down }) => {
+    if (typeof code !== 'string') throw new Error(`code: expected a key such as "KeyA", got ${JSON.stringify(code)}`);
+    return { accepted: target.key?.(code, down === true) ?? false };
+  },
   'ringside/consoleInput': ({ target }, { data }) => ({ accepted: target.consoleInput(fromBase64(data)) }),
 };

@@ -3,6 +3,7 @@ import type { Breakpoints } from './breakpoints';
 import type { Evaluator } from './evaluate';
 import type { GuestConsole } from './guestConsole';
 import type { LinuxKernel } from './introspection/linux/kernel';
+import type { ScreenChanges } from './screen';
 import type { StackWalker } from './stack';
 import type { Stepper } from './stepping';
 import type { SymbolStore } from './symbols/symbolStore';
@@ -17,6 +18,7 @@ export interface Debuggee {
   stepper: Stepper;
   variables: Variables;
   console: GuestConsole;
+  screen: ScreenChanges;
   breakpoints: Breakpoints;
   kernel: LinuxKernel;
   /** Starts a run that the client did not ask for (a command of the debug console); it gets a `continued` event. */

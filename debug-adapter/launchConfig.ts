@@ -1,6 +1,12 @@
 /** From the attributes of launch.json to what an engine and the adapter need: checked, sizes parsed, files read. */
 import type { Host } from './engine';
-import type { EmbeddedLaunch, LaunchDisk, LaunchFile, LaunchModule } from './engines/launch';
+import {
+  MODE_LIMITS,
+  type EmbeddedLaunch,
+  type LaunchDisk,
+  type LaunchFile,
+  type LaunchModule,
+} from './engines/launch';
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
 import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
@@ -133,6 +139,7 @@ export async function planLaunch(
       record: (checked.record as boolean | undefined) ?? true,
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
       debugExit: (checked.debugExit as boolean | undefined) ?? true,
+      ...displayMode(checked.display as string | undefined),
     },
     symbols,
     sourceMap: Object.entries((checked.sourceMap ?? {}) as Record<string, string>)
@@ -141,6 +148,19 @@ export async function planLaunch(
     console: typeof output === 'object' ? { file: resolve(output.file) } : output,
     attachConsole: configuration.__attachConsole === true,
   };
+}
+
+/** "800x600" as a mode; "text" is none. */
+function displayMode(text = 'text'): Pick<EmbeddedLaunch, 'display'> {
+  if (text === 'text') return {};
+  const [width, height] = text.split('x').map(Number);
+  for (const [name, value] of Object.entries({ width, height })) {
+    const { min, max } = MODE_LIMITS[name as keyof typeof MODE_LIMITS];
+    if (value < min || value > max) {
+      throw new LaunchError(`display: expected a ${name} of ${min} to ${max} pixels, got ${value}`);
+    }
+  }
+  return { display: { width, height } };
 }
 
 function isElf(bytes: Uint8Array): boolean {

@@ -2,7 +2,7 @@
  * Custom requests and events between the adapter and the editor's views. Types only: the editor side imports this file with `import type`.
  * Addresses and other 64-bit numbers travel as 0x-prefixed hex strings: Wire<T> is T with every bigint replaced by such a string.
  */
-import type { DecodedField, ExitCounter, ExitRecord, PagingEntry, PagingWalk } from './target';
+import type { DecodedField, ExitCounter, ExitRecord, PagingEntry, PagingWalk, Screen } from './target';
 
 /** 0x-prefixed hex of an unsigned number. */
 export type Hex = `0x${string}`;
@@ -31,6 +31,23 @@ export interface ExitPlace {
 
 export type ExitItem = Wire<ExitRecord> & ExitPlace;
 
+type TextScreen = Extract<Screen, { kind: 'text' }>;
+
+/** What has changed on the display since `version`, 0 for everything. */
+export type ScreenUpdate = { version: number } & (
+  | { kind: 'none' | 'unchanged' }
+  /** `attributes` as base64. */
+  | ({ kind: 'text' } & Omit<TextScreen, 'kind' | 'attributes'> & { attributes: string })
+  /** Whole lines, 4 bytes a pixel (red, green, blue, 255), as base64. `more`: others have changed as well; ask again. */
+  | {
+      kind: 'graphics';
+      width: number;
+      height: number;
+      bands: { line: number; pixels: string }[];
+      more: boolean;
+    }
+);
+
 /** Every custom request: its arguments and the body of its response. `cpu` defaults to vCPU 0. */
 export interface RingsideRequests {
   /** Newest first. `before`: only exits with a smaller seq. */
@@ -48,6 +65,9 @@ export interface RingsideRequests {
   'ringside/devices': { arguments: Record<string, never>; body: { fields: DecodedField[] } };
   /** The console's backlog as base64; from then on its output comes as `ringside/console` events. */
   'ringside/consoleAttach': { arguments: Record<string, never>; body: { data: string } };
+  'ringside/screen': { arguments: { since?: number }; body: ScreenUpdate };
+  /** A key of the guest's keyboard, by W3C's KeyboardEvent.code. `accepted` is false when it has no such key. */
+  'ringside/key': { arguments: { code: string; down: boolean }; body: { accepted: boolean } };
   /** base64 of bytes typed. `accepted` is false when the machine has no serial console. */
   'ringside/consoleInput': { arguments: { data: string }; body: { accepted: boolean } };
 }

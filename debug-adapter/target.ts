@@ -236,6 +236,31 @@ export type RunRequest =
   /** Time travel, either way. */
   | { kind: 'gotoIcount'; icount: number };
 
+export type Screen =
+  | {
+      kind: 'text';
+      columns: number;
+      rows: number;
+      /** A character (one UTF-16 unit) a cell, row by row. */
+      text: string;
+      /** A byte a cell, as VGA text modes have them. */
+      attributes: Uint8Array;
+      /** Attribute bit 7 blinks; else it is the background's bit 3. */
+      blink: boolean;
+      /** Colours of attribute values 0-15, as 0xRRGGBB. */
+      palette: number[];
+      cursor?: { row: number; column: number };
+    }
+  | {
+      kind: 'graphics';
+      width: number;
+      height: number;
+      /** Bytes from one line to the next. */
+      pitch: number;
+      /** 32 bits a pixel: blue, green, red, unused. */
+      pixels: Uint8Array;
+    };
+
 export interface TargetEvents {
   stopped(event: StopEvent): void;
   /** Sent when a run starts, also one the client did not ask for. */
@@ -317,4 +342,9 @@ export interface Target {
 
   /** Bytes typed on the serial console; false when the machine has none. */
   consoleInput(data: Uint8Array): boolean;
+
+  /** What the display shows now; absent when the machine has none. */
+  screen?(): Screen;
+  /** A key pressed or released, by its place as W3C's KeyboardEvent.code names it; false when the keyboard has no such key. */
+  key?(code: string, down: boolean): boolean;
 }

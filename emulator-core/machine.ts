@@ -19,9 +19,11 @@ import { msrView } from './cpu/msrView';
 import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
 import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
 import { Abandon, Vcpu } from './cpu/vcpu';
+import { keyBytes } from './devices/keyCodes';
 import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
 import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
+import type { Screen } from './devices/screen';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
@@ -33,6 +35,7 @@ import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Changes } from './time/changes';
 import { History } from './time/history';
+import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ, type SavedClock } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
 import { exitAssists, type ExitHandlers } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
@@ -42,9 +45,6 @@ import { ExitReason } from './virt/vmx/exitReasons';
 export { codeLinear } from './machine/breakpoints';
 export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 
-/** Virtual nanoseconds per retired instruction, and the time-stamp counter's rate: one count a nanosecond. */
-const NS_PER_INSTRUCTION = 8;
-const TSC_HZ = 1e9;
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
@@ -57,6 +57,7 @@ export class Machine implements CoreHost {
   readonly vmm: Vmm;
   readonly platform: Platform;
   readonly history: History;
+  readonly clock: MachineClock;
   readonly model: CpuModel;
   readonly delivery: Delivery;
   readonly scheduler: Scheduler;
@@ -73,9 +74,6 @@ export class Machine implements CoreHost {
   private readonly eptExits: EptExits;
   private readonly breakpoints: Breakpoints;
   private readonly msrViews: MsrCpu[];
-  /** Virtual time that passed while all vCPUs were halted. */
-  private idleNs = 0;
-  private tscOffset: bigint[];
   private sliceEnd = Infinity;
   private stopRequested = false;
   private resetRequested = false;
@@ -109,7 +107,7 @@ export class Machine implements CoreHost {
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),
     );
-    this.tscOffset = this.vcpus.map(() => 0n);
+    this.clock = new MachineClock(options.cpus, () => this.core.icount);
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),
@@ -123,7 +121,7 @@ export class Machine implements CoreHost {
         write: (gpa, data) => void this.writePhysical(gpa, data),
       },
       virtio: options.virtio,
-      clock: { now: () => this.now() },
+      clock: this.clock,
       tscHz: TSC_HZ,
       debugExit: options.debugExit,
       startTime: options.startTime,
@@ -209,7 +207,7 @@ export class Machine implements CoreHost {
         this.platform.currentCpu = cpu.index;
         return this.msrViews[cpu.index];
       },
-      tsc: (cpu) => this.tsc(cpu.index),
+      tsc: (cpu) => this.clock.tsc(cpu.index),
       halt: (cpu) => {
         if (this.guest && !this.guest.halts(cpu)) return;
         cpu.activity = 'halted';
@@ -265,7 +263,7 @@ export class Machine implements CoreHost {
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;
-    this.idleNs = 0;
+    this.clock.reset();
     this.platform.reset();
     this.firmware.disk.restore([]);
     this.delivery.reset();
@@ -279,7 +277,6 @@ export class Machine implements CoreHost {
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
-    this.tscOffset.fill(0n);
     this.enterGuest();
     if (this.recording) this.history.begin();
   }
@@ -305,24 +302,6 @@ export class Machine implements CoreHost {
     cpu.rip = 0n;
     cpu.activity = 'active';
     cpu.modeChanged();
-  }
-
-  // ---- time ------------------------------------------------------------------------------------------------------
-
-  /** Virtual nanoseconds since power-on. */
-  now(): number {
-    return this.core.icount * NS_PER_INSTRUCTION + this.idleNs;
-  }
-
-  tsc(cpu: number): bigint {
-    return BigInt.asUintN(64, BigInt(Math.floor((this.now() * TSC_HZ) / 1e9)) + this.tscOffset[cpu]);
-  }
-  setTsc(cpu: number, value: bigint): void {
-    this.tscOffset[cpu] += value - this.tsc(cpu);
-    this.guest?.tscChanged();
-  }
-  tscOffsetOf(cpu: number): bigint {
-    return this.tscOffset[cpu];
   }
 
   // ---- running ---------------------------------------------------------------------------------------------------
@@ -378,24 +357,24 @@ export class Machine implements CoreHost {
         this.endInTripleFault(dead);
         continue;
       }
-      this.platform.events.runDue(this.now());
+      this.platform.events.runDue(this.clock.now());
       if (this.recording && this.history.due <= 0) this.history.take();
       const cpu = this.scheduler.pick(only);
       this.guest?.scheduled(cpu);
       if (!cpu) {
         const due = this.platform.events.nextDeadline();
         if (due === Infinity || !this.scheduler.canWake()) return 'idle';
-        this.idleNs += Math.max(0, due - this.now());
+        this.clock.skipTo(due);
         if (++jumps >= MAX_IDLE_JUMPS) return 'budget';
         continue;
       }
       let slice = until - at;
-      const wait = this.platform.events.nextDeadline() - this.now();
+      const wait = this.platform.events.nextDeadline() - this.clock.now();
       slice = Math.min(slice, Math.max(1, Math.ceil(wait / NS_PER_INSTRUCTION)), 1 << 30);
       if (this.vcpus.length > 1 && only === undefined) slice = Math.min(slice, this.scheduler.left);
       if (this.recording) slice = Math.min(slice, Math.max(1, this.history.due));
       slice = Math.min(slice, Math.max(1, this.inputs.nextDue - at));
-      this.sliceEnd = this.now() + slice * NS_PER_INSTRUCTION;
+      this.sliceEnd = this.clock.now() + slice * NS_PER_INSTRUCTION;
       this.platform.currentCpu = cpu.index;
       this.core.run(cpu, slice);
     }
@@ -407,6 +386,22 @@ export class Machine implements CoreHost {
   input(data: Uint8Array): void {
     const bytes = data.slice();
     this.change(() => this.keys.type(bytes, this.boot.protocol === 'bios'));
+  }
+
+  /** A key of the keyboard by its code; false: the keyboard has no such key. */
+  key(code: string, down: boolean): boolean {
+    const bytes = keyBytes(code, down);
+    if (bytes) this.change(() => void this.platform.keyboard.keys(bytes));
+    return bytes !== undefined;
+  }
+
+  /** What the display shows. */
+  screen(): Screen {
+    const { framebuffer } = this.boot;
+    if (!framebuffer) return this.platform.vga.screen();
+    const { gpa, width, height, pitch } = framebuffer;
+    const pixels = this.memory.ram.subarray(gpa, gpa + pitch * height);
+    return { kind: 'graphics', width, height, pitch, pixels };
   }
 
   /**
@@ -479,7 +474,7 @@ export class Machine implements CoreHost {
     if (this.end || this.stopRequested || this.resetRequested || this.scheduler.switches) return true;
     const due = this.platform.events.nextDeadline();
     // A slice of which nothing retired ends for what became due earlier, but not for what it was made for.
-    const earlier = due > this.now() && due + NS_PER_INSTRUCTION <= this.sliceEnd;
+    const earlier = due > this.clock.now() && due + NS_PER_INSTRUCTION <= this.sliceEnd;
     if (due < this.sliceEnd && (earlier || this.core.icount > this.core.retired)) return true;
     this.delivery.debugTraps(cpu);
     if (cpu.activity === 'active' && !cpu.pending) this.delivery.interrupt(cpu);
@@ -537,9 +532,8 @@ export class Machine implements CoreHost {
     const { memory } = this;
     return {
       retired: this.core.retired,
-      idleNs: this.idleNs,
+      clock: this.clock.save(),
       scheduler: this.scheduler.save(),
-      tscOffset: [...this.tscOffset],
       inputs: this.inputs.save(),
       keys: this.keys.save(),
       vcpus: this.vcpus.map(saveVcpu),
@@ -559,9 +553,8 @@ export class Machine implements CoreHost {
     const { memory, core } = this;
     this.shownUntil = Math.max(this.shownUntil, core.retired);
     core.retired = s.retired;
-    this.idleNs = s.idleNs;
+    this.clock.restore(s.clock);
     this.scheduler.restore(s.scheduler);
-    this.tscOffset = s.tscOffset;
     this.inputs.restore(s.inputs);
     this.keys.restore(s.keys);
     memory.u8.set(s.ept, memory.eptBase);
@@ -584,9 +577,8 @@ export class Machine implements CoreHost {
 /** Everything of a checkpoint but guest RAM, as plain data. */
 interface SavedMachine {
   retired: number;
-  idleNs: number;
+  clock: SavedClock;
   scheduler: ReturnType<Scheduler['save']>;
-  tscOffset: bigint[];
   inputs: ReturnType<Changes['save']>;
   keys: ReturnType<ConsoleKeys['save']>;
   vcpus: SavedVcpu[];

@@ -1,6 +1,7 @@
 /**
  * Bundles everything under out/:  node scripts/build.mjs [--only NAME,...] [--minify] [--watch]
  *   extension   out/extension.js            the VS Code side
+ *   webview     out/webview/*.js            pages of the VS Code side
  *   adapter     out/debug-adapter/*.js      DAP server and command line; they run with Node alone
  *   core        out/emulator-core/core.js   the VMM in one file for Node (require) and browser workers (importScripts)
  *   tests       out/test/vscode/**          what runs inside the extension host
@@ -19,6 +20,12 @@ const bundles = {
     ...forNode,
     entryPoints: { extension: 'src/extension.ts' },
     external: ['vscode'],
+  }),
+  webview: async () => ({
+    ...common,
+    platform: 'browser',
+    format: 'iife',
+    entryPoints: { 'webview/display': 'src/webview/display.ts' },
   }),
   adapter: async () => ({
     ...forNode,

@@ -4,6 +4,7 @@ import { SerialConsoles } from './console';
 import { registerExitPlace } from './exitPlace';
 import { registerLaunch, type LaunchProvider } from './launch';
 import { GuestSessions } from './session';
+import { DisplayViews } from './views/display';
 import { createEptView } from './views/ept';
 import { createPageTablesView } from './views/pageTables';
 import { registerPagingCommands, type PagingView } from './views/paging';
@@ -17,6 +18,7 @@ export interface RingsideApi {
   vmExits: VmExitsView;
   ept: PagingView;
   pageTables: PagingView;
+  display: DisplayViews;
 }
 
 export function activate(context: vscode.ExtensionContext): RingsideApi {
@@ -26,6 +28,7 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
   const vmExits = new VmExitsView(sessions);
   const ept = createEptView(sessions);
   const pageTables = createPageTablesView(sessions);
+  const display = new DisplayViews(context.extensionUri, sessions);
   registerExitPlace(context, sessions);
   context.subscriptions.push(
     consoles,
@@ -33,8 +36,9 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
     vmExits,
     ept,
     pageTables,
+    display,
     ...registerPagingCommands(),
     vscode.commands.registerCommand('ringside.showConsole', () => consoles.show()),
   );
-  return { launch, sessions, consoles, vmExits, ept, pageTables };
+  return { launch, sessions, consoles, vmExits, ept, pageTables, display };
 }

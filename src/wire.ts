@@ -2,7 +2,9 @@
  * From the adapter's JSON to what the views work with: 64-bit values travel as 0x-prefixed strings and are bigints here.
  * The types follow from protocol.ts. No vscode here: tested without an editor.
  */
-import type { ExitItem, Hex, RingsideRequests } from '../debug-adapter/protocol';
+import type { ExitItem, Hex, RingsideRequests, ScreenUpdate } from '../debug-adapter/protocol';
+
+export type { ScreenUpdate };
 
 /** The reverse of the protocol's Wire<T>. */
 type FromWire<T> = T extends Hex

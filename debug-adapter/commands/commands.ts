@@ -10,6 +10,7 @@ import { hypercallLines } from '../hypercalls';
 import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
 import { parseExamine, perLine, showUnit } from './examine';
+import { screenText } from './screenText';
 
 export interface CommandContext {
   debuggee: Debuggee;
@@ -172,6 +173,11 @@ const TOPICS: readonly Topic[] = [
     name: 'hypercalls',
     help: 'the hypercalls of the mode, and how often each was called',
     run: (c) => hypercallLines(c.debuggee.target),
+  },
+  {
+    name: 'screen',
+    help: 'what the display shows, as text',
+    run: ({ debuggee: { target } }) => screenText(target.screen?.()),
   },
   {
     name: 'symbol',

@@ -23,6 +23,7 @@ import type {
   PagingWalk,
   RegisterInfo,
   RunRequest,
+  Screen,
   StopEvent,
   Target,
   TargetCapabilities,
@@ -139,6 +140,7 @@ class EmbeddedTarget implements Target {
           protocol: launch.boot,
           cmdline: launch.cmdline,
           initrd: launch.initrd?.bytes,
+          framebuffer: launch.display,
           modules: launch.modules.map((m) => ({ name: m.name, data: m.bytes, cmdline: m.cmdline })),
         },
       },
@@ -348,7 +350,7 @@ class EmbeddedTarget implements Target {
     return counters.map(({ reason, count }) => ({ name: exitReason(reason).name, reason, count }));
   }
   vmcs(cpu: number): DecodedField[] {
-    return this.machine.vmm.describeVmcs(this.cpu(cpu), this.machine.tscOffsetOf(cpu));
+    return this.machine.vmm.describeVmcs(this.cpu(cpu), this.machine.clock.tscOffsetOf(cpu));
   }
   ept(_cpu: number, table?: { address: bigint; level: number; base: bigint }): PagingEntry[] {
     return this.machine.ept.entries(table);
@@ -383,6 +385,14 @@ class EmbeddedTarget implements Target {
     this.machine.input(data);
     this.runner.inputArrived();
     return true;
+  }
+  screen(): Screen {
+    return this.machine.screen();
+  }
+  key(code: string, down: boolean): boolean {
+    const known = this.machine.key(code, down);
+    if (known) this.runner.inputArrived();
+    return known;
   }
 }
 

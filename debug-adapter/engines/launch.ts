@@ -1,5 +1,7 @@
 /** What an engine gets to make a machine: launch.json's attributes, checked, with all files already read. */
 
+export { MODE_LIMITS } from '../../emulator-core/boot/framebuffer';
+
 export interface LaunchFile {
   /** As written in launch.json, for messages. */
   name: string;
@@ -39,6 +41,8 @@ export interface EmbeddedLaunch {
   stopOnEntry: boolean;
   /** While the guest idles, virtual time does not run ahead of the host's (a user is watching). Default false. */
   pace?: boolean;
+  /** The display is a linear framebuffer of this size; absent: VGA text. */
+  display?: { width: number; height: number };
   /** isa-debug-exit at port 0xf4. */
   debugExit: boolean;
 }

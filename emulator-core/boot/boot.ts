@@ -7,6 +7,7 @@ import { FIRMWARE_PORT_WRITES } from './biosRom';
 import { BootError } from './bootError';
 import { ElfFile, isElf } from './elf';
 import { writeFirmware } from './firmware';
+import type { Framebuffer, FramebufferMode } from './framebuffer';
 import { isLinux, loadLinux } from './linux';
 import { findMultiboot, loadMultiboot } from './multiboot';
 import { findMultiboot2, loadMultiboot2 } from './multiboot2';
@@ -36,6 +37,8 @@ export interface BootRequest {
   /** Guest RAM, from guest-physical 0, `bytes.length` long (a multiple of 4 KiB). */
   memory: Uint8Array;
   cpus: number;
+  /** The display shows a linear framebuffer of this size instead of text. */
+  framebuffer?: FramebufferMode;
 }
 
 /** Segment register contents. `attributes` as in the VMCS access-rights format (SDM Vol. 3C, "Guest Register State"). */
@@ -73,6 +76,7 @@ export interface BootResult {
   portWrites: readonly PortWrite[];
   /** What was put where, for `info devices`, messages and docs: 'kernel', 'cmdline', 'ACPI tables' ... */
   loaded: { what: string; gpa: number; length: number }[];
+  framebuffer?: Framebuffer;
 }
 
 const loaders: Record<BootProtocol, ProtocolLoader> = {
@@ -83,6 +87,9 @@ const loaders: Record<BootProtocol, ProtocolLoader> = {
   bios: loadBios,
   raw: loadRaw,
 };
+
+/** Protocols whose boot information has a framebuffer. */
+const HAND_OVER_FRAMEBUFFER: readonly BootProtocol[] = ['linux', 'multiboot', 'multiboot2'];
 
 /**
  * The protocol that an image declares: linux, multiboot2, multiboot, pvh or bios, the first that applies in this order.
@@ -119,8 +126,18 @@ export function bootGuest(request: BootRequest): BootResult {
   if (kernel.length === 0) throw new BootError(`${name}: the file is empty, expected a kernel image`);
   const protocol = request.protocol === 'auto' ? detectProtocol(kernel, name) : request.protocol;
   if (protocol === undefined) throw new BootError(`${name}: ${unknownFormat(kernel)}`);
+  if (request.framebuffer && !HAND_OVER_FRAMEBUFFER.includes(protocol)) {
+    const able = HAND_OVER_FRAMEBUFFER.join(', ');
+    throw new BootError(`${name}: "display": the ${protocol} protocol cannot hand over a framebuffer; ${able} can`);
+  }
   const placement = new Placement(request);
   const { rsdp } = writeFirmware(request, placement, protocol === 'bios' ? 1 : 0);
   const entry = loaders[protocol]({ request, placement, rsdp });
-  return { protocol, entry, portWrites: FIRMWARE_PORT_WRITES, loaded: placement.loaded };
+  return {
+    protocol,
+    entry,
+    portWrites: FIRMWARE_PORT_WRITES,
+    loaded: placement.loaded,
+    framebuffer: placement.framebuffer,
+  };
 }

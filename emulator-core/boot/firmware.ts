@@ -15,7 +15,7 @@ export interface Firmware {
 export function writeFirmware(request: BootRequest, placement: Placement, disks: number): Firmware {
   const { memory, cpus } = request;
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) throw placement.error(`cpus: ${cpus}, expected 1 to 255`);
-  const tablesAddress = placement.ramEnd;
+  const tablesAddress = placement.acpiArea;
   const facsAddress = memory.length - ACPI_NVS;
   const acpi = acpiTables(cpus, tablesAddress, facsAddress);
   const mp = mpTable(cpus);

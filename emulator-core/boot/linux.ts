@@ -5,6 +5,7 @@
  */
 import type { EntryState } from './boot';
 import { flatProtectedEntry, longModeEntry } from './entryState';
+import { BITS_PER_PIXEL, COLOUR_BITS, COLOURS, framebufferBytes, type Framebuffer } from './framebuffer';
 import { cmdlineBytes, refuseExtras, type BootContext } from './protocol';
 import { RSDP_ADDRESS } from './acpi';
 
@@ -40,6 +41,18 @@ const ZeroPage = {
   videoLines: 0x00e,
   isVga: 0x00f,
   videoPoints: 0x010,
+  lfbWidth: 0x012,
+  lfbHeight: 0x014,
+  lfbDepth: 0x016,
+  lfbBase: 0x018,
+  lfbSize: 0x01c,
+  lfbLineLength: 0x024,
+  redSize: 0x026,
+  redPosition: 0x027,
+  greenSize: 0x028,
+  greenPosition: 0x029,
+  blueSize: 0x02a,
+  bluePosition: 0x02b,
   acpiRsdp: 0x070,
   altMemK: 0x1e0,
   e820Entries: 0x1e8,
@@ -48,6 +61,9 @@ const ZeroPage = {
   e820Table: 0x2d0,
 } as const;
 
+/** screen_info.orig_video_isVGA: VIDEO_TYPE_VGAC, VIDEO_TYPE_VLFB. */
+const VIDEO_TYPE_VGA = 1;
+const VIDEO_TYPE_VESA = 0x23;
 const LOADED_HIGH = 1;
 const XLF_KERNEL_64 = 1;
 const HDRS = 0x53726448;
@@ -186,8 +202,9 @@ function zeroPageBytes({ request, placement }: BootContext, setup: SetupHeader, 
   page[ZeroPage.videoMode] = 3;
   page[ZeroPage.videoColumns] = 80;
   page[ZeroPage.videoLines] = 25;
-  page[ZeroPage.isVga] = 1;
+  page[ZeroPage.isVga] = VIDEO_TYPE_VGA;
   view.setUint16(ZeroPage.videoPoints, 16, true);
+  if (placement.framebuffer) describeFramebuffer(view, placement.framebuffer);
   const extended = (placement.ramEnd - 0x100000) / 1024;
   view.setUint16(ZeroPage.extMemK, Math.min(extended, 0xffff), true);
   view.setUint32(ZeroPage.altMemK, extended, true);
@@ -201,4 +218,19 @@ function zeroPageBytes({ request, placement }: BootContext, setup: SetupHeader, 
     view.setUint32(at + 16, range.type, true);
   });
   return page;
+}
+
+/** struct screen_info of a VESA mode; lfb_size counts 64 KiB. */
+function describeFramebuffer(view: DataView, mode: Framebuffer): void {
+  view.setUint8(ZeroPage.isVga, VIDEO_TYPE_VESA);
+  view.setUint16(ZeroPage.lfbWidth, mode.width, true);
+  view.setUint16(ZeroPage.lfbHeight, mode.height, true);
+  view.setUint16(ZeroPage.lfbDepth, BITS_PER_PIXEL, true);
+  view.setUint32(ZeroPage.lfbBase, mode.gpa, true);
+  view.setUint32(ZeroPage.lfbSize, framebufferBytes(mode) / 0x10000, true);
+  view.setUint16(ZeroPage.lfbLineLength, mode.pitch, true);
+  for (const colour of ['red', 'green', 'blue'] as const) {
+    view.setUint8(ZeroPage[`${colour}Size`], COLOUR_BITS);
+    view.setUint8(ZeroPage[`${colour}Position`], COLOURS[colour]);
+  }
 }

@@ -29,23 +29,34 @@ export const MIN_MEMORY = 0x200000;
 /** RAM ends here at most: above lie PCI, the IOAPIC and the local APICs. */
 export const MAX_MEMORY = 0xc0000000;
 
+/** Where ordinary RAM ends: at the ACPI area, or at the memory reserved below it, from a whole MiB on. */
+export function ramEndOf(size: number, reserved = 0): number {
+  const acpi = size - ACPI_AREA;
+  return reserved === 0 ? acpi : Math.floor((acpi - reserved) / 0x100000) * 0x100000;
+}
+
 const mib = (bytes: number): string => `${bytes / 0x100000} MiB`;
 
 /**
- * The map of a machine with `size` bytes of RAM.
+ * The map of a machine with `size` bytes of RAM, of which `reserved` bytes below the ACPI area are not the guest's to use.
  * @throws BootError when size is below 2 MiB, above 3 GiB (RAM above 4 GiB is not supported) or not a multiple of 4 KiB
  */
-export function memoryMap(size: number): MemoryRange[] {
+export function memoryMap(size: number, reserved = 0): MemoryRange[] {
   if (size < MIN_MEMORY || size > MAX_MEMORY) {
     throw new BootError(`memory: ${mib(size)}, expected ${mib(MIN_MEMORY)} to ${mib(MAX_MEMORY)}`);
   }
   if (size % 0x1000) throw new BootError(`memory: ${size} bytes, expected a multiple of 4096`);
   const acpi = size - ACPI_AREA;
+  const ramEnd = ramEndOf(size, reserved);
+  if (reserved > 0 && ramEnd < ROM_WINDOW.end + 0x100000) {
+    throw new BootError(`memory: ${mib(size)} are too little with ${mib(reserved)} for the display`);
+  }
   return [
     { base: 0, length: EBDA, type: E820_RAM },
     { base: EBDA, length: ROM_WINDOW.start - EBDA, type: E820_RESERVED },
     { base: ROM_WINDOW.start, length: ROM_WINDOW.end - ROM_WINDOW.start, type: E820_RESERVED },
-    { base: ROM_WINDOW.end, length: acpi - ROM_WINDOW.end, type: E820_RAM },
+    { base: ROM_WINDOW.end, length: ramEnd - ROM_WINDOW.end, type: E820_RAM },
+    ...(ramEnd < acpi ? [{ base: ramEnd, length: acpi - ramEnd, type: E820_RESERVED }] : []),
     { base: acpi, length: ACPI_AREA - ACPI_NVS, type: E820_ACPI },
     { base: size - ACPI_NVS, length: ACPI_NVS, type: E820_NVS },
     { base: PCI_ECAM_BASE, length: PCI_ECAM_SIZE, type: E820_RESERVED },

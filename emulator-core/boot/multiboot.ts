@@ -5,6 +5,7 @@
 import type { EntryState } from './boot';
 import { ElfFile, isElf } from './elf';
 import { flatProtectedEntry } from './entryState';
+import { BITS_PER_PIXEL, COLOUR_BITS, COLOURS } from './framebuffer';
 import { elfEntry, loadElf, loadSections } from './loadElf';
 import { cmdlineBytes, commandString, placeModules, type BootContext } from './protocol';
 import { cString, Writer } from './writer';
@@ -149,8 +150,24 @@ export function loadMultiboot(context: BootContext): EntryState {
   info.setU32(24, modules.length ? placement.allocateLow('multiboot modules', list.done()) : 0);
   info.setU32(44, map.length).setU32(48, placement.allocateLow('multiboot memory map', map.done()));
   info.setU32(64, placement.allocateLow('boot loader name', cString(LOADER_NAME)));
-  // Framebuffer: EGA text, 80x25 at B8000h, whatever video mode the header asked for.
-  info.setU32(88, 0xb8000).setU32(96, 160).setU32(100, 80).setU32(104, 25).setU8(108, 16).setU8(109, 2);
+  framebufferFields(context).forEach((byte, i) => info.setU8(88 + i, byte));
   const address = placement.allocateLow('multiboot information', info.done());
   return flatProtectedEntry(placement, rip, { rax: BOOTLOADER_MAGIC, rbx: address });
+}
+
+/**
+ * Address, pitch, width, height, depth, type, and for RGB the colours' positions and sizes: what Multiboot 1 ("Boot information format",
+ * offset 88) and the framebuffer tag of Multiboot 2 have in common but for the padding before the colours. EGA text, 80x25 at B8000h,
+ * unless there is a framebuffer: whatever video mode the header asked for.
+ * @param padding bytes between type and colours
+ */
+export function framebufferFields({ placement }: BootContext, padding = 0): Uint8Array {
+  const mode = placement.framebuffer;
+  const writer = new Writer();
+  if (!mode) {
+    return writer.u64(0xb8000).u32(160).u32(80).u32(25).u8(16).u8(2).zeros(padding).done();
+  }
+  writer.u64(mode.gpa).u32(mode.pitch).u32(mode.width).u32(mode.height).u8(BITS_PER_PIXEL).u8(1).zeros(padding);
+  for (const colour of ['red', 'green', 'blue'] as const) writer.u8(COLOURS[colour]).u8(COLOUR_BITS);
+  return writer.done();
 }

@@ -7,7 +7,7 @@ import { ElfFile, isElf } from './elf';
 import { flatProtectedEntry } from './entryState';
 import { checkedEntry, elfEntry, loadableSegments, loadElf, loadSections } from './loadElf';
 import type { LoadedElf, LoadedSections } from './loadElf';
-import { loadByAddress, LOADER_NAME, type AddressFields } from './multiboot';
+import { framebufferFields, loadByAddress, LOADER_NAME, type AddressFields } from './multiboot';
 import { cmdlineBytes, commandString, placeModules, type BootContext } from './protocol';
 import { cString, Writer } from './writer';
 
@@ -213,8 +213,7 @@ function information(
   const map = new Writer().u32(24).u32(0);
   for (const range of placement.map) map.u64(range.base).u64(range.length).u32(range.type).u32(0);
   tag(6, map.done());
-  // Framebuffer: EGA text, 80x25 at B8000h.
-  tag(8, new Writer().u64(0xb8000).u32(160).u32(80).u32(25).u8(16).u8(2).u16(0).done());
+  tag(8, framebufferFields(context, 2));
   if (sections) {
     const { count, entrySize, names, headers } = sections;
     tag(9, new Writer().u32(count).u32(entrySize).u32(names).bytes(headers).done());

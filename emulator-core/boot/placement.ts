@@ -4,7 +4,8 @@
  */
 import type { BootRequest, BootResult } from './boot';
 import { BootError } from './bootError';
-import { ACPI_AREA, EBDA, memoryMap, ROM_WINDOW, type MemoryRange } from './memoryMap';
+import { framebufferBytes, type Framebuffer } from './framebuffer';
+import { ACPI_AREA, EBDA, memoryMap, ramEndOf, ROM_WINDOW, type MemoryRange } from './memoryMap';
 
 interface Claim {
   what: string;
@@ -28,19 +29,27 @@ const hex = (value: number): string => '0x' + value.toString(16);
 export class Placement {
   readonly loaded: BootResult['loaded'] = [];
   readonly map: MemoryRange[];
-  /** End of ordinary RAM: the ACPI area begins here. */
+  /** End of ordinary RAM. */
   readonly ramEnd: number;
+  /** Where the ACPI tables begin. */
+  readonly acpiArea: number;
+  readonly framebuffer?: Framebuffer;
   private readonly claims: Claim[] = [];
 
   /** @throws BootError when the size of guest memory is not supported */
   constructor(private readonly request: BootRequest) {
-    this.map = memoryMap(request.memory.length);
-    this.ramEnd = request.memory.length - ACPI_AREA;
+    const { memory, framebuffer } = request;
+    const reserved = framebuffer ? framebufferBytes(framebuffer) : 0;
+    this.map = memoryMap(memory.length, reserved);
+    this.ramEnd = ramEndOf(memory.length, reserved);
+    this.acpiArea = memory.length - ACPI_AREA;
+    if (framebuffer) this.framebuffer = { ...framebuffer, gpa: this.ramEnd, pitch: framebuffer.width * 4 };
     this.claims.push(
       { what: 'the interrupt vectors and BIOS data area', start: 0, end: 0x600 },
       { what: 'the extended BIOS data area', start: EBDA, end: ROM_WINDOW.start },
       { what: 'video memory and the BIOS', start: ROM_WINDOW.start, end: ROM_WINDOW.end },
-      { what: 'the ACPI tables', start: this.ramEnd, end: request.memory.length },
+      { what: 'the framebuffer', start: this.ramEnd, end: this.acpiArea },
+      { what: 'the ACPI tables', start: this.acpiArea, end: memory.length },
     );
   }
 

@@ -3,8 +3,10 @@
  * output and status ports. Text memory at B8000h is plain guest RAM; planes, fonts and graphics modes are not modelled.
  */
 import { hex, type Field } from '../fields';
+import { character } from './codePage437';
 import type { Device, PortHandler, VirtualClock } from './device';
 import { describeRegisters, type Register } from './registers';
+import type { TextScreen } from './screen';
 
 export const VGA_TEXT_MEMORY = 0xb8000;
 const TEXT_BYTES = 0x8000;
@@ -13,6 +15,9 @@ const ROWS = 25;
 
 const START_HIGH = 0x0c;
 const CURSOR_START = 0x0a;
+/** Attribute controller, mode control: attribute bit 7 blinks. */
+const MODE_CONTROL = 0x10;
+const BLINK = 0x08;
 const CURSOR_HIGH = 0x0e;
 const OFFSET = 0x13;
 
@@ -57,16 +62,10 @@ const MODE_3 = {
   misc: 0x67,
 };
 
-/** Code page 437's graphic characters: 00h-1Fh, 7Fh and 80h-FFh. */
-const CP437_LOW = ' ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼';
-const CP437_HIGH =
-  'ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀' +
-  'αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■ ';
-
-function character(code: number): string {
-  if (code < 0x20) return CP437_LOW[code];
-  if (code < 0x7f) return String.fromCharCode(code);
-  return code === 0x7f ? '⌂' : CP437_HIGH[code - 0x80];
+/** The first 64 colours of the palette as the BIOS loads them: two bits a component, as on the EGA. Components have 6 bits. */
+function egaPalette(): number[] {
+  const part = (colour: number, bit: number) => ((colour >> bit) & 1) * 0x2a + ((colour >> (bit + 3)) & 1) * 0x15;
+  return Array.from({ length: 64 }, (_, colour) => [part(colour, 2), part(colour, 1), part(colour, 0)]).flat();
 }
 
 /** One frame at 70 Hz: 449 lines of 31.778 us, of which 400 are shown; the retrace pulse is lines 412 and 413. */
@@ -115,7 +114,7 @@ function initialState(): VgaState {
     dacIndex: 0,
     dacComponent: 0,
     dacRead: false,
-    palette: new Uint8Array(768),
+    palette: bytes(768, egaPalette()),
   };
 }
 
@@ -129,20 +128,42 @@ export class VgaText implements Device<VgaState>, PortHandler {
     private readonly clock: VirtualClock,
   ) {}
 
-  /** The screen: 25 rows of 80 characters. */
-  text(): string[] {
+  /** What the screen shows: 25 rows of 80 characters. */
+  screen(): TextScreen {
     const start = this.word(START_HIGH) * 2;
     const pitch = (this.state.crtc[OFFSET] || COLUMNS / 2) * 4;
-    const rows: string[] = [];
-    for (let row = 0; row < ROWS; row++) {
-      let line = '';
-      for (let column = 0; column < COLUMNS; column++) {
-        const offset = (start + row * pitch + column * 2) % TEXT_BYTES;
-        line += character(this.memory[VGA_TEXT_MEMORY + offset] ?? 0);
-      }
-      rows.push(line);
+    const attributes = new Uint8Array(ROWS * COLUMNS);
+    let text = '';
+    for (let cell = 0; cell < attributes.length; cell++) {
+      const offset = (start + Math.floor(cell / COLUMNS) * pitch + (cell % COLUMNS) * 2) % TEXT_BYTES;
+      text += character(this.memory[VGA_TEXT_MEMORY + offset] ?? 0);
+      attributes[cell] = this.memory[VGA_TEXT_MEMORY + offset + 1] ?? 0;
     }
-    return rows;
+    const blink = (this.state.attribute[MODE_CONTROL] & BLINK) !== 0;
+    return {
+      kind: 'text',
+      columns: COLUMNS,
+      rows: ROWS,
+      text,
+      attributes,
+      blink,
+      palette: Array.from({ length: 16 }, (_, i) => this.colour(i)),
+      cursor: this.cursor(),
+    };
+  }
+
+  /** Of an attribute's four bits, through attribute controller and DAC, as 0xRRGGBB. */
+  private colour(index: number): number {
+    const { attribute, palette, dacMask } = this.state;
+    const at = (attribute[index] & dacMask) * 3;
+    const component = (i: number) => Math.round((palette[at + i] * 255) / 63);
+    return (component(0) << 16) | (component(1) << 8) | component(2);
+  }
+
+  /** The screen's characters: 25 rows of 80. */
+  text(): string[] {
+    const { text, rows, columns } = this.screen();
+    return Array.from({ length: rows }, (_, row) => text.slice(row * columns, (row + 1) * columns));
   }
 
   /** Where the cursor is; undefined while it is off or outside the screen. */

@@ -51,6 +51,8 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
     { kernel: 'flat.bin', exits: ['CPUDI'] },
     /^exits\[0\]: no VM exit or exception is called "CPUDI"; did you mean "CPUID"\?/,
   ],
+  [{ kernel: 'flat.bin', display: 'vga' }, /^display: "vga" does not fit\. Expected "text", or a size in pixels/],
+  [{ kernel: 'flat.bin', display: '640x2000' }, /^display: expected a height of 200 to 1200 pixels, got 2000/],
   [{ kernel: 'flat.bin', exits: 'CPUID' }, /^exits: expected a list/],
   [
     { kernel: 'flat.bin', mode: 'xen' },

@@ -52,7 +52,7 @@ class Run {
     hash.update(text(machine.platform.save()));
     return [
       this.icount,
-      machine.now(),
+      machine.clock.now(),
       text(machine.vmm.log.counters()),
       text(machine.end ?? ''),
       hash.digest('hex'),

@@ -97,7 +97,7 @@ export class Runner {
   /** Runs forward to an instruction count, or for ever, with breakpoints live. */
   private async advance(until: number, only?: number): Promise<Advance> {
     const { machine } = this;
-    const started = { wall: this.host.clock(), virtual: machine.now() };
+    const started = { wall: this.host.clock(), virtual: machine.clock.now() };
     let since = started.wall;
     for (;;) {
       const left = until - machine.core.retired;
@@ -109,7 +109,7 @@ export class Runner {
       if (result === 'idle') await this.sleep();
       else if (now - since >= SLICE_MS) {
         this.host.breathe();
-        const ahead = this.pace ? (machine.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
+        const ahead = this.pace ? (machine.clock.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
         // An idle guest's time runs ahead of ours: let the host rest, too.
         await (ahead > 2 ? rest(Math.min(ahead, 20)) : turn());
         since = this.host.clock();

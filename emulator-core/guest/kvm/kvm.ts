@@ -72,10 +72,10 @@ export class Kvm implements GuestInterface {
     const { vcpus, memory } = machine;
     const writePhysical = (gpa: number, data: Uint8Array): number => machine.writePhysical(gpa, data);
     const apic = (cpu: number) => machine.platform.apic(cpu);
-    const now = () => machine.now();
-    const tsc = (cpu: number) => machine.tsc(cpu);
+    const now = () => machine.clock.now();
+    const tsc = (cpu: number) => machine.clock.tsc(cpu);
     this.clock = new KvmClock(
-      { vcpus, memory, writePhysical, now, tsc, tscOffsetOf: (cpu) => machine.tscOffsetOf(cpu) },
+      { vcpus, memory, writePhysical, now, tsc, tscOffsetOf: (cpu) => machine.clock.tscOffsetOf(cpu) },
       tscHz,
       startTime,
     );
@@ -109,7 +109,7 @@ export class Kvm implements GuestInterface {
       writePhysical,
       apic,
       tsc,
-      wallTime: () => BigInt(Math.floor(startTime)) * 1_000_000n + BigInt(Math.floor(machine.now())),
+      wallTime: () => BigInt(Math.floor(startTime)) * 1_000_000n + BigInt(Math.floor(machine.clock.now())),
       kick: (cpu) => this.kick(cpu),
       yieldTo: (from, to) => {
         if (to.activity === 'active') machine.scheduler.yieldTo(from, to);

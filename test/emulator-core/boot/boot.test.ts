@@ -76,6 +76,18 @@ describe('multiboot', () => {
     assert.deepEqual([m.bytes[info + 108], m.bytes[info + 109]], [16, 2]);
   });
 
+  it('hands over a framebuffer: direct RGB, positions and sizes of the colours', () => {
+    const boot = request(at1M(multiboot(7)), { framebuffer: { width: 640, height: 480 } });
+    const { entry, framebuffer } = bootGuest(boot);
+    const m = new Memory(boot.memory);
+    const info = entry.registers.rbx!;
+    assert.deepEqual(
+      [m.u64(info + 88), m.u32(info + 96), m.u32(info + 100), m.u32(info + 104)],
+      [framebuffer!.gpa, 2560, 640, 480],
+    );
+    assert.deepEqual([...m.bytes.subarray(info + 108, info + 116)], [32, 1, 16, 8, 8, 8, 0, 8]);
+  });
+
   it('loads symbol and string tables beside an ELF image', () => {
     const sections = [
       { name: '.symtab', type: 2, entrySize: 16, link: 2, data: hlt(16) },

@@ -130,3 +130,46 @@ describe('Linux boot protocol', () => {
     assert.throws(() => bootGuest(request(half)), /truncated/);
   });
 });
+
+describe('a framebuffer', () => {
+  const mode = { width: 800, height: 600 };
+
+  it('is handed over in screen_info as a VESA mode, its memory reserved', () => {
+    const boot = request(bzImage(), { framebuffer: mode });
+    const { entry, framebuffer } = bootGuest(boot);
+    const m = new Memory(boot.memory);
+    const zp = entry.registers.rsi!;
+    const { gpa } = framebuffer!;
+    assert.deepEqual(framebuffer, { ...mode, gpa, pitch: 3200 });
+    // struct screen_info: orig_video_isVGA VIDEO_TYPE_VLFB, lfb_width, lfb_height, lfb_depth, lfb_base, lfb_size, lfb_linelength.
+    assert.equal(m.bytes[zp + 0x0f], 0x23);
+    assert.deepEqual([0x12, 0x14, 0x16].map((at) => m.u32(zp + at) & 0xffff), [800, 600, 32]); // prettier-ignore
+    assert.equal(m.u32(zp + 0x18), gpa);
+    assert.equal(m.u32(zp + 0x1c) * 0x10000, 0x200000);
+    assert.equal(m.u32(zp + 0x24) & 0xffff, 3200);
+    // red_size, red_pos, green_size, green_pos, blue_size, blue_pos.
+    assert.deepEqual([...m.bytes.subarray(zp + 0x26, zp + 0x2c)], [8, 16, 8, 8, 8, 0]);
+    const map = Array.from({ length: m.bytes[zp + 0x1e8] }, (_, i) => {
+      const at = zp + 0x2d0 + i * 20;
+      return { base: m.u64(at), end: m.u64(at) + m.u64(at + 8), type: m.u32(at + 16) };
+    });
+    const holder = map.find(({ base, end }) => gpa >= base && gpa + 800 * 600 * 4 <= end);
+    assert.equal(holder?.type, 2);
+    assert.ok(
+      map.every((range, i) => i === 0 || range.base >= map[i - 1].end),
+      'ranges do not overlap',
+    );
+  });
+
+  it('is refused where there is no way to hand it over, or no room', () => {
+    assert.throws(
+      () => bootGuest(request(Uint8Array.of(0xf4), { framebuffer: mode, protocol: 'raw' })),
+      /"display": the raw protocol cannot hand over a framebuffer; linux, multiboot, multiboot2 can/,
+    );
+    assert.throws(
+      () =>
+        bootGuest(request(bzImage(), { framebuffer: { width: 1920, height: 1200 }, memory: new Uint8Array(0x800000) })),
+      BootError,
+    );
+  });
+});

@@ -117,12 +117,12 @@ describe('hypercalls of KVM', () => {
   it('CLOCK_PAIRING writes wall time and TSC of one moment', () => {
     const t = new KvmMachine();
     t.write(AREA, new Array(64).fill(0xff));
-    const before = BigInt(t.machine.now());
+    const before = BigInt(t.machine.clock.now());
     assert.equal(t.hypercall(9, AREA, 0), 0n);
     const wall = BigInt(START_TIME) * 1_000_000n + before;
     assert.equal(t.read64(AREA), wall / 1_000_000_000n);
     assert.equal(t.read64(AREA + 8), wall % 1_000_000_000n);
-    assert.equal(t.read64(AREA + 16), t.machine.tsc(0) - 8n);
+    assert.equal(t.read64(AREA + 16), t.machine.clock.tsc(0) - 8n);
     assert.deepEqual([...t.read(AREA + 24, 40)], new Array(40).fill(0));
     assert.equal(signed(t.hypercall(9, AREA, 1)), -95n);
     assert.equal(signed(t.hypercall(9, 8 << 20, 0)), -14n);

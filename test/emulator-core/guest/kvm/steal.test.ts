@@ -34,9 +34,9 @@ describe('steal time', () => {
 
   it('grows by the time of the others, while each takes its turn', () => {
     const t = stealing();
-    const start = t.machine.now();
+    const start = t.machine.clock.now();
     t.machine.run(1_000_000);
-    const passed = t.machine.now() - start;
+    const passed = t.machine.clock.now() - start;
     const both = Number(steal(t, AREA) + steal(t, OTHER));
     // Whoever runs, the other one waits; what it waits now is not yet reported: at most a turn of 20,000 instructions of 8 ns.
     assert.ok(both <= passed && both >= passed - 2 * 20_000 * 8, `${both} of ${passed}`);
@@ -70,13 +70,13 @@ describe('steal time', () => {
     const t = halting();
     t.machine.run(100_000);
     const before = steal(t, OTHER);
-    const at = t.machine.now();
+    const at = t.machine.clock.now();
     t.machine.platform.apic(1).accept({ destination: 1, logical: false, mode: 0, vector: 0x50, level: false });
     t.machine.run(7);
     assert.equal(preempted(t, OTHER), 1, 'the turn of the other one is not over');
     while (preempted(t, OTHER) === 1) t.machine.run(1);
     // It was scheduled at the beginning of the last instruction.
-    assert.equal(Number(steal(t, OTHER) - before), t.machine.now() - 8 - at);
+    assert.equal(Number(steal(t, OTHER) - before), t.machine.clock.now() - 8 - at);
   });
 
   it('a TLB flush that was asked for while it did not run happens when it does', () => {

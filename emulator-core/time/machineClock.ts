@@ -1,0 +1,57 @@
+/** Virtual time, a function of the instructions retired and of idle time skipped, and the time-stamp counters that follow it. */
+
+/** Virtual nanoseconds per retired instruction, and the time-stamp counter's rate: one count a nanosecond. */
+export const NS_PER_INSTRUCTION = 8;
+export const TSC_HZ = 1e9;
+
+export interface SavedClock {
+  idleNs: number;
+  tscOffset: bigint[];
+}
+
+export class MachineClock {
+  /** Virtual time that passed while all vCPUs were halted. */
+  private idleNs = 0;
+  private tscOffset: bigint[];
+
+  /** @param icount instructions retired */
+  constructor(
+    cpus: number,
+    private readonly icount: () => number,
+  ) {
+    this.tscOffset = Array.from({ length: cpus }, () => 0n);
+  }
+
+  /** Virtual nanoseconds since power-on. */
+  now(): number {
+    return this.icount() * NS_PER_INSTRUCTION + this.idleNs;
+  }
+
+  /** All vCPUs idle until virtual time `ns`. */
+  skipTo(ns: number): void {
+    this.idleNs += Math.max(0, ns - this.now());
+  }
+
+  /** A vCPU's time-stamp counter. */
+  tsc(cpu: number): bigint {
+    return BigInt.asUintN(64, BigInt(Math.floor((this.now() * TSC_HZ) / 1e9)) + this.tscOffset[cpu]);
+  }
+  setTsc(cpu: number, value: bigint): void {
+    this.tscOffset[cpu] += value - this.tsc(cpu);
+  }
+  tscOffsetOf(cpu: number): bigint {
+    return this.tscOffset[cpu];
+  }
+
+  reset(): void {
+    this.idleNs = 0;
+    this.tscOffset.fill(0n);
+  }
+  save(): SavedClock {
+    return { idleNs: this.idleNs, tscOffset: [...this.tscOffset] };
+  }
+  restore(saved: SavedClock): void {
+    this.idleNs = saved.idleNs;
+    this.tscOffset = [...saved.tscOffset];
+  }
+}
