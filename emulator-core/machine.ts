@@ -107,7 +107,11 @@ export class Machine implements CoreHost {
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),
     );
-    this.clock = new MachineClock(options.cpus, () => this.core.icount);
+    this.clock = new MachineClock(
+      options.cpus,
+      () => this.core.icount,
+      () => this.guest?.tscChanged(),
+    );
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),

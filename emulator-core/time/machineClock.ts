@@ -14,10 +14,14 @@ export class MachineClock {
   private idleNs = 0;
   private tscOffset: bigint[];
 
-  /** @param icount instructions retired */
+  /**
+   * @param icount instructions retired
+   * @param tscChanged a vCPU's counter was set
+   */
   constructor(
     cpus: number,
     private readonly icount: () => number,
+    private readonly tscChanged: () => void,
   ) {
     this.tscOffset = Array.from({ length: cpus }, () => 0n);
   }
@@ -38,6 +42,7 @@ export class MachineClock {
   }
   setTsc(cpu: number, value: bigint): void {
     this.tscOffset[cpu] += value - this.tsc(cpu);
+    this.tscChanged();
   }
   tscOffsetOf(cpu: number): bigint {
     return this.tscOffset[cpu];
