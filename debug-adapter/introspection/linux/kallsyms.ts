@@ -95,7 +95,7 @@ export function* findKallsyms(data: Uint8Array, options: KallsymsOptions): Gener
 /** The token of each digit is the digit: where "0\0" "1\0" ... "9\0" stands; -1 when nowhere from `from` on. */
 function* findDigits(data: Uint8Array, from: number): Generator<void, number> {
   for (let i = from; i + 20 <= data.length; i++) {
-    if ((i & (BURST * 16 - 1)) === 0) yield;
+    if ((i & (BURST * 4 - 1)) === 0) yield;
     if (data[i] !== 0x30 || data[i + 2] !== 0x31 || data[i + 4] !== 0x32) continue;
     let digit = 0;
     while (digit < 10 && data[i + 2 * digit] === 0x30 + digit && data[i + 2 * digit + 1] === 0) digit++;
@@ -212,7 +212,7 @@ function* agree(
       budget.spend(MARKED);
       if (at - names !== markers[i / MARKED]) return false;
     }
-    if (i % 8192 === 8191) yield;
+    if (i % 4096 === 4095) yield;
     if (at >= end) return false;
     const [length, bytes] = nameLength(data, at);
     if (length === 0) return false;
@@ -279,7 +279,7 @@ function* ascending(count: number, addressOf: (i: number) => bigint): Generator<
     const address = addressOf(i);
     if (address < previous || address >> 64n !== 0n) return undefined;
     addresses[i] = previous = address;
-    if (i % 8192 === 8191) yield;
+    if (i % 2048 === 2047) yield;
   }
   return previous === addresses[0] && count > 1 ? undefined : addresses;
 }

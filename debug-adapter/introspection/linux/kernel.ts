@@ -6,16 +6,20 @@
  * (it loads control registers there, long before start_kernel), the machine stops for a moment that no client sees: the offset is looked
  * for, symbols and breakpoints move, and the run goes on.
  */
+import { isElf } from '../../../emulator-core/boot/elf';
 import type { LaunchFile } from '../../engines/launch';
 import { messageOf } from '../../errors';
 import type { SymbolStore } from '../../symbols/symbolStore';
 import type { ExitBreakpoint, StopEvent, Target } from '../../target';
 import { findPlace, inKernelHalf, type KernelPlace } from './kaslr';
-import { readKernelImage, type KernelImage } from './kernelImage';
+import { readKernelImage, readKernelMemory, type KernelImage } from './kernelImage';
+import { DEFAULT_TEXT, KERNEL_HALF, kernelAddress, readMemoryImage } from './memoryImage';
 import { bzImagePayload, expandPayload } from './payload';
 
 /** Id of the kernel's own breakpoint: those of clients count from 1. */
 const OWN_BREAKPOINT = -1;
+/** Searches of memory for symbols: each reads the whole kernel. */
+const MAX_SEARCHES = 3;
 /** Own stops without result, after which only stops of the user's are used. */
 const MAX_ATTEMPTS = 64;
 
@@ -34,6 +38,9 @@ export class LinuxKernel {
   /** A Linux image was booted and its place will show. */
   private awaited = false;
   private attempts = 0;
+  /** Looks for symbols in memory so far. */
+  private searches = 0;
+  private fromMemory = false;
   private problem: string | undefined;
 
   constructor(
@@ -42,27 +49,33 @@ export class LinuxKernel {
     private readonly listener: KernelListener,
   ) {}
 
-  /** Begins to read the symbols of what is booted, where it is a bzImage. */
+  /** Begins to read the symbols of what is booted, where it is a bzImage, or a kernel's ELF file without symbols. */
   prepare({ bytes }: LaunchFile): void {
     const payload = bzImagePayload(bytes);
-    if (!payload) return;
-    this.awaited = true;
+    const stripped = !payload && isElf(bytes) && !this.symbols.files.some(({ symbols }) => symbols.size > 0);
+    if (!payload && !stripped) return;
+    this.awaited = payload !== undefined;
     this.symbols.loading = 'the symbols of the kernel are being read';
-    this.ready = this.read(payload);
+    this.ready = this.read(payload ?? bytes);
   }
 
   private async read(payload: Uint8Array): Promise<void> {
     try {
-      this.image = await readKernelImage(await expandPayload(payload), 'the image of the kernel');
-      this.symbols.runtime = this.image.symbols;
-      for (const problem of this.image.problems) this.listener.note(`kernel: ${problem}`);
+      this.use(await readKernelImage(await expandPayload(payload), 'the image of the kernel'));
+      if (!this.awaited) this.place = { offset: 0n, how: 'being started where it was linked, as an ELF file' };
     } catch (error) {
       this.problem = messageOf(error);
-      this.awaited = false;
-      this.listener.note(`kernel: no symbols from its image: ${this.problem}`);
+      if (this.awaited)
+        this.listener.note(`kernel: no symbols from its image: ${this.problem}; they are looked for in memory`);
     }
     this.symbols.loading = undefined;
     await this.listener.changed();
+  }
+
+  private use(image: KernelImage): void {
+    this.image = image;
+    this.symbols.runtime = image.symbols;
+    for (const problem of image.problems) this.listener.note(`kernel: ${problem}`);
   }
 
   /** What must stop the machine, unseen by the client: control register accesses in the kernel's half, while its place is wanted. */
@@ -71,7 +84,7 @@ export class LinuxKernel {
     if (!wanted) return [];
     const hit: ExitBreakpoint['hit'] = (context) =>
       // Before the image is read: anything above the identity-mapped part.
-      !context.replaying && inKernelHalf(context, this.image?.signature.lowest ?? HIGH_HALF);
+      !context.replaying && inKernelHalf(context, this.image?.signature.lowest ?? KERNEL_HALF.narrow);
     return [{ id: OWN_BREAKPOINT, exit: 'CR_ACCESS', hit }];
   }
 
@@ -84,19 +97,45 @@ export class LinuxKernel {
   async stopped(event: StopEvent): Promise<void> {
     if (!this.awaited || this.place) return;
     await this.ready;
-    if (!this.image) return;
-    const found = await findPlace(this.target, event.cpu, this.image.signature);
-    if (found) await this.moveTo(found);
-    else if (event.breakpoints?.includes(OWN_BREAKPOINT) && ++this.attempts === MAX_ATTEMPTS)
+    const own = event.breakpoints?.includes(OWN_BREAKPOINT) ?? false;
+    if (!this.image) await this.readMemory(event.cpu);
+    else {
+      const found = await findPlace(this.target, event.cpu, this.image.signature);
+      if (found) await this.moveTo(found);
+    }
+    if (own && !this.place && ++this.attempts >= MAX_ATTEMPTS) await this.listener.changed();
+  }
+
+  /** The kernel's own table in memory, of a kernel whose image could not be read. */
+  private async readMemory(cpu: number): Promise<void> {
+    const inside = await kernelAddress(this.target, cpu);
+    if (inside === undefined || this.searches >= MAX_SEARCHES) return;
+    this.searches++;
+    try {
+      this.use(await readKernelMemory(await readMemoryImage(this.target, cpu, inside)));
+      const { lowest, wide } = this.image!.signature;
+      this.fromMemory = true;
+      // Addresses in memory have been moved already.
+      this.place = { offset: wide ? lowest - DEFAULT_TEXT : 0n, how: 'its symbols in memory' };
+      this.listener.note(`kernel: ${this.summary()}`);
       await this.listener.changed();
+    } catch (error) {
+      this.problem = messageOf(error);
+      if (this.searches === MAX_SEARCHES) this.listener.note(`kernel: no symbols in memory: ${this.problem}`);
+    }
   }
 
   /** The machine was reset: the kernel comes anew, and elsewhere. */
   async reset(): Promise<void> {
     this.attempts = 0;
-    if (!this.place) return;
+    this.searches = 0;
+    if (!this.place || !this.awaited) return;
     this.place = undefined;
-    this.setOffset(0n);
+    if (this.fromMemory) {
+      this.image = undefined;
+      this.symbols.runtime = undefined;
+      this.fromMemory = false;
+    } else this.setOffset(0n);
     await this.listener.changed();
   }
 
@@ -132,7 +171,7 @@ export class LinuxKernel {
     const where = place
       ? `KASLR offset: 0x${place.offset.toString(16)}, found by ${place.how}`
       : 'KASLR offset: not known yet, the kernel does not run at its virtual address';
-    const text = signature.lowest + (place?.offset ?? 0n);
+    const text = signature.lowest + symbols.offset;
     return [
       image.banner,
       where,
@@ -143,6 +182,3 @@ export class LinuxKernel {
     ].join('\n');
   }
 }
-
-/** Start of the kernel's half for 64 bits (Documentation/arch/x86/x86_64/mm.rst) and the default split for 32 bits. */
-const HIGH_HALF = 0xc0000000n;

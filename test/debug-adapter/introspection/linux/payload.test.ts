@@ -2,19 +2,7 @@ import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import { bzImagePayload, expandPayload } from '../../../../debug-adapter/introspection/linux/payload';
 import { LZ4, TEXT } from '../compression/vectors';
-
-/** A bzImage of one setup sector with this payload 16 bytes into the protected-mode part. boot.rst, "The Real-Mode Kernel Header". */
-function bzImage(payload: Uint8Array, { version = 0x20f, length = payload.length } = {}): Uint8Array {
-  const image = new Uint8Array(1024 + 16 + payload.length);
-  const view = new DataView(image.buffer);
-  image[0x1f1] = 1;
-  image.set(new TextEncoder().encode('HdrS'), 0x202);
-  view.setUint16(0x206, version, true);
-  view.setUint32(0x248, 16, true);
-  view.setUint32(0x24c, length, true);
-  image.set(payload, 1024 + 16);
-  return image;
-}
+import { bzImage } from './images';
 
 const sized = (data: Uint8Array, size: number): Uint8Array =>
   Uint8Array.from([...data, size & 0xff, (size >> 8) & 0xff, (size >> 16) & 0xff, size >>> 24]);
