@@ -96,8 +96,10 @@ export class LinuxKernel {
   /** At every stop, before anybody looks at symbols: finds the kernel's place where it is still wanted. */
   async stopped(event: StopEvent): Promise<void> {
     if (!this.awaited || this.place) return;
-    await this.ready;
     const own = event.breakpoints?.includes(OWN_BREAKPOINT) ?? false;
+    // The kernel does not run before the own stop: only that one waits for its names.
+    if (own) await this.ready;
+    else if (this.symbols.loading) return;
     if (!this.image) await this.readMemory(event.cpu);
     else {
       const found = await findPlace(this.target, event.cpu, this.image.signature);

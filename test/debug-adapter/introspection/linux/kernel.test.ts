@@ -123,6 +123,7 @@ describe('the kernel of a session', () => {
   it('takes the place of system calls in user space, where little of the kernel is mapped', async () => {
     const { kernel, guest } = bench();
     kernel.prepare({ name: 'vmlinuz', bytes: bzImage(elfOf(guest.rodata)) });
+    await kernel.ready;
     guest.registers.IA32_LSTAR = SYSTEM_CALL + 0x4000n + OFFSET + 8n;
     await kernel.stopped(pause);
     assert.equal(kernel.place, undefined, 'no multiple of 2 MiB');
@@ -132,8 +133,11 @@ describe('the kernel of a session', () => {
   });
 
   it('does not look while paging is off', async () => {
-    const { kernel, guest } = bench();
+    const { kernel, symbols, guest } = bench();
     kernel.prepare({ name: 'vmlinuz', bytes: bzImage(elfOf(guest.rodata)) });
+    await kernel.stopped(pause); // while the image is being read: nobody waits
+    assert.ok(symbols.loading);
+    await kernel.ready;
     guest.mapped = true;
     guest.registers.cr0 = 0x11n;
     await kernel.stopped(pause);
