@@ -30,6 +30,7 @@ import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
 import { Firmware } from './machine/firmware';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
+import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
 import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
@@ -82,7 +83,7 @@ export class Machine implements CoreHost {
   /** Instructions up to which console output has been shown already: replaying does not print it again. */
   private shownUntil = 0;
   private readonly noted = new Set<string>();
-  private readonly image: Uint8Array;
+  private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
   private recording = false;
 
@@ -186,7 +187,7 @@ export class Machine implements CoreHost {
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
     this.loadGuest();
-    this.image = this.memory.ram.slice();
+    this.image = new PowerOnImage(this.memory.ram);
   }
 
   /** What instructions that may exit to the VMM need of the machine. */
@@ -263,7 +264,7 @@ export class Machine implements CoreHost {
 
   /** Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded. */
   reset(): void {
-    this.memory.ram.set(this.image);
+    this.image.restore(this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;

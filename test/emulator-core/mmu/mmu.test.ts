@@ -218,3 +218,23 @@ describe('paging details', () => {
     assert.strictEqual(errorOf(t), 7);
   });
 });
+
+describe('paging structures above 2 GiB', () => {
+  it('are walked, and their accessed flags are set', () => {
+    const t = new TestMachine({ memory: 0x88000000 }).enter('64');
+    const tables = 0x87000000;
+    const there = 0x87e00000;
+    t.write64(tables, BigInt(tables + 0x1000) | BigInt(P | W));
+    t.write64(tables + 0x1000, BigInt(tables + 0x2000) | BigInt(P | W));
+    t.write64(tables + 0x2000, BigInt(P | W | PS));
+    t.write64(tables + 0x2008, BigInt(there) | BigInt(P | W | PS));
+    t.write64(there + 0x10, 0x1122334455667788n);
+    t.cpu.set64(State.cr3, BigInt(tables));
+    t.machine.core.flushAllTranslations();
+    t.run(CODE, '488b03', { rbx: 0x200010, rsp: 0x9000 }); // mov rax, [rbx]
+    assert.strictEqual(t.vector, undefined);
+    assert.strictEqual(t.get('rax'), 0x1122334455667788n);
+    assert.strictEqual(Number(t.read64(tables) & 0x20n), A);
+    assert.strictEqual(Number(t.read64(tables + 0x2008) & 0x60n), A);
+  });
+});
