@@ -148,7 +148,8 @@ export class CodeFetch {
     const uop = this.code.find(page, offset, host);
     if (state.contextEpoch !== this.epoch) this.useContext(cpu, state);
     cpu.set64(State.ripBase, cpu.rip - BigInt(offset));
-    const entry = cpu.base + VCPU_JUMPS + (cpu.get32(State.rip) & (Jump.entries - 1)) * Jump.entrySize;
+    const low = cpu.get32(State.rip);
+    const entry = cpu.base + VCPU_JUMPS + ((low ^ (low >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
     this.memory.u64[(entry + Jump.rip) >> 3] = cpu.rip;
     this.memory.i32[(entry + Jump.uop) >> 2] = uop;
     this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(State.codeTag);

@@ -145,8 +145,11 @@ export const Tlb = {
 } as const;
 export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
 
-/** Jump cache: rip -> micro-op, direct-mapped by rip. */
-export const Jump = { entries: 4096, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
+/**
+ * Jump cache: rip -> micro-op, direct-mapped. The entry is that of rip's low bits with those above `fold` mixed in: functions begin
+ * at multiples of 16, so that the low bits alone would leave most entries to nobody.
+ */
+export const Jump = { entries: 4096, fold: 12, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
 
 export const VCPU_TLB = State.size;
 export const VCPU_JUMPS = VCPU_TLB + TLB_BYTES * Tlb.contexts;

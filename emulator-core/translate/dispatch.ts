@@ -28,7 +28,8 @@ export function lookupHelper(): Fn {
   const t = f.local(I32);
   const budget = f.local(I32);
   set(rip, i64.load(me, State.rip))(f);
-  const index = i32.and(i32.wrap(get(rip, I64)), i32c(Jump.entries - 1));
+  const low = i32.wrap(get(rip, I64));
+  const index = i32.and(i32.xor(low, i32.shrU(low, i32c(Jump.fold))), i32c(Jump.entries - 1));
   set(entry, i32.add(i32.add(me, i32.shl(index, i32c(4))), i32c(VCPU_JUMPS)))(f);
   const e = get(entry, I32);
   const miss = i32.or(
