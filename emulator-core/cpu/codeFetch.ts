@@ -90,7 +90,7 @@ export class CodeFetch {
     const low = Number(linear & 0xffffffffn);
     const high = Number((linear >> 32n) & 0xffffffffn);
     const user = cpu.cpl === 3;
-    const page = (high & 0xfffff) * 0x100000 + (low >>> 12);
+    const page = high * 0x100000 + (low >>> 12);
     const tag = page * 2 + (user ? 1 : 0);
     const state = this.states[cpu.index];
     const slot = page & (FETCH_ENTRIES - 1);

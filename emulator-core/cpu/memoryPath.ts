@@ -8,6 +8,7 @@ import type { MachineMemory } from '../mmu/memory';
 import { Slow, SlowResult } from '../translate/abi';
 import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache } from '../x86/codeCache';
+import { carry, highOf, join, lowOf } from './halves';
 import { abortInstruction } from './instructionEnd';
 import { PAGE, Segment, SegmentIndex, State, TLB_BYTES, Tlb, Uop, UopFlag, VCPU_TLB, segmentOffset } from './layout';
 import { Vector, type Vcpu } from './vcpu';
@@ -428,20 +429,6 @@ export function linearPage(linear: bigint): number {
 
 const OFFSET = PAGE - 1;
 
-function lowOf(value: bigint): number {
-  return Number(BigInt.asIntN(32, value));
-}
-function highOf(value: bigint): number {
-  return Number(BigInt.asIntN(32, value >> 32n));
-}
-/** The 64-bit number in two halves. */
-function join(low: number, high: number): bigint {
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-}
-/** High half of an address a little above high:low whose low half is `at`. */
-function carry(low: number, high: number, at: number): number {
-  return at >>> 0 < low >>> 0 ? (high + 1) | 0 : high;
-}
 function crossesPage(low: number, size: number): boolean {
   return (low & OFFSET) + size > PAGE;
 }

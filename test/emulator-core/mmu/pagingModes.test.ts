@@ -47,6 +47,21 @@ describe('5-level paging', () => {
     assert.strictEqual(t.cpu.get64(State.cr2), LOW + (1n << 48n));
   });
 
+  it('code at addresses that differ in bits 56:52 alone is not taken for one another', () => {
+    const t = machine();
+    // PML5 entry 16 leads to tables of its own, which map 2 MBytes at 400000h.
+    t.write64(0xd000 + 16 * 8, 0xe007n);
+    t.write64(0xe000, 0xf007n);
+    t.write64(0xf000, 0x10007n);
+    t.write64(0x10000, 0x400087n);
+    const at = 0x100000;
+    t.writeHex(at + 0x40, 'b801000000'); // mov eax, 1
+    t.writeHex(0x400000 + at + 0x40, 'b802000000'); // mov eax, 2
+    t.run(at, 'ffe3', { rbx: (1n << 52n) | BigInt(at + 0x40) }, 2); // jmp rbx
+    assert.strictEqual(t.vector, undefined);
+    assert.strictEqual(t.get('rax'), 2n);
+  });
+
   it('sets the accessed flag of the PML5 entry; bit 7 there is reserved', () => {
     const t = run(machine(), READ64, { rbx: LOW });
     assert.strictEqual(t.read32(0xd000 + 0xab * 8) & 0xff, 0x27);
