@@ -246,7 +246,7 @@ export class Breakpoints {
     try {
       if (entry.kind === 'source' || entry.kind === 'function' || entry.kind === 'exit' || entry.kind === 'exception')
         entry.problem = undefined;
-      this.findPlace(entry, machine);
+      await this.findPlace(entry, machine);
       if (entry.problem) return;
       const hit = await this.makeHit(entry, machine);
       entry.hit = entry.hypercall === undefined ? hit : onlyHypercall(entry.hypercall, hit);
@@ -255,10 +255,10 @@ export class Breakpoints {
     }
   }
 
-  private findPlace(entry: Entry, { target, symbols }: BreakpointMachine): void {
+  private async findPlace(entry: Entry, { target, symbols }: BreakpointMachine): Promise<void> {
     switch (entry.kind) {
       case 'source': {
-        const places = symbols.addressesForLine(entry.source!.path, entry.source!.line);
+        const places = await symbols.findLine(entry.source!.path, entry.source!.line);
         if (places.length === 0)
           throw new Error(`no code for line ${entry.source!.line} of this file in the loaded symbols`);
         entry.addresses = [...new Set(places.map((place) => place.address))];

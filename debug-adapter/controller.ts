@@ -125,7 +125,8 @@ export class Controller {
     this.launched = plan;
 
     const symbols = new SymbolStore();
-    for (const { name, bytes, offset } of plan.symbols) symbols.addFile(name, bytes, { offset });
+    for (const { name, contents, offset } of plan.symbols) symbols.addFile(name, contents, { offset });
+    await symbols.prepare();
     symbols.setSourceMap(plan.sourceMap);
 
     const target = await engine.create(plan.engine);
@@ -286,6 +287,7 @@ export class Controller {
     this.debuggee?.target.dispose();
     this.debuggee?.console.flush();
     this.notes.flush();
+    this.debuggee?.symbols.close();
     await this.consoleFile?.close();
     this.consoleFile = undefined;
   }

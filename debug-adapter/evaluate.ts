@@ -200,6 +200,7 @@ export class Evaluator {
     text: string,
     options: { address?: bigint; fields: boolean; pointerSize: number },
   ): Promise<Compiled> {
+    await this.prepareNames(text);
     const names = this.staticNames(options.pointerSize, options.address);
     if (options.fields) {
       names.isField = (name) => fieldNames.has(name);
@@ -259,6 +260,11 @@ export class Evaluator {
     };
   }
 
+  /** What names of programs mean takes reading all of their debug information once; registers and numbers do without. */
+  private async prepareNames(text: string): Promise<void> {
+    if (/[A-Za-z_]/.test(text.replace(/\$\w+|\b\d\w*/g, ''))) await this.symbols.prepareNames();
+  }
+
   private staticNames(pointerSize: number, pc?: bigint): Names {
     const constants = this.target.constants?.();
     return {
@@ -272,6 +278,7 @@ export class Evaluator {
   }
 
   private async compileIn(text: string, frame: Frame): Promise<Compiled> {
+    await this.prepareNames(text);
     const { bitness, lookup } = frame.activation;
     const names = this.staticNames(bitness === 64 ? 8 : 4, lookup);
     names.type = (name) => this.symbols.findType(name, lookup);

@@ -1,4 +1,5 @@
 /** From the attributes of launch.json to what an engine and the adapter need: checked, sizes parsed, files read. */
+import type { ByteSource } from '../emulator-core/boot/byteSource';
 import type { Host } from './engine';
 import {
   MODE_LIMITS,
@@ -13,7 +14,9 @@ import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
 
 export { LaunchError } from './launchSchema';
 
-export interface SymbolSource extends LaunchFile {
+export interface SymbolSource {
+  name: string;
+  contents: Uint8Array | ByteSource;
   /** Address at run time less address as linked. */
   offset: bigint;
 }
@@ -66,17 +69,23 @@ export async function planLaunch(
   const folder = configuration.__workspaceFolder;
   const base = typeof folder === 'string' && folder !== '' ? folder : host.cwd();
   const resolve = (path: string): string => host.resolve(base, path);
-  const read = async (path: string, attribute: string): Promise<LaunchFile> => {
-    const full = resolve(path);
-    let bytes: Uint8Array | undefined;
+  const get = async <T>(path: string, attribute: string, how: (name: string) => Promise<T | undefined>) => {
+    const name = resolve(path);
+    let contents: T | undefined;
     try {
-      bytes = await host.readFile(full);
+      contents = await how(name);
     } catch (error) {
-      throw new LaunchError(`${attribute}: can't read '${full}': ${messageOf(error)}`);
+      throw new LaunchError(`${attribute}: can't read '${name}': ${messageOf(error)}`);
     }
-    if (!bytes) throw new LaunchError(`${attribute}: there is no file '${full}'`);
-    return { name: full, bytes };
+    if (!contents) throw new LaunchError(`${attribute}: there is no file '${name}'`);
+    return { name, contents };
   };
+  const read = async (path: string, attribute: string): Promise<LaunchFile> => {
+    const { name, contents } = await get(path, attribute, (file) => host.readFile(file));
+    return { name, bytes: contents };
+  };
+  const open = (file: string): Promise<Uint8Array | ByteSource | undefined> =>
+    host.openFile ? host.openFile(file) : host.readFile(file);
 
   const memory = parseSize(checked.memory ?? '256M', 'memory');
   if (memory < MIN_MEMORY || memory > MAX_MEMORY) {
@@ -117,9 +126,10 @@ export async function planLaunch(
   const wanted = (checked.symbols ?? []) as (string | { file: string; offset?: string | number })[];
   for (const [i, each] of wanted.entries()) {
     const { file, offset = 0 } = typeof each === 'string' ? { file: each } : each;
-    symbols.push({ ...(await read(file, `symbols[${i}]`)), offset: signedBigInt(offset) });
+    symbols.push({ ...(await get(file, `symbols[${i}]`, open)), offset: signedBigInt(offset) });
   }
-  if (wanted.length === 0 && isElf(kernel.bytes)) symbols.push({ ...kernel, offset: 0n });
+  if (wanted.length === 0 && isElf(kernel.bytes))
+    symbols.push({ name: kernel.name, contents: kernel.bytes, offset: 0n });
 
   const cpu = (checked.cpu ?? {}) as { model?: string; features?: string[] };
   const output = (checked.console ?? 'terminal') as ConsoleChoice;

@@ -214,8 +214,8 @@ export class Session extends ProtocolServer {
       this.timeTraveller();
       this.controller.start({ request: { kind: 'reverseContinue' } });
     },
-    gotoTargets: ({ source, line }) => {
-      const places = this.controller.machine.symbols.addressesForLine(source.path ?? '', this.fromLine(line));
+    gotoTargets: async ({ source, line }) => {
+      const places = await this.controller.machine.symbols.findLine(source.path ?? '', this.fromLine(line));
       const targets = places.map((place) => {
         this.gotoPlaces.push(place.address);
         const reference = formatMemoryReference({ space: 'virtual', address: place.address });
@@ -310,10 +310,10 @@ export class Session extends ProtocolServer {
     setDataBreakpoints: async ({ breakpoints }) => ({
       breakpoints: await this.controller.breakpoints.setData(breakpoints),
     }),
-    breakpointLocations: ({ source, line, endLine }) => {
+    breakpointLocations: async ({ source, line, endLine }) => {
       const { symbols } = this.controller.machine;
       const last = Math.min(endLine ?? line, line + 10_000);
-      const lines = symbols.breakpointLines(source.path ?? '', this.fromLine(line), this.fromLine(last));
+      const lines = await symbols.findLines(source.path ?? '', this.fromLine(line), this.fromLine(last));
       return { breakpoints: lines.map((each) => ({ line: this.toLine(each) })) };
     },
     exceptionInfo: () => exceptionInfo(this.controller.stopped, this.controller.lastStop),
@@ -391,8 +391,11 @@ export class Session extends ProtocolServer {
         totalModules: all.length,
       };
     },
-    loadedSources: () => ({
-      sources: this.controller.machine.symbols.sourceFiles().map((path) => ({ name: baseName(path), path })),
+    loadedSources: async () => ({
+      sources: (await this.controller.machine.symbols.findSourceFiles()).map((path) => ({
+        name: baseName(path),
+        path,
+      })),
     }),
   };
 

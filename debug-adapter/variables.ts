@@ -85,6 +85,7 @@ export class Variables {
   async children(reference: number, request: VariablesRequest): Promise<DebugProtocol.Variable[]> {
     const container = this.container(reference);
     const hex = request.hex ?? false;
+    if (container.kind !== 'registers' && container.kind !== 'fields') await this.symbols.prepareNames();
     switch (container.kind) {
       case 'locals':
       case 'arguments': {

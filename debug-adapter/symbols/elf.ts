@@ -2,6 +2,7 @@ import { ElfError, ElfFile, RawSymbols } from '../../emulator-core/boot/elf';
 import { atOnce } from '../introspection/slices';
 import { lastAtOrBelow } from './dwarf/sections';
 import { sortedOrder } from './radixSort';
+import { SharedWork } from './sharedWork';
 
 export type SymbolKind = 'function' | 'object' | 'other';
 
@@ -70,8 +71,9 @@ interface NameTable {
 
 /** The symbols of an ELF file by address and by name. Addresses as linked. gABI, "Symbol Table". */
 export class SymbolTable {
-  private columns: Columns | undefined;
-  private names: NameTable | undefined;
+  private columns = emptyColumns();
+  private names = emptyNames();
+  private readonly reading = new SharedWork(() => this.read());
 
   /**
    * The table of a file is read on first use, or by `prepare`.
@@ -83,26 +85,24 @@ export class SymbolTable {
   ) {}
 
   /** Reads the table, and sorts it by address and name. */
-  *prepare(): Generator<void, void> {
-    this.columns ??= yield* this.guarded(() => this.readColumns(), emptyColumns());
-    this.names ??= yield* this.guarded(() => this.hashNames(this.columns!), {
-      first: new Uint32Array(1),
-      next: new Uint32Array(0),
-    });
+  prepare(): Generator<void, void> {
+    return this.reading.run();
   }
 
-  private *guarded<T>(work: () => Generator<void, T>, otherwise: T): Generator<void, T> {
+  private *read(): Generator<void, void> {
     try {
-      return yield* work();
+      this.columns = yield* this.readColumns();
+      this.names = yield* this.hashNames(this.columns);
     } catch (error) {
+      this.columns = emptyColumns();
+      this.names = emptyNames();
       this.problem(error instanceof Error ? error.message : String(error));
-      return otherwise;
     }
   }
 
   private get all(): Columns {
-    if (!this.columns || !this.names) atOnce(this.prepare());
-    return this.columns!;
+    if (!this.reading.done) atOnce(this.prepare());
+    return this.columns;
   }
 
   private *readColumns(): Generator<void, Columns> {
@@ -217,7 +217,7 @@ export class SymbolTable {
   /** Indexes of the symbols of a name, in address order. */
   private *indexesOf(name: string): Generator<number> {
     const { strings, names } = this.all;
-    const { first, next } = this.names!;
+    const { first, next } = this.names;
     const wanted = new TextEncoder().encode(name).subarray(0, MAX_NAME);
     if (wanted.length === 0) return;
     for (let i = first[hash(wanted, 0, wanted.length) & (first.length - 1)]!; i > 0; i = next[i - 1]!) {
@@ -294,6 +294,10 @@ function emptyColumns(): Columns {
   const none = new BigUint64Array(0);
   const strings = new Uint8Array(0);
   return { strings, addresses: none, sizes: none, reach: none, names: new Uint32Array(0), ranks: strings };
+}
+
+function emptyNames(): NameTable {
+  return { first: new Uint32Array(1), next: new Uint32Array(0) };
 }
 
 function isUseful(type: number, section: number): boolean {

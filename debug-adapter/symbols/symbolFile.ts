@@ -1,5 +1,6 @@
 import { ByteSource } from '../../emulator-core/boot/byteSource';
 import { EM_386, ElfFile } from '../../emulator-core/boot/elf';
+import { inSlices } from '../introspection/slices';
 import { CfaRule, FrameRules, FrameTable } from './dwarf/cfi';
 import { Attribute } from './dwarf/constants';
 import { evaluateExpression, ExpressionEnvironment, Location } from './dwarf/expr';
@@ -65,7 +66,7 @@ export class SymbolFile {
 
   constructor(
     readonly name: string,
-    contents: Uint8Array | ByteSource,
+    private readonly contents: Uint8Array | ByteSource,
     private bias: bigint,
     /** Called when `setOffset` has changed the run-time addresses. */
     private readonly moved: () => void = () => undefined,
@@ -110,6 +111,16 @@ export class SymbolFile {
     if (offset === this.bias) return;
     this.bias = offset;
     this.moved();
+  }
+
+  /** Reads what questions about addresses and symbols need. Whoever asks without it waits until it is read. */
+  *prepare(): Generator<void, void> {
+    yield* this.symbols.prepare();
+    yield* this.info.prepare();
+  }
+
+  close(): void {
+    if (!(this.contents instanceof Uint8Array)) this.contents.close?.();
   }
 
   get hasDebugInfo(): boolean {
@@ -165,21 +176,19 @@ export class SymbolFile {
   }
 
   /** Where a breakpoint on a line goes: see SymbolStore.addressesForLine. `paths`: which files, as compiled. */
-  addressesForLine(paths: ReadonlySet<string>, name: string, line: number): LinePlace[] {
-    const uses = this.lines.filesNamed(name).filter(({ path }) => paths.has(path));
+  *addressesForLine(paths: ReadonlySet<string>, name: string, line: number): Generator<void, LinePlace[]> {
     let best = Infinity;
     let addresses: bigint[] = [];
-    this.lines.forEachStatement(
-      uses.map(({ use }) => use),
-      (found, address) => {
-        if (found < line || found > best) return;
-        if (found < best) addresses = [];
-        best = found;
-        addresses.push(address());
-      },
-    );
+    yield* this.lines.forEachStatement(name, paths, (found, address) => {
+      if (found < line || found > best) return;
+      if (found < best) addresses = [];
+      best = found;
+      addresses.push(address());
+    });
+    yield* this.info.prepare();
     const groups = new Map<string, { address: bigint; rank: number }>();
     for (const address of new Set(addresses)) {
+      yield;
       const [key, rank] = this.placeOf(address);
       const known = groups.get(key);
       if (!known || rank < known.rank || (rank === known.rank && address < known.address))
@@ -210,15 +219,11 @@ export class SymbolFile {
   }
 
   /** Lines of a file that have code. */
-  breakpointLines(paths: ReadonlySet<string>, name: string, from: number, to: number): Set<number> {
+  *breakpointLines(paths: ReadonlySet<string>, name: string, from: number, to: number): Generator<void, Set<number>> {
     const lines = new Set<number>();
-    const uses = this.lines.filesNamed(name).filter(({ path }) => paths.has(path));
-    this.lines.forEachStatement(
-      uses.map(({ use }) => use),
-      (line) => {
-        if (line >= from && line <= to) lines.add(line);
-      },
-    );
+    yield* this.lines.forEachStatement(name, paths, (line) => {
+      if (line >= from && line <= to) lines.add(line);
+    });
     return lines;
   }
 
@@ -375,6 +380,7 @@ export class SymbolFile {
 
   /** The caller of a frame at a run-time address. */
   async unwind(address: bigint, context: FrameContext): Promise<UnwindResult | undefined> {
+    for (const table of this.frames) await inSlices(table.prepare());
     const rules = this.rulesAt(address - this.offset);
     if (!rules) return undefined;
     const environment = this.environment(context);

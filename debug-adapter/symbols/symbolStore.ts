@@ -1,4 +1,5 @@
 import { ByteSource } from '../../emulator-core/boot/byteSource';
+import { atOnce, inSlices } from '../introspection/slices';
 import { Location } from './dwarf/expr';
 import { strip, Type } from './dwarf/types';
 import { messageOf } from './dwarf/unit';
@@ -81,6 +82,26 @@ export class SymbolStore {
   /** Calls `listener` after each SymbolFile.setOffset that changed something: addresses asked for before are void then. */
   onMoved(listener: (file: SymbolFile) => void): void {
     this.moveListeners.push(listener);
+  }
+
+  /** The session is over: closes files. */
+  close(): void {
+    for (const file of this.files) file.close();
+  }
+
+  /**
+   * Reads the symbols of all files and which code is whose, a few milliseconds at a time. Everything that is asked for without it
+   * gets the same answers, but stops the event loop until enough has been read.
+   */
+  async prepare(): Promise<void> {
+    for (const file of this.files) await this.guardAsync(file, () => inSlices(file.prepare()));
+  }
+
+  /** As `prepare`, for what finds variables, types and enumerators by name in all units. Quick when it has been read. */
+  async prepareNames(): Promise<void> {
+    for (const file of this.files) {
+      if (!file.info.namesReady) await this.guardAsync(file, () => inSlices(file.info.prepareNames()));
+    }
   }
 
   /** Where sources are: pairs of a path prefix as compiled and the same prefix in the editor. */
@@ -182,11 +203,19 @@ export class SymbolStore {
    * @param path as the editor knows the file
    */
   addressesForLine(path: string, line: number): LinePlace[] {
+    return atOnce(this.placesOfLine(path, line));
+  }
+
+  /** The same, a few milliseconds at a time: the line of a header may be in thousands of units. */
+  findLine(path: string, line: number): Promise<LinePlace[]> {
+    return inSlices(this.placesOfLine(path, line));
+  }
+
+  private *placesOfLine(path: string, line: number): Generator<void, LinePlace[]> {
     const found: LinePlace[] = [];
-    for (const { file, paths } of this.matchFiles(path)) {
-      for (const place of this.guard(file, () => file.addressesForLine(paths, baseName(path), line)) ?? []) {
-        found.push({ address: place.address + file.offset, line: place.line });
-      }
+    for (const { file, paths } of yield* this.matchFiles(path)) {
+      const places = yield* this.guardSteps(file, file.addressesForLine(paths, baseName(path), line));
+      for (const place of places ?? []) found.push({ address: place.address + file.offset, line: place.line });
     }
     // Several files may have the line or only a later one: the nearest counts for all.
     const nearest = Math.min(...found.map((place) => place.line));
@@ -195,13 +224,30 @@ export class SymbolStore {
 
   /** Lines from `from` to `to` (inclusive) that have code, ascending. */
   breakpointLines(path: string, from: number, to: number): number[] {
+    return atOnce(this.linesWithCode(path, from, to));
+  }
+
+  /** The same, a few milliseconds at a time. */
+  findLines(path: string, from: number, to: number): Promise<number[]> {
+    return inSlices(this.linesWithCode(path, from, to));
+  }
+
+  private *linesWithCode(path: string, from: number, to: number): Generator<void, number[]> {
     const lines = new Set<number>();
-    for (const { file, paths } of this.matchFiles(path)) {
-      for (const line of this.guard(file, () => file.breakpointLines(paths, baseName(path), from, to)) ?? []) {
-        lines.add(line);
-      }
+    for (const { file, paths } of yield* this.matchFiles(path)) {
+      const found = yield* this.guardSteps(file, file.breakpointLines(paths, baseName(path), from, to));
+      for (const line of found ?? []) lines.add(line);
     }
     return [...lines].sort((a, b) => a - b);
+  }
+
+  private *guardSteps<T>(file: SymbolFile, work: Generator<void, T>): Generator<void, T | undefined> {
+    try {
+      return yield* work;
+    } catch (error) {
+      file.warnings.add(messageOf(error));
+      return undefined;
+    }
   }
 
   /** Where a breakpoint on a function goes: behind the prologue of each out-of-line copy. Empty for unknown names. */
@@ -227,6 +273,12 @@ export class SymbolStore {
       }
     }
     return [...result.values()];
+  }
+
+  /** `sourceFiles`, a few milliseconds at a time. */
+  async findSourceFiles(): Promise<string[]> {
+    for (const file of this.files) await this.guardAsync(file, () => inSlices(file.lines.prepare()));
+    return this.sourceFiles();
   }
 
   /** Paths of all source files, as the editor knows them. */
@@ -397,7 +449,7 @@ export class SymbolStore {
    * The files, as compiled, that an editor's path means: the same path, with or without the source map; where no file has
    * it, those whose path shares the longest end with it, at least the name.
    */
-  private matchFiles(path: string): { file: SymbolFile; paths: Set<string> }[] {
+  private *matchFiles(path: string): Generator<void, { file: SymbolFile; paths: Set<string> }[]> {
     const wanted = normalizePath(path);
     const name = baseName(wanted);
     const candidates = [wanted];
@@ -408,7 +460,8 @@ export class SymbolStore {
     const exact: { file: SymbolFile; paths: Set<string> }[] = [];
     const similar: { file: SymbolFile; path: string; common: number }[] = [];
     for (const file of this.files) {
-      const paths = new Set((this.guard(file, () => file.lines.filesNamed(name)) ?? []).map((each) => each.path));
+      yield* this.guardSteps(file, file.lines.prepare());
+      const paths = new Set(this.guard(file, () => file.lines.filesNamed(name)) ?? []);
       const same = [...paths].filter((each) => candidates.some((candidate) => samePath(candidate, each)));
       if (same.length > 0) exact.push({ file, paths: new Set(same) });
       for (const each of paths) similar.push({ file, path: each, common: commonSuffix(wanted, each) });

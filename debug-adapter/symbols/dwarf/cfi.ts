@@ -1,3 +1,7 @@
+import { atOnce } from '../../introspection/slices';
+import { sortedOrder } from '../radixSort';
+import { SharedWork } from '../sharedWork';
+import { Growing } from './growing';
 import { Cursor, DwarfError, hexOffset } from './reader';
 import { DebugSections, lastAtOrBelow } from './sections';
 import { messageOf } from './unit';
@@ -38,6 +42,7 @@ interface CommonEntry {
   instructions: [start: number, end: number];
 }
 
+/** A frame description entry (FDE). */
 interface DescriptionEntry {
   low: bigint;
   high: bigint;
@@ -50,29 +55,37 @@ const OMIT = 0xff;
 
 const MAX_REMEMBERED = 64;
 
-/** Call frame information of .debug_frame or .eh_frame. Entries are found by scanning lengths and addresses once. */
+/** Entries read between two pauses. */
+const STEP = 512;
+
+/** Call frame information of .debug_frame or .eh_frame. Where entries are is found once, by their lengths and addresses. */
 export class FrameTable {
-  private readonly data: Uint8Array;
+  private bytes: Uint8Array | undefined;
   private readonly base: bigint;
   private readonly isEh: boolean;
   private readonly commons = new Map<number, CommonEntry | undefined>();
-  private entries: DescriptionEntry[] | undefined;
+  /** Addresses and section offsets of all entries, by address. */
   private lows = new BigUint64Array(0);
+  private offsets = new Uint32Array(0);
+  private readonly scanning = new SharedWork(() => this.scan());
 
   constructor(
     private readonly sections: DebugSections,
     readonly section: '.debug_frame' | '.eh_frame',
   ) {
-    this.data = sections.data(section);
     this.base = sections.address(section);
     this.isEh = section === '.eh_frame';
   }
 
+  private get data(): Uint8Array {
+    return (this.bytes ??= this.sections.data(this.section));
+  }
+
   /** Rules at an address as linked; undefined when no entry covers it. Throws a DwarfError on a malformed entry. */
   rulesAt(address: bigint): FrameRules | undefined {
-    const entries = (this.entries ??= this.scan());
+    atOnce(this.prepare());
     for (let i = lastAtOrBelow(this.lows, address), tries = 0; i >= 0 && tries < 4; i--, tries++) {
-      const entry = entries[i]!;
+      const entry = this.entryAt(this.offsets[i]!).entry!;
       if (address < entry.high) return this.execute(entry, address);
     }
     return undefined;
@@ -82,30 +95,44 @@ export class FrameTable {
     return new Cursor(this.data, start, end, this.section);
   }
 
-  private scan(): DescriptionEntry[] {
-    const entries: DescriptionEntry[] = [];
-    const cursor = this.cursor(0);
+  /** The entry at a section offset, undefined when it describes no code, and the offset behind it. */
+  private entryAt(start: number): { entry: DescriptionEntry | undefined; next: number } {
+    const cursor = this.cursor(start);
+    const { end, is64 } = cursor.initialLength();
+    if (end === cursor.position) return { entry: undefined, next: end }; // terminator of .eh_frame, also between joined parts
+    const next = Math.max(end, start + 4);
+    const idOffset = cursor.position;
+    const id = is64 ? cursor.u64() : BigInt(cursor.u32());
+    const isCommon = this.isEh ? id === 0n : id === (is64 ? 0xffffffffffffffffn : 0xffffffffn);
+    if (isCommon) return { entry: undefined, next };
+    return { entry: this.readDescription(cursor.position, end, this.isEh ? BigInt(idOffset) - id : id), next };
+  }
+
+  /** Finds all entries. */
+  prepare(): Generator<void, void> {
+    return this.scanning.run();
+  }
+
+  private *scan(): Generator<void, void> {
+    const lows = new Growing((length) => new BigUint64Array(length));
+    const offsets = new Growing((length) => new Uint32Array(length));
     try {
-      while (cursor.remaining >= 4) {
-        const start = cursor.position;
-        const { end, is64 } = cursor.initialLength();
-        if (end === cursor.position) continue; // terminator of .eh_frame, also between joined parts
-        const idOffset = cursor.position;
-        const id = is64 ? cursor.u64() : BigInt(cursor.u32());
-        const isCommon = this.isEh ? id === 0n : id === (is64 ? 0xffffffffffffffffn : 0xffffffffn);
-        if (!isCommon) {
-          const commonAt = this.isEh ? BigInt(idOffset) - id : id;
-          const entry = this.readDescription(cursor.position, end, commonAt);
-          if (entry) entries.push(entry);
+      for (let at = 0; at + 4 <= this.data.length;) {
+        if (offsets.length % STEP === 0) yield;
+        const { entry, next } = this.entryAt(at);
+        if (entry) {
+          lows.push(entry.low);
+          offsets.push(at);
         }
-        cursor.position = Math.max(end, start + 4);
+        at = next;
       }
     } catch (error) {
       this.sections.warnings.add(messageOf(error));
     }
-    entries.sort((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : 0));
-    this.lows = BigUint64Array.from(entries, (entry) => entry.low);
-    return entries;
+    const { length } = offsets;
+    const order = yield* sortedOrder(lows.items.slice(0, length), new Uint8Array(length));
+    this.lows = BigUint64Array.from(order, (i) => lows.items[i]!);
+    this.offsets = order.map((i) => offsets.items[i]!);
   }
 
   private common(at: bigint): CommonEntry | undefined {

@@ -1,4 +1,5 @@
 import { atOnce } from '../../introspection/slices';
+import { SharedWork } from '../sharedWork';
 import { Attribute, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
 import { AttributeValue } from './forms';
 import { dieRanges, isPlaced, ListBudget } from './lists';
@@ -58,13 +59,15 @@ const MAX_BODIES = 2_000;
 export class DebugInfo {
   readonly strings: StringReader;
   private unitList: Unit[] | undefined;
+  private readonly unitsRead = new SharedWork(() => this.readUnits());
+  private readonly unitsMapped = new SharedWork(() => this.mapUnits());
   private unitOffsets = new Float64Array(0);
   /** By unit, the longest unused first. */
   private readonly indexes = new Map<Unit, UnitIndex>();
   private indexedBytes = 0;
   private readonly names: NameIndex;
   private readonly scopes = new Map<number, Scope>();
-  private unitMap: RangeMap<Unit> | undefined;
+  private readonly unitMap = new RangeMap<Unit>();
   private signatures: Map<bigint, Unit> | undefined;
   private readonly budget: ListBudget;
 
@@ -77,12 +80,11 @@ export class DebugInfo {
   }
 
   get units(): Unit[] {
-    if (!this.unitList) atOnce(this.prepareUnits());
+    if (!this.unitList) atOnce(this.unitsRead.run());
     return this.unitList!;
   }
 
-  private *prepareUnits(): Generator<void, void> {
-    if (this.unitList) return;
+  private *readUnits(): Generator<void, void> {
     const units = yield* readUnits(this.sections, this.strings);
     this.unitOffsets = Float64Array.from(units, (unit) => unit.offset);
     this.unitList = units;
@@ -90,14 +92,19 @@ export class DebugInfo {
 
   /** Reads what lookups by address need: the headers of units and which code is whose. */
   *prepare(): Generator<void, void> {
-    yield* this.prepareUnits();
-    this.unitMap ??= yield* this.mapUnits();
+    yield* this.unitsRead.run();
+    yield* this.unitsMapped.run();
   }
 
   /** Reads what lookups by name need: the outermost entries of all units. */
   *prepareNames(): Generator<void, void> {
-    yield* this.prepareUnits();
+    yield* this.unitsRead.run();
     yield* this.names.prepare();
+  }
+
+  /** Whether `prepareNames` has nothing left to do. */
+  get namesReady(): boolean {
+    return this.names.ready;
   }
 
   /** The unit that holds a DIE offset. */
@@ -159,11 +166,12 @@ export class DebugInfo {
 
   /** The unit whose code lies at an address as linked. */
   unitAt(address: bigint): Unit | undefined {
-    return (this.unitMap ??= atOnce(this.mapUnits())).find(address)?.value;
+    atOnce(this.prepare());
+    return this.unitMap.find(address)?.value;
   }
 
-  private *mapUnits(): Generator<void, RangeMap<Unit>> {
-    const map = new RangeMap<Unit>();
+  private *mapUnits(): Generator<void, void> {
+    const map = this.unitMap;
     const covered = this.readAddressRanges(map);
     for (const unit of this.units) {
       yield;
@@ -186,7 +194,6 @@ export class DebugInfo {
         this.sections.warnings.add(messageOf(error));
       }
     }
-    return map;
   }
 
   /** DWARF 5, 6.1.2 "Lookup by Address". Returns the units that the section speaks of. */

@@ -1,13 +1,5 @@
-import { Form } from './constants';
-import { readForm } from './forms';
+import { LineHeader } from './lineHeader';
 import { Cursor } from './reader';
-import { DebugSections } from './sections';
-import { StringReader } from './unit';
-
-export interface FileEntry {
-  name: string;
-  directory: number;
-}
 
 const isStmtFlag = 1;
 const prologueEndFlag = 2;
@@ -118,63 +110,9 @@ export class LineRows {
   }
 }
 
-/** A line program: header read at construction, rows on demand. Throws a DwarfError when the header is malformed. */
-export class LineTable {
-  readonly version: number;
-  readonly end: number;
-  /** Include directories; [0] is the compilation directory from DWARF 5 on, and unknown ('') before. */
-  readonly directories: string[] = [];
-  readonly files: FileEntry[] = [];
-  /** Number of files[0]: 0 from DWARF 5 on, else 1. */
-  readonly firstFile: number;
-  private readonly program: number;
-  private readonly minimumInstruction: number;
-  private readonly operationsPerInstruction: number;
-  private readonly defaultIsStmt: boolean;
-  private readonly lineBase: number;
-  private readonly lineRange: number;
-  private readonly opcodeLengths: number[] = [0];
+/** A line program: header read at construction, rows on demand. */
+export class LineTable extends LineHeader {
   private cached: LineRows | undefined;
-
-  constructor(
-    private readonly sections: DebugSections,
-    strings: StringReader,
-    readonly offset: number,
-  ) {
-    const data = sections.data('.debug_line');
-    const start = new Cursor(data, offset, data.length, '.debug_line');
-    const { end, is64 } = start.initialLength();
-    this.end = end;
-    const cursor = new Cursor(data, start.position, end, '.debug_line');
-    this.version = cursor.u16();
-    if (this.version < 2 || this.version > 5) cursor.fail(`a line table of version 2 to 5, not ${this.version},`);
-    let addressSize = sections.is64 ? 8 : 4;
-    if (this.version >= 5) {
-      addressSize = cursor.u8();
-      cursor.skip(1); // segment selector size
-    }
-    const headerLength = cursor.offset(is64);
-    if (headerLength > cursor.remaining) cursor.fail('a header that fits into the table');
-    this.program = cursor.position + headerLength;
-    const header = new Cursor(data, cursor.position, this.program, '.debug_line');
-    this.minimumInstruction = header.u8();
-    this.operationsPerInstruction = this.version >= 4 ? Math.max(header.u8(), 1) : 1;
-    this.defaultIsStmt = header.u8() !== 0;
-    this.lineBase = header.i8();
-    this.lineRange = header.u8();
-    const opcodeBase = header.u8();
-    for (let i = 1; i < opcodeBase; i++) this.opcodeLengths.push(header.u8());
-    this.firstFile = this.version >= 5 ? 0 : 1;
-    if (this.version >= 5) {
-      const context = { version: 5, addressSize, is64 };
-      for (const entry of readEntries(header, context, strings)) this.directories.push(entry.name);
-      for (const entry of readEntries(header, context, strings)) this.files.push(entry);
-    } else {
-      this.directories.push('');
-      for (let name = header.string(); name !== ''; name = header.string()) this.directories.push(name);
-      for (let name = header.string(); name !== ''; name = header.string()) this.files.push(readFile(header, name));
-    }
-  }
 
   /** Runs the program, or returns what it gave before. A malformed end keeps the complete sequences before it. */
   rows(): LineRows {
@@ -283,7 +221,7 @@ export class LineTable {
               break;
             }
             case 3: // define_file
-              if (this.files.length < 1_000_000) this.files.push(readFile(cursor, cursor.string()));
+              if (this.files.length < 1_000_000) this.readFile(cursor, cursor.string());
               break;
             default: // set_discriminator and extensions
           }
@@ -330,42 +268,4 @@ export class LineTable {
     }
     rows.count = first;
   }
-}
-
-/** File entry of versions 2 to 4, behind its name: directory, time, length. */
-function readFile(cursor: Cursor, name: string): FileEntry {
-  const directory = cursor.uleb();
-  cursor.skipLeb();
-  cursor.skipLeb();
-  return { name, directory };
-}
-
-/** Directory or file list of version 5. DWARF 5, 6.2.4.1 "Standard Content Descriptions". */
-function readEntries(
-  cursor: Cursor,
-  context: { version: number; addressSize: number; is64: boolean },
-  strings: StringReader,
-): FileEntry[] {
-  const formats: [content: number, form: number][] = [];
-  const formatCount = cursor.u8();
-  for (let i = 0; i < formatCount; i++) formats.push([cursor.uleb(), cursor.uleb()]);
-  const count = cursor.uleb();
-  // Entries of no size would let a header claim any number of them.
-  const atLeast = formats.some(([, form]) => form !== Form.flagPresent && form !== Form.implicitConst) ? 1 : Infinity;
-  if (count > 0 && count * atLeast > cursor.remaining) cursor.fail(`entries that fit into the header, not ${count},`);
-  const entries: FileEntry[] = [];
-  for (let i = 0; i < count; i++) {
-    const entry: FileEntry = { name: '', directory: 0 };
-    for (const [content, form] of formats) {
-      const value = readForm(cursor, form, context);
-      if (content === 1) {
-        if (value.class === 'string') entry.name = value.value;
-        else if (value.class === 'stringOffset') entry.name = strings.at(value.section, value.value);
-      } else if (content === 2 && value.class === 'constant') {
-        entry.directory = Number(value.value);
-      }
-    }
-    entries.push(entry);
-  }
-  return entries;
 }

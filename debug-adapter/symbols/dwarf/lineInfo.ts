@@ -1,6 +1,7 @@
-import { baseName, directoryName, isAbsolute, joinPaths } from '../paths';
+import { atOnce } from '../../introspection/slices';
 import { DebugInfo } from './info';
 import { LineRows, LineSequence, LineTable } from './line';
+import { LineFiles, PathResolver } from './lineFiles';
 import { AddressRange, DebugSections, RangeMap } from './sections';
 import { messageOf, Unit } from './unit';
 
@@ -16,11 +17,6 @@ export interface LineRow {
   isStmt: boolean;
 }
 
-interface FileUse {
-  table: LineTable;
-  number: number;
-}
-
 /** Tables whose rows are kept at the same time. */
 const MAX_TABLES_WITH_ROWS = 512;
 
@@ -28,9 +24,8 @@ const MAX_TABLES_WITH_ROWS = 512;
 export class LineInfo {
   private readonly tables = new Map<number, LineTable | undefined>();
   private readonly withRows: LineTable[] = [];
-  private readonly paths = new Map<LineTable, (string | undefined)[]>();
-  private everyTable: LineTable[] | undefined;
-  private filesByName: Map<string, FileUse[]> | undefined;
+  private readonly paths = new WeakMap<LineTable, (string | undefined)[]>();
+  private readonly files: LineFiles;
   private unitsByLineOffset: Map<number, Unit> | undefined;
   private tableMap: RangeMap<LineTable> | undefined;
 
@@ -39,7 +34,9 @@ export class LineInfo {
     private readonly info: DebugInfo,
     /** Path of the object file: what relative compilation directories are relative to. */
     private readonly objectPath: string,
-  ) {}
+  ) {
+    this.files = new LineFiles(sections, info.strings, objectPath, (table) => this.compilationDirectory(table));
+  }
 
   private table(offset: number): LineTable | undefined {
     if (!this.tables.has(offset)) {
@@ -67,41 +64,17 @@ export class LineInfo {
     return table.rows();
   }
 
-  /** All line tables of the file, in section order; only their headers are read. */
-  private allTables(): LineTable[] {
-    if (!this.everyTable) {
-      this.everyTable = [];
-      const size = this.sections.data('.debug_line').length;
-      for (let offset = 0; offset < size;) {
-        const table = this.table(offset);
-        if (!table) break;
-        this.everyTable.push(table);
-        offset = table.end;
-      }
-    }
-    return this.everyTable;
-  }
-
   /** Path of a file by its number in a table; '' when the table has no such file. */
   filePath(table: LineTable, number: number): string {
     let paths = this.paths.get(table);
     if (!paths) this.paths.set(table, (paths = []));
     const index = number - table.firstFile;
-    return (paths[index] ??= this.makePath(table, index));
+    return (paths[index] ??= new PathResolver(table, this.objectPath, (offset) =>
+      this.compilationDirectory(offset),
+    ).path(index));
   }
 
-  private makePath(table: LineTable, index: number): string {
-    const entry = table.files[index];
-    if (!entry) return '';
-    if (isAbsolute(entry.name)) return joinPaths(entry.name);
-    const directory = table.directories[entry.directory] ?? '';
-    if (isAbsolute(directory)) return joinPaths(directory, entry.name);
-    const compilation = table.version >= 5 ? (table.directories[0] ?? '') : this.compilationDirectory(table);
-    const within = entry.directory === 0 ? '' : directory;
-    return joinPaths(directoryName(this.objectPath), compilation, within, entry.name);
-  }
-
-  private compilationDirectory(table: LineTable): string {
+  private compilationDirectory(table: number): string {
     if (!this.unitsByLineOffset) {
       this.unitsByLineOffset = new Map();
       for (const unit of this.info.units) {
@@ -113,34 +86,24 @@ export class LineInfo {
         }
       }
     }
-    return this.unitsByLineOffset.get(table.offset)?.compDir ?? '';
+    return this.unitsByLineOffset.get(table)?.compDir ?? '';
   }
 
-  /** Where files of a name (the last segment of their path) are used. */
-  filesNamed(name: string): { path: string; use: FileUse }[] {
-    if (!this.filesByName) {
-      this.filesByName = new Map();
-      for (const table of this.allTables()) {
-        table.files.forEach((file, index) => {
-          const key = baseName(file.name);
-          const uses = this.filesByName!.get(key);
-          const use = { table, number: index + table.firstFile };
-          if (uses) uses.push(use);
-          else this.filesByName!.set(key, [use]);
-        });
-      }
-    }
-    return (this.filesByName.get(name) ?? []).map((use) => ({ path: this.filePath(use.table, use.number), use }));
+  /** Reads which files there are and where they are used: what searches by file need. */
+  prepare(): Generator<void, void> {
+    return this.files.prepare();
+  }
+
+  /** Paths, as compiled, of the files of a name (the last segment of their path). */
+  filesNamed(name: string): string[] {
+    atOnce(this.prepare());
+    return this.files.named(name);
   }
 
   /** Paths of all source files. */
   sourceFiles(): string[] {
-    const paths = new Set<string>();
-    for (const table of this.allTables()) {
-      table.files.forEach((_, index) => paths.add(this.filePath(table, index + table.firstFile)));
-    }
-    paths.delete('');
-    return [...paths].sort();
+    atOnce(this.prepare());
+    return this.files.paths.filter((path) => path !== '').sort();
   }
 
   private tableAt(address: bigint): LineTable | undefined {
@@ -149,8 +112,12 @@ export class LineInfo {
     if (table || this.info.units.length > 0) return table;
     if (!this.tableMap) {
       this.tableMap = new RangeMap();
-      for (const each of this.allTables()) {
+      const size = this.sections.size('.debug_line');
+      for (let offset = 0; offset < size;) {
+        const each = this.table(offset);
+        if (!each) break;
         for (const { low, high } of this.rows(each).sequences) this.tableMap.add(low, high, each);
+        offset = each.end;
       }
     }
     return this.tableMap.find(address)?.value;
@@ -218,14 +185,22 @@ export class LineInfo {
   }
 
   /** Calls `visit` for every row that begins a statement in one of the files; addresses as linked. */
-  forEachStatement(uses: FileUse[], visit: (line: number, address: () => bigint) => void): void {
-    const numbers = new Map<LineTable, Set<number>>();
-    for (const { table, number } of uses) {
+  *forEachStatement(
+    name: string,
+    paths: ReadonlySet<string>,
+    visit: (line: number, address: () => bigint) => void,
+  ): Generator<void, void> {
+    yield* this.prepare();
+    const numbers = new Map<number, Set<number>>();
+    for (const { table, number } of this.files.usesOf(name, paths)) {
       const set = numbers.get(table);
       if (set) set.add(number);
       else numbers.set(table, new Set([number]));
     }
-    for (const [table, files] of numbers) {
+    for (const [offset, files] of numbers) {
+      yield;
+      const table = this.table(offset);
+      if (!table) continue;
       const rows = this.rows(table);
       for (const sequence of rows.sequences) {
         for (let row = sequence.first; row < sequence.last; row++) {

@@ -1,7 +1,9 @@
 import { atOnce } from '../../introspection/slices';
+import { SharedWork } from '../sharedWork';
 import { Abbreviation } from './abbrev';
 import { Attribute, Form, hasNestedFunctions, Tag, UnitType } from './constants';
 import { AttributeValue, readForm } from './forms';
+import { Growing } from './growing';
 import type { DebugInfo } from './info';
 import { Cursor } from './reader';
 import { messageOf, Unit } from './unit';
@@ -53,17 +55,23 @@ export class NameIndex {
   private readonly kinds = new Growing((length) => new Uint8Array(length));
   private readonly dies = new Growing((length) => new Float64Array(length));
   private readonly nexts = new Growing((length) => new Uint32Array(length));
-  private complete = false;
+  private readonly reading = new SharedWork(() => this.read());
 
   constructor(private readonly info: DebugInfo) {}
 
   /** Walks all units. */
-  *prepare(): Generator<void, void> {
-    if (this.complete) return;
+  prepare(): Generator<void, void> {
+    return this.reading.run();
+  }
+
+  get ready(): boolean {
+    return this.reading.done;
+  }
+
+  private *read(): Generator<void, void> {
     this.seen = new Uint8Array(this.info.sections.size('.debug_str'));
     for (const unit of this.info.units) {
       yield;
-      if (this.complete) return; // somebody could not wait
       if (unit.type === UnitType.skeleton) continue;
       try {
         yield* this.walk(unit);
@@ -71,16 +79,12 @@ export class NameIndex {
         this.info.sections.warnings.add(messageOf(error));
       }
     }
-    this.complete = true;
     this.seen = new Uint8Array(0);
   }
 
   /** DIE offsets of definitions, in file order; of enumerators: their enumerations. */
   find(name: string, kind: NameKind): number[] {
-    if (!this.complete) {
-      this.clear();
-      atOnce(this.prepare());
-    }
+    atOnce(this.prepare());
     const keys = findAll(this.info.sections.data('.debug_str'), new TextEncoder().encode(name), 1000);
     const own = this.inPlace.get(name);
     if (own) keys.push(own.key);
@@ -91,12 +95,6 @@ export class NameIndex {
       }
     }
     return [...offsets].sort((a, b) => a - b);
-  }
-
-  private clear(): void {
-    this.heads.clear();
-    this.inPlace.clear();
-    this.kinds.length = this.dies.length = this.nexts.length = 0;
   }
 
   private add(key: number, kind: number, die: number): void {
@@ -223,25 +221,6 @@ export class NameIndex {
 function nameOf(cursor: Cursor, unit: Unit, { specs, implicit }: Abbreviation, index: number): AttributeValue {
   for (let i = 0; i < index; i += 2) readForm(cursor, specs[i + 1]!, unit, implicit?.get(i));
   return readForm(cursor, specs[index + 1]!, unit, implicit?.get(index));
-}
-
-/** A typed array that grows as it is filled. */
-class Growing<T extends { [index: number]: number; length: number; set(from: T): void }> {
-  items: T;
-  length = 0;
-
-  constructor(private readonly make: (length: number) => T) {
-    this.items = make(64);
-  }
-
-  push(value: number): void {
-    if (this.length === this.items.length) {
-      const larger = this.make(this.length * 2);
-      larger.set(this.items);
-      this.items = larger;
-    }
-    this.items[this.length++] = value;
-  }
 }
 
 /** Whether NUL-terminated `text` stands at an offset. */
