@@ -186,16 +186,15 @@ export class SymbolFile {
       addresses.push(address());
     });
     yield* this.info.prepare();
-    const groups = new Map<string, { address: bigint; rank: number }>();
+    const groups = new Map<string, { address: bigint; rank: number; place: bigint }>();
     for (const address of new Set(addresses)) {
       yield;
       const [key, rank] = this.placeOf(address);
       const known = groups.get(key);
       if (!known || rank < known.rank || (rank === known.rank && address < known.address))
-        groups.set(key, { address, rank });
+        groups.set(key, { address, rank, place: this.behindPrologue(address) });
     }
-    const result = new Set<bigint>();
-    for (const { address } of groups.values()) result.add(this.behindPrologue(address));
+    const result = new Set([...groups.values()].map(({ place }) => place));
     return [...result].sort((a, b) => (a < b ? -1 : 1)).map((address) => ({ address, line: best }));
   }
 

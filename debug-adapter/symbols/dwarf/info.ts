@@ -31,11 +31,15 @@ export interface Scope {
   variables: Die[];
 }
 
-/** What one unit declares at its outermost levels; built when the unit is first asked about. */
-interface UnitIndex {
-  functions: RangeMap<FunctionEntry>;
-  functionsByName: Map<string, FunctionEntry[]>;
-  /** Defining (or, failing that, declaring) DIEs by name. */
+/** The functions of one unit. */
+interface FunctionIndex {
+  byAddress: RangeMap<FunctionEntry>;
+  byName: Map<string, FunctionEntry[]>;
+}
+
+/** What else one unit declares at its outermost levels. */
+interface UnitNames {
+  /** Defining DIEs by name. */
   variables: Map<string, number[]>;
   types: Map<string, number[]>;
   /** DIEs of all enumerations, also those without a name. */
@@ -50,8 +54,9 @@ const containers = new Set<number>([Tag.namespace, Tag.module]);
 const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType, Tag.enumerationType]);
 const namedTypes = new Set<number>([...aggregates, Tag.typedef, Tag.baseType]);
 
-/** Bytes of units whose indexes are kept: an index takes some ten times as much. */
-const INDEXED_BYTES = 8 << 20;
+/** Bytes of units whose functions are kept, and of those whose names are: names take some ten times as much. */
+const FUNCTION_BYTES = 32 << 20;
+const NAME_BYTES = 8 << 20;
 /** Function bodies kept. */
 const MAX_BODIES = 2_000;
 
@@ -62,9 +67,8 @@ export class DebugInfo {
   private readonly unitsRead = new SharedWork(() => this.readUnits());
   private readonly unitsMapped = new SharedWork(() => this.mapUnits());
   private unitOffsets = new Float64Array(0);
-  /** By unit, the longest unused first. */
-  private readonly indexes = new Map<Unit, UnitIndex>();
-  private indexedBytes = 0;
+  private readonly functions: UnitCache<FunctionIndex>;
+  private readonly unitNames: UnitCache<UnitNames>;
   private readonly names: NameIndex;
   private readonly scopes = new Map<number, Scope>();
   private readonly unitMap = new RangeMap<Unit>();
@@ -74,6 +78,8 @@ export class DebugInfo {
   constructor(readonly sections: DebugSections) {
     this.strings = new StringReader(sections);
     this.names = new NameIndex(this);
+    this.functions = new UnitCache(FUNCTION_BYTES, (unit) => this.indexFunctions(unit));
+    this.unitNames = new UnitCache(NAME_BYTES, (unit) => this.indexNames(unit));
     const lists = sections.size('.debug_ranges') + sections.size('.debug_rnglists');
     // Every list may be read once for its own DIE, with room for sharing.
     this.budget = { left: lists * 4 + 100_000 };
@@ -181,7 +187,7 @@ export class DebugInfo {
         for (const [low, high] of ranges) map.add(low, high, unit);
         // Some producers leave out the unit's own ranges: its functions have them.
         if (ranges.length === 0 && unit.root.hasChildren && unit.lineOffset !== undefined) {
-          for (const list of this.index(unit).functionsByName.values()) {
+          for (const list of this.functions.get(unit).byName.values()) {
             for (const entry of list) for (const [low, high] of entry.ranges) map.add(low, high, unit);
           }
         }
@@ -228,37 +234,53 @@ export class DebugInfo {
     return covered;
   }
 
-  /** Functions, variables and types of a unit by name and address. */
-  index(unit: Unit): UnitIndex {
-    let index = this.indexes.get(unit);
-    if (index) {
-      this.indexes.delete(unit);
-      this.indexes.set(unit, index);
-    } else {
-      index = {
-        functions: new RangeMap(),
-        functionsByName: new Map(),
-        variables: new Map(),
-        types: new Map(),
-        enumerations: [],
-      };
-      this.indexes.set(unit, index);
-      this.indexedBytes += unit.end - unit.offset;
-      for (const oldest of this.indexes.keys()) {
-        if (this.indexedBytes <= INDEXED_BYTES || oldest === unit) break;
-        this.indexes.delete(oldest);
-        this.indexedBytes -= oldest.end - oldest.offset;
-      }
-      try {
-        this.buildIndex(unit, index);
-      } catch (error) {
-        this.sections.warnings.add(messageOf(error));
-      }
-    }
+  private indexFunctions(unit: Unit): FunctionIndex {
+    const index: FunctionIndex = { byAddress: new RangeMap(), byName: new Map() };
+    this.forEachOuter(
+      unit,
+      (tag) => tag === Tag.subprogram,
+      (die) => {
+        if (die.attributes.has(Attribute.declaration)) return;
+        const ranges = dieRanges(die, this.budget);
+        if (ranges.length === 0) return;
+        const low = unit.address(die.attributes.get(Attribute.entryPc) ?? die.attributes.get(Attribute.lowPc));
+        const entry = { unit, die: die.offset, name: this.name(die), entry: low ?? ranges[0]![0], ranges };
+        for (const [from, to] of ranges) index.byAddress.add(from, to, entry);
+        append(index.byName, entry.name, entry);
+      },
+    );
     return index;
   }
 
-  private buildIndex(unit: Unit, index: UnitIndex): void {
+  private indexNames(unit: Unit): UnitNames {
+    const index: UnitNames = { variables: new Map(), types: new Map(), enumerations: [] };
+    this.forEachOuter(
+      unit,
+      (tag) => tag === Tag.variable || namedTypes.has(tag),
+      (die) => {
+        if (die.tag === Tag.variable) {
+          const hasPlace = die.attributes.has(Attribute.location) || die.attributes.has(Attribute.constValue);
+          if (hasPlace) append(index.variables, this.name(die), die.offset);
+        } else if (!die.attributes.has(Attribute.declaration)) {
+          const name = unit.string(die.attributes.get(Attribute.name));
+          if (name) append(index.types, name, die.offset);
+          if (die.tag === Tag.enumerationType) index.enumerations.push(die.offset);
+        }
+      },
+    );
+    return index;
+  }
+
+  /** Calls `visit` for the outermost DIEs of a unit whose tag is wanted, also for those in namespaces and, in C++, in types. */
+  private forEachOuter(unit: Unit, wanted: (tag: number) => boolean, visit: (die: Die) => void): void {
+    try {
+      this.walkOuter(unit, wanted, visit);
+    } catch (error) {
+      this.sections.warnings.add(messageOf(error));
+    }
+  }
+
+  private walkOuter(unit: Unit, wanted: (tag: number) => boolean, visit: (die: Die) => void): void {
     const nested = hasNestedFunctions(unit.language);
     const cursor = unit.cursor(unit.root.next);
     let depth = 1;
@@ -270,65 +292,39 @@ export class DebugInfo {
         continue;
       }
       const { tag } = abbreviation;
-      const descend = containers.has(tag) || (nested && aggregates.has(tag));
-      const wanted = descend || tag === Tag.subprogram || tag === Tag.variable || namedTypes.has(tag);
-      if (!wanted) {
-        const sibling = unit.skipAttributes(cursor, abbreviation);
-        if (abbreviation.hasChildren) {
-          if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
-            cursor.position = sibling - unit.base;
-          } else {
-            depth++;
-          }
+      if (wanted(tag)) {
+        const start = cursor.position;
+        const die = unit.readAttributes(cursor, offset, abbreviation);
+        cursor.position = start;
+        try {
+          visit(die);
+        } catch (error) {
+          this.sections.warnings.add(messageOf(error));
         }
-        continue;
       }
-      const die = unit.readAttributes(cursor, offset, abbreviation);
-      try {
-        this.indexDie(die, index);
-      } catch (error) {
-        this.sections.warnings.add(messageOf(error));
-      }
-      if (!die.hasChildren) continue;
-      if (descend) depth++;
-      else cursor.position = unit.skipChildren(die) - unit.base;
-    }
-  }
-
-  private indexDie(die: Die, index: UnitIndex): void {
-    const isDeclaration = die.attributes.has(Attribute.declaration);
-    if (die.tag === Tag.subprogram) {
-      if (isDeclaration) return;
-      const ranges = dieRanges(die, this.budget);
-      if (ranges.length === 0) return;
-      const low = die.unit.address(die.attributes.get(Attribute.entryPc) ?? die.attributes.get(Attribute.lowPc));
-      const entry = { unit: die.unit, die: die.offset, name: this.name(die), entry: low ?? ranges[0]![0], ranges };
-      for (const [from, to] of ranges) index.functions.add(from, to, entry);
-      append(index.functionsByName, entry.name, entry);
-    } else if (die.tag === Tag.variable) {
-      const hasPlace = die.attributes.has(Attribute.location) || die.attributes.has(Attribute.constValue);
-      if (hasPlace) append(index.variables, this.name(die), die.offset);
-    } else if (!isDeclaration && !containers.has(die.tag)) {
-      const name = die.unit.string(die.attributes.get(Attribute.name));
-      if (name) append(index.types, name, die.offset);
-      if (die.tag === Tag.enumerationType) index.enumerations.push(die.offset);
+      const sibling = unit.skipAttributes(cursor, abbreviation);
+      if (!abbreviation.hasChildren) continue;
+      if (containers.has(tag) || (nested && aggregates.has(tag))) depth++;
+      else if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
+        cursor.position = sibling - unit.base;
+      } else cursor.position = unit.skipChildren(unit.die(offset)) - unit.base;
     }
   }
 
   /** The out-of-line function whose code lies at an address as linked. */
   functionAt(address: bigint): FunctionEntry | undefined {
     const unit = this.unitAt(address);
-    return unit && this.index(unit).functions.find(address)?.value;
+    return unit && this.functions.get(unit).byAddress.find(address)?.value;
   }
 
   /** DIEs of global and static variables by name; those of `preferred` first. */
   findVariables(name: string, preferred?: Unit): Generator<Die> {
-    return this.find(name, preferred && this.index(preferred).variables, 'variable');
+    return this.find(name, preferred && this.unitNames.get(preferred).variables, 'variable');
   }
 
   /** Defining DIEs of types by name ('task_struct', 'u64'), of any kind of type; those of `preferred` first. */
   findTypes(name: string, preferred?: Unit): Generator<Die> {
-    return this.find(name, preferred && this.index(preferred).types, 'type');
+    return this.find(name, preferred && this.unitNames.get(preferred).types, 'type');
   }
 
   /** Other units are only looked at when the preferred one is not enough. */
@@ -346,14 +342,14 @@ export class DebugInfo {
 
   /** Enumerations that may have an enumerator of that name; those of `preferred` first. */
   *enumerationsMentioning(name: string, preferred?: Unit): Generator<number> {
-    if (preferred) yield* this.index(preferred).enumerations;
+    if (preferred) yield* this.unitNames.get(preferred).enumerations;
     yield* this.names.find(name, 'enumerator');
   }
 
   findFunctions(name: string): FunctionEntry[] {
     const result: FunctionEntry[] = [];
     for (const unit of new Set(this.names.find(name, 'function').map((offset) => this.unitOf(offset)))) {
-      if (unit) result.push(...(this.index(unit).functionsByName.get(name) ?? []));
+      if (unit) result.push(...(this.functions.get(unit).byName.get(name) ?? []));
       if (result.length > 1000) break;
     }
     return result;
@@ -431,6 +427,35 @@ export class DebugInfo {
 
 export function contains(ranges: AddressRange[], address: bigint): boolean {
   return ranges.some(([low, high]) => address >= low && address < high);
+}
+
+/** What has been found out about units, the longest unused first. */
+class UnitCache<T> {
+  private readonly entries = new Map<Unit, T>();
+  private bytes = 0;
+
+  constructor(
+    /** Units whose contents add up to so many bytes are kept. */
+    private readonly limit: number,
+    private readonly make: (unit: Unit) => T,
+  ) {}
+
+  get(unit: Unit): T {
+    let entry = this.entries.get(unit);
+    if (entry === undefined) {
+      entry = this.make(unit);
+      this.bytes += unit.end - unit.offset;
+    } else {
+      this.entries.delete(unit);
+    }
+    this.entries.set(unit, entry);
+    for (const oldest of this.entries.keys()) {
+      if (this.bytes <= this.limit || oldest === unit) break;
+      this.entries.delete(oldest);
+      this.bytes -= oldest.end - oldest.offset;
+    }
+    return entry;
+  }
 }
 
 function append<T>(map: Map<string, T[]>, key: string, value: T): void {

@@ -49,9 +49,14 @@ export interface NamePlan {
 export class NameIndex {
   /** Which tags of a string of .debug_str have been met. */
   private seen = new Uint8Array(0);
-  /** By offset in .debug_str: index + 1 of the last entry. Names that stand in the unit itself have keys below 0. */
+  /** .debug_str. */
+  private strings: Uint8Array = new Uint8Array(0);
+  /** By the hash of a name: index + 1 of the last entry. */
   private readonly heads = new Map<number, number>();
-  private readonly inPlace = new Map<string, { key: number; seen: number }>();
+  /** Names that stand in the units themselves, and which tags of them have been met. */
+  private readonly ownNames = new Map<string, { index: number; seen: number }>();
+  /** Offset of the name in .debug_str; -1 - its index for those in `ownNames`. */
+  private readonly names = new Growing((length) => new Float64Array(length));
   private readonly kinds = new Growing((length) => new Uint8Array(length));
   private readonly dies = new Growing((length) => new Float64Array(length));
   private readonly nexts = new Growing((length) => new Uint32Array(length));
@@ -69,7 +74,8 @@ export class NameIndex {
   }
 
   private *read(): Generator<void, void> {
-    this.seen = new Uint8Array(this.info.sections.size('.debug_str'));
+    this.strings = this.info.sections.data('.debug_str');
+    this.seen = new Uint8Array(this.strings.length);
     for (const unit of this.info.units) {
       yield;
       if (unit.type === UnitType.skeleton) continue;
@@ -85,23 +91,24 @@ export class NameIndex {
   /** DIE offsets of definitions, in file order; of enumerators: their enumerations. */
   find(name: string, kind: NameKind): number[] {
     atOnce(this.prepare());
-    const keys = findAll(this.info.sections.data('.debug_str'), new TextEncoder().encode(name), 1000);
-    const own = this.inPlace.get(name);
-    if (own) keys.push(own.key);
+    const wanted = new TextEncoder().encode(name);
+    const own = this.ownNames.get(name);
+    const { strings } = this;
     const offsets = new Set<number>();
-    for (const key of keys) {
-      for (let i = this.heads.get(key) ?? 0; i > 0; i = this.nexts.items[i - 1]!) {
-        if (KINDS[this.kinds.items[i - 1]!] === kind) offsets.add(this.dies.items[i - 1]!);
-      }
+    for (let i = this.heads.get(hashBytes(wanted, 0)) ?? 0; i > 0; i = this.nexts.items[i - 1]!) {
+      if (KINDS[this.kinds.items[i - 1]!] !== kind) continue;
+      const at = this.names.items[i - 1]!;
+      if (at < 0 ? own?.index === -1 - at : matches(strings, at, wanted)) offsets.add(this.dies.items[i - 1]!);
     }
     return [...offsets].sort((a, b) => a - b);
   }
 
-  private add(key: number, kind: number, die: number): void {
-    this.nexts.push(this.heads.get(key) ?? 0);
+  private add(hash: number, name: number, kind: number, die: number): void {
+    this.nexts.push(this.heads.get(hash) ?? 0);
+    this.names.push(name);
     this.kinds.push(kind);
     this.dies.push(die);
-    this.heads.set(key, this.dies.length);
+    this.heads.set(hash, this.dies.length);
   }
 
   private plan(abbreviation: Abbreviation): NamePlan {
@@ -202,9 +209,10 @@ export class NameIndex {
     } else {
       const text = owner.string(name);
       if (!text) return;
-      let own = this.inPlace.get(text);
-      if (!own) this.inPlace.set(text, (own = { key: -1 - this.inPlace.size, seen: 0 }));
-      if ((own.seen & bit) === 0) this.add(own.key, kind, kept);
+      let own = this.ownNames.get(text);
+      if (!own) this.ownNames.set(text, (own = { index: this.ownNames.size, seen: 0 }));
+      const hash = hashBytes(new TextEncoder().encode(text), 0);
+      if ((own.seen & bit) === 0) this.add(hash, -1 - own.index, kind, kept);
       own.seen |= bit;
     }
   }
@@ -213,7 +221,7 @@ export class NameIndex {
   private addString(offset: number, kind: number, bit: number, die: number): void {
     if (!(offset < this.seen.length) || (this.seen[offset]! & bit) !== 0) return;
     this.seen[offset]! |= bit;
-    this.add(offset, kind, die);
+    this.add(hashBytes(this.strings, offset), offset, kind, die);
   }
 }
 
@@ -230,13 +238,11 @@ function matches(data: Uint8Array, offset: number, text: Uint8Array): boolean {
   return true;
 }
 
-/** Offsets at which `text` ends a NUL-terminated string: linkers let strings share their tails. */
-function findAll(data: Uint8Array, text: Uint8Array, limit: number): number[] {
-  const offsets: number[] = [];
-  if (text.length === 0) return offsets;
-  const first = text[0]!;
-  for (let at = data.indexOf(first); at >= 0 && offsets.length < limit; at = data.indexOf(first, at + 1)) {
-    if (matches(data, at, text)) offsets.push(at);
+/** FNV-1a, 32 bits, of a name: up to its NUL, the end of the data, or as many bytes as tell names apart. */
+function hashBytes(bytes: Uint8Array, from: number): number {
+  let value = 0x811c9dc5;
+  for (let i = from, end = Math.min(bytes.length, from + 256); i < end && bytes[i] !== 0; i++) {
+    value = Math.imul(value ^ bytes[i]!, 0x01000193);
   }
-  return offsets;
+  return value >>> 0;
 }
