@@ -366,7 +366,7 @@ export class Evaluator {
       });
     const UNIT = 40n;
     const zero = await probe(() => 0n);
-    const model = variable.file.model;
+    const { model } = variable;
     if (zero.kind === 'register') {
       const part = this.registers.find(registerName(model, zero.register) ?? '');
       if (part) return this.atLocation(variable, zero, undefined as never, model.addressSize === 8 ? 64 : 32);

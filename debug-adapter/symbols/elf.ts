@@ -1,6 +1,7 @@
 import { ElfError, ElfFile, RawSymbols } from '../../emulator-core/boot/elf';
 import { atOnce } from '../introspection/slices';
 import { lastAtOrBelow } from './dwarf/sections';
+import { hashName } from './nameHash';
 import { sortedOrder } from './radixSort';
 import { SharedWork } from './sharedWork';
 
@@ -164,7 +165,7 @@ export class SymbolTable {
       const end = endOf(strings, names[i]!);
       budget -= end - names[i]!;
       if (budget < 0) throw new ElfError('the names of symbols overlap too much to be those of a real file');
-      const slot = hash(strings, names[i]!, end) & (first.length - 1);
+      const slot = hashName(strings, names[i]) & (first.length - 1);
       next[i] = first[slot]!;
       first[slot] = i + 1;
     }
@@ -220,7 +221,7 @@ export class SymbolTable {
     const { first, next } = this.names;
     const wanted = new TextEncoder().encode(name).subarray(0, MAX_NAME);
     if (wanted.length === 0) return;
-    for (let i = first[hash(wanted, 0, wanted.length) & (first.length - 1)]!; i > 0; i = next[i - 1]!) {
+    for (let i = first[hashName(wanted) & (first.length - 1)]!; i > 0; i = next[i - 1]!) {
       if (compare(strings, names[i - 1]!, wanted) === 0) yield i - 1;
     }
   }
@@ -320,13 +321,6 @@ function endOf(strings: Uint8Array, at: number): number {
   let end = at;
   while (end < limit && strings[end] !== 0) end++;
   return end;
-}
-
-/** FNV-1a, 32 bits. */
-function hash(bytes: Uint8Array, from: number, end: number): number {
-  let value = 0x811c9dc5;
-  for (let i = from; i < end; i++) value = Math.imul(value ^ bytes[i]!, 0x01000193);
-  return value >>> 0;
 }
 
 function startsWith(strings: Uint8Array, at: number, prefix: Uint8Array): boolean {

@@ -11,10 +11,12 @@ import { locationAt } from './dwarf/lists';
 import { AddressRange, Warnings } from './dwarf/sections';
 import { Type, TypeReader } from './dwarf/types';
 import { Die, messageOf, Unit } from './dwarf/unit';
+import { BtfTypes } from './btf/btfTypes';
 import { SymbolTable } from './elf';
 import { FrameContext, toBytes } from './location';
 import { i386, RegisterModel, x86_64 } from './registers';
 import { SectionData } from './sectionData';
+import { TypeSource } from './typeSource';
 import { applyRules, UnwindResult } from './unwind';
 
 const optimizing = /(?:^|\s)-O(?:[123sg]|fast|z)?(?=\s|$)/g;
@@ -25,10 +27,10 @@ export interface VariableInfo {
   readonly type: Type;
   /** Where it is declared, as the compiler knew the file; undefined when it is not known. */
   declaration: { file: string; line: number } | undefined;
-  file: SymbolFile;
-  die: Die;
-  /** The out-of-line function that it lives in; undefined for globals. */
-  within: Scope | undefined;
+  /** The registers that its place may be in. */
+  model: RegisterModel;
+  /** Where its value is in a frame of the running machine; undefined when its description cannot be read. */
+  locate(context: FrameContext): Promise<Location | undefined>;
 }
 
 export interface LinePlace {
@@ -63,6 +65,7 @@ export class SymbolFile {
   readonly lines: LineInfo;
   readonly types: TypeReader;
   private readonly frames: FrameTable[];
+  private btfTypes: TypeSource | null | undefined;
 
   constructor(
     readonly name: string,
@@ -111,6 +114,16 @@ export class SymbolFile {
     if (offset === this.bias) return;
     this.bias = offset;
     this.moved();
+  }
+
+  /** Types of the section .BTF, of a kernel that has no DWARF. */
+  get btf(): TypeSource | undefined {
+    if (this.btfTypes === undefined) {
+      const { sections } = this.info;
+      const bytes = sections.size('.debug_info') > 0 ? undefined : sections.data('.BTF');
+      this.btfTypes = bytes && bytes.length > 0 ? new BtfTypes(`${this.name}: section .BTF`, bytes) : null;
+    }
+    return this.btfTypes ?? undefined;
   }
 
   /** Reads what questions about addresses and symbols need. Whoever asks without it waits until it is read. */
@@ -275,6 +288,7 @@ export class SymbolFile {
     return result;
   }
 
+  /** `within`: the out-of-line function that it lives in; undefined for globals. */
   variable(die: Die, within: Scope | undefined): VariableInfo {
     const { types, info } = this;
     const declaredIn = info.number(die, Attribute.declFile);
@@ -286,9 +300,15 @@ export class SymbolFile {
         return types.typeOf(die);
       },
       declaration: file ? { file, line } : undefined,
-      file: this,
-      die,
-      within,
+      model: this.model,
+      locate: async (context) => {
+        try {
+          return await this.locate(die, within, types.typeOf(die), context);
+        } catch (error) {
+          this.warnings.add(messageOf(error));
+          return undefined;
+        }
+      },
     };
   }
 
@@ -321,16 +341,14 @@ export class SymbolFile {
     return undefined;
   }
 
-  /** Where a variable's value is in a frame of the running machine. */
-  async evaluateLocation(variable: VariableInfo, context: FrameContext): Promise<Location> {
-    const { die } = variable;
+  private async locate(die: Die, within: Scope | undefined, type: Type, context: FrameContext): Promise<Location> {
     const constant = this.info.attribute(die, Attribute.constValue);
     const found = this.info.attribute(die, Attribute.location);
-    if (!found) return constant ? constantLocation(constant.value, variable.type.size) : noLocation();
+    if (!found) return constant ? constantLocation(constant.value, type.size) : noLocation();
     const { unit } = found.die;
     const expression = this.expressionAt(unit, found.value, context.pc - this.offset);
     if (!expression) return noLocation();
-    return evaluateExpression(expression, this.environment(context, unit, variable.within));
+    return evaluateExpression(expression, this.environment(context, unit, within));
   }
 
   private expressionAt(unit: Unit, value: AttributeValue, pc: bigint): Uint8Array | undefined {

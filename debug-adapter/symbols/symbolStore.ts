@@ -4,10 +4,13 @@ import { Location } from './dwarf/expr';
 import { strip, Type } from './dwarf/types';
 import { messageOf } from './dwarf/unit';
 import { SymbolKind } from './elf';
+import { entryArguments } from './entryArguments';
 import { FrameContext, readLocation } from './location';
 import { baseName, commonSuffix, normalizePath, replacePrefix, samePath } from './paths';
 import type { RuntimeSymbols } from './runtimeSymbols';
 import { FunctionPlace, InlineFrame, LinePlace, SymbolFile, VariableInfo } from './symbolFile';
+import { x86_64 } from './registers';
+import { TypeSource } from './typeSource';
 import { UnwindResult } from './unwind';
 import { Child, children, extractBits, formatString, formatValue, isString, MAX_STRING } from './values';
 
@@ -58,6 +61,8 @@ export class SymbolStore {
   runtime: RuntimeSymbols | undefined;
   /** What is still being read, for messages: 'the symbols of the kernel are being read'. */
   loading: string | undefined;
+  /** Types of what has no debug information. */
+  readonly types: TypeSource[] = [];
   private readonly notes: string[] = [];
   /** [prefix as compiled, prefix in the editor], the first that fits wins. */
   private sourceMap: [from: string, to: string][] = [];
@@ -76,7 +81,13 @@ export class SymbolStore {
       for (const listener of this.moveListeners) listener(file);
     });
     this.files.push(file);
+    if (file.btf) this.addTypes(file.btf);
     return file;
+  }
+
+  /** Adds types that come without places; debug information of files counts first. */
+  addTypes(source: TypeSource): void {
+    this.types.push(source);
   }
 
   /** Calls `listener` after each SymbolFile.setOffset that changed something: addresses asked for before are void then. */
@@ -102,6 +113,7 @@ export class SymbolStore {
     for (const file of this.files) {
       if (!file.info.namesReady) await this.guardAsync(file, () => inSlices(file.info.prepareNames()));
     }
+    for (const source of this.types) if (!source.ready) await inSlices(source.prepare());
   }
 
   /** Where sources are: pairs of a path prefix as compiled and the same prefix in the editor. */
@@ -115,7 +127,7 @@ export class SymbolStore {
     const prefixed = this.files.flatMap(({ name, warnings }) =>
       warnings.list.map((text) => (text.startsWith(name) ? text : `${name}: ${text}`)),
     );
-    return [...this.notes, ...prefixed];
+    return [...this.notes, ...prefixed, ...this.types.flatMap(({ warnings }) => warnings)];
   }
 
   private guard<T>(file: SymbolFile, action: () => T): T | undefined {
@@ -322,7 +334,24 @@ export class SymbolStore {
       const variables = file.scopeVariables(linked, frame);
       return variables.locals.length + variables.arguments.length > 0 ? variables : undefined;
     });
-    return found ?? { locals: [], arguments: [] };
+    if (found) return found;
+    return { locals: [], arguments: frame === 0 ? this.argumentsAtEntry(address) : [] };
+  }
+
+  /** Parameters of a function without debug information, at its first instruction. */
+  private argumentsAtEntry(address: bigint): VariableInfo[] {
+    if (this.types.length === 0) return [];
+    const symbol = this.symbolAt(address);
+    if (symbol?.offset !== 0n || symbol.kind !== 'function') return [];
+    if (this.ask(address, (file, linked) => file.info.functionAt(linked))) return [];
+    // Static functions may share a name, and types know functions by name alone.
+    if (this.addressesForFunction(symbol.name).length !== 1) return [];
+    for (const source of this.types) {
+      const prototype = source.functionPrototype(symbol.name);
+      if (!prototype) continue;
+      return entryArguments(prototype).map((each) => ({ ...each, declaration: undefined, model: x86_64 }));
+    }
+    return [];
   }
 
   /** A global or static variable; `pc`: prefer the one of the code there. */
@@ -332,12 +361,24 @@ export class SymbolStore {
 
   /** A type by its name: 'u64', 'struct task_struct', also without the keyword. */
   findType(name: string, pc?: bigint): Type | undefined {
-    return this.firstOf((file) => file.findType(name, pc === undefined ? undefined : pc - file.offset));
+    const found = this.firstOf((file) => file.findType(name, pc === undefined ? undefined : pc - file.offset));
+    if (found || this.types.length === 0) return found;
+    const [, keyword, bare] = /^(?:(struct|union|enum)\s+)?(.*)$/s.exec(name)!;
+    return this.firstType((source) => source.findType(bare!, keyword));
   }
 
   /** Value of an enumerator by its name; enumerations of the unit at `pc` count first. */
   findEnumerator(name: string, pc?: bigint): bigint | undefined {
-    return this.firstOf((file) => file.findEnumerator(name, pc === undefined ? undefined : pc - file.offset));
+    const found = this.firstOf((file) => file.findEnumerator(name, pc === undefined ? undefined : pc - file.offset));
+    return found ?? this.firstType((source) => source.findEnumerator(name));
+  }
+
+  private firstType<T>(query: (source: TypeSource) => T | undefined): T | undefined {
+    for (const source of this.types) {
+      const found = query(source);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   private firstOf<T>(query: (file: SymbolFile) => T | undefined): T | undefined {
@@ -368,8 +409,7 @@ export class SymbolStore {
 
   /** Where a variable's value is. Globals need only `read` of the context. */
   async evaluateLocation(variable: VariableInfo, context: FrameContext): Promise<Location> {
-    const location = await this.guardAsync(variable.file, () => variable.file.evaluateLocation(variable, context));
-    return location ?? { kind: 'optimized out', reason: 'its description cannot be read' };
+    return (await variable.locate(context)) ?? { kind: 'optimized out', reason: 'its description cannot be read' };
   }
 
   /** A variable's value; `bytes` is undefined when it was optimized out or cannot be read. */
@@ -377,7 +417,7 @@ export class SymbolStore {
     const location = await this.evaluateLocation(variable, context);
     const { type } = variable;
     const size = type.size ?? 0;
-    const bytes = await this.guardAsync(variable.file, () => readLocation(location, size, context));
+    const bytes = await readLocation(location, size, context).catch(() => undefined);
     return { type, bytes, ...(location.kind === 'memory' ? { address: location.address } : {}) };
   }
 

@@ -1,4 +1,5 @@
 import { atOnce } from '../../introspection/slices';
+import { hashName, isName } from '../nameHash';
 import { SharedWork } from '../sharedWork';
 import { Abbreviation } from './abbrev';
 import { Attribute, Form, hasNestedFunctions, Tag, UnitType } from './constants';
@@ -95,10 +96,10 @@ export class NameIndex {
     const own = this.ownNames.get(name);
     const { strings } = this;
     const offsets = new Set<number>();
-    for (let i = this.heads.get(hashBytes(wanted, 0)) ?? 0; i > 0; i = this.nexts.items[i - 1]!) {
+    for (let i = this.heads.get(hashName(wanted)) ?? 0; i > 0; i = this.nexts.items[i - 1]!) {
       if (KINDS[this.kinds.items[i - 1]!] !== kind) continue;
       const at = this.names.items[i - 1]!;
-      if (at < 0 ? own?.index === -1 - at : matches(strings, at, wanted)) offsets.add(this.dies.items[i - 1]!);
+      if (at < 0 ? own?.index === -1 - at : isName(strings, at, wanted)) offsets.add(this.dies.items[i - 1]!);
     }
     return [...offsets].sort((a, b) => a - b);
   }
@@ -211,7 +212,7 @@ export class NameIndex {
       if (!text) return;
       let own = this.ownNames.get(text);
       if (!own) this.ownNames.set(text, (own = { index: this.ownNames.size, seen: 0 }));
-      const hash = hashBytes(new TextEncoder().encode(text), 0);
+      const hash = hashName(new TextEncoder().encode(text));
       if ((own.seen & bit) === 0) this.add(hash, -1 - own.index, kind, kept);
       own.seen |= bit;
     }
@@ -221,7 +222,7 @@ export class NameIndex {
   private addString(offset: number, kind: number, bit: number, die: number): void {
     if (!(offset < this.seen.length) || (this.seen[offset]! & bit) !== 0) return;
     this.seen[offset]! |= bit;
-    this.add(hashBytes(this.strings, offset), offset, kind, die);
+    this.add(hashName(this.strings, offset), offset, kind, die);
   }
 }
 
@@ -229,20 +230,4 @@ export class NameIndex {
 function nameOf(cursor: Cursor, unit: Unit, { specs, implicit }: Abbreviation, index: number): AttributeValue {
   for (let i = 0; i < index; i += 2) readForm(cursor, specs[i + 1]!, unit, implicit?.get(i));
   return readForm(cursor, specs[index + 1]!, unit, implicit?.get(index));
-}
-
-/** Whether NUL-terminated `text` stands at an offset. */
-function matches(data: Uint8Array, offset: number, text: Uint8Array): boolean {
-  if (data[offset + text.length] !== 0) return false;
-  for (let i = 0; i < text.length; i++) if (data[offset + i] !== text[i]) return false;
-  return true;
-}
-
-/** FNV-1a, 32 bits, of a name: up to its NUL, the end of the data, or as many bytes as tell names apart. */
-function hashBytes(bytes: Uint8Array, from: number): number {
-  let value = 0x811c9dc5;
-  for (let i = from, end = Math.min(bytes.length, from + 256); i < end && bytes[i] !== 0; i++) {
-    value = Math.imul(value ^ bytes[i]!, 0x01000193);
-  }
-  return value >>> 0;
 }

@@ -342,7 +342,8 @@ function declareQualified(type: Type, inner: string, budget: { left: number }): 
   return type.kind === 'array' && text.startsWith(`${qualifiers} `) ? text : `${qualifiers} ${text}`;
 }
 
-function once<T>(compute: () => T): () => T {
+/** A function that computes once. Throws when it is asked for while it computes. */
+export function once<T>(compute: () => T): () => T {
   let value: T;
   let done = false;
   let running = false;
@@ -362,14 +363,14 @@ function once<T>(compute: () => T): () => T {
 }
 
 /** Makes `name` computed on first use. */
-function named<T extends Type>(type: T, name: (type: T) => string): T {
+export function named<T extends Type>(type: T, name: (type: T) => string): T {
   const get = once(() => name(type));
   Object.defineProperty(type, 'name', { get: safely(get, '...'), enumerable: true });
   return type;
 }
 
 /** Makes `size` computed on first use; a type that contains itself has none. */
-function sized<T extends Type>(type: T, size: () => number | undefined): T {
+export function sized<T extends Type>(type: T, size: () => number | undefined): T {
   Object.defineProperty(type, 'size', { get: safely(once(size), undefined), enumerable: true });
   return type;
 }
