@@ -90,6 +90,11 @@ export class SymbolStore {
     this.types.push(source);
   }
 
+  removeTypes(source: TypeSource): void {
+    const at = this.types.indexOf(source);
+    if (at >= 0) this.types.splice(at, 1);
+  }
+
   /** Calls `listener` after each SymbolFile.setOffset that changed something: addresses asked for before are void then. */
   onMoved(listener: (file: SymbolFile) => void): void {
     this.moveListeners.push(listener);
@@ -106,6 +111,11 @@ export class SymbolStore {
    */
   async prepare(): Promise<void> {
     for (const file of this.files) await this.guardAsync(file, () => inSlices(file.prepare()));
+    await this.prepareTypes();
+  }
+
+  private async prepareTypes(): Promise<void> {
+    for (const source of this.types) if (!source.ready) await inSlices(source.prepare());
   }
 
   /** As `prepare`, for what finds variables, types and enumerators by name in all units. Quick when it has been read. */
@@ -113,7 +123,7 @@ export class SymbolStore {
     for (const file of this.files) {
       if (!file.info.namesReady) await this.guardAsync(file, () => inSlices(file.info.prepareNames()));
     }
-    for (const source of this.types) if (!source.ready) await inSlices(source.prepare());
+    await this.prepareTypes();
   }
 
   /** Where sources are: pairs of a path prefix as compiled and the same prefix in the editor. */

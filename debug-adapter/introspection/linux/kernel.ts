@@ -9,8 +9,10 @@
 import { isElf } from '../../../emulator-core/boot/elf';
 import type { LaunchFile } from '../../engines/launch';
 import { messageOf } from '../../errors';
+import { BtfTypes } from '../../symbols/btf/btfTypes';
 import type { SymbolStore } from '../../symbols/symbolStore';
 import type { ExitBreakpoint, StopEvent, Target } from '../../target';
+import { inSlices } from '../slices';
 import { findPlace, inKernelHalf, type KernelPlace } from './kaslr';
 import { readKernelImage, readKernelMemory, type KernelImage } from './kernelImage';
 import { DEFAULT_TEXT, KERNEL_HALF, kernelAddress, readMemoryImage } from './memoryImage';
@@ -31,6 +33,7 @@ export interface KernelListener {
 
 export class LinuxKernel {
   image: KernelImage | undefined;
+  private types: BtfTypes | undefined;
   /** Where the kernel runs; undefined before that is known. */
   place: KernelPlace | undefined;
   /** Resolves when the image has been read, whatever came of it. */
@@ -76,6 +79,10 @@ export class LinuxKernel {
     this.image = image;
     this.symbols.runtime = image.symbols;
     for (const problem of image.problems) this.listener.note(`kernel: ${problem}`);
+    this.types = image.btf && new BtfTypes('vmlinux (BTF)', image.btf);
+    if (!this.types) return;
+    this.symbols.addTypes(this.types);
+    void inSlices(this.types.prepare()); // whoever needs them earlier goes on with it
   }
 
   /** What must stop the machine, unseen by the client: control register accesses in the kernel's half, while its place is wanted. */
@@ -136,6 +143,8 @@ export class LinuxKernel {
     if (this.fromMemory) {
       this.image = undefined;
       this.symbols.runtime = undefined;
+      if (this.types) this.symbols.removeTypes(this.types);
+      this.types = undefined;
       this.fromMemory = false;
     } else this.setOffset(0n);
     await this.listener.changed();

@@ -133,6 +133,22 @@ describe("Debian's cloud kernel without symbol files", function () {
       const frames = await on.frames();
       const names = frames.map(({ name }) => name.replace(/\+.*/, ''));
       assert.equal(names[0], 'do_sys_openat2');
+      // Types from the image's BTF: do_sys_openat2(int dfd, const char *filename, struct open_how *how) of fs/open.c.
+      const here = async (expression: string): Promise<string> =>
+        (await on.client.evaluateRequest({ expression, frameId: frames[0].id, context: 'watch' })).body.result;
+      const { scopes } = (await on.client.scopesRequest({ frameId: frames[0].id })).body;
+      const scope = scopes.find(({ name }) => name === 'Arguments');
+      assert.ok(scope, scopes.map(({ name }) => name).join());
+      const { variables } = (await on.client.variablesRequest({ variablesReference: scope.variablesReference })).body;
+      assert.deepEqual(
+        variables.map(({ name, type }) => `${type} ${name}`),
+        ['int dfd', 'const char * filename', 'struct open_how * how'],
+      );
+      assert.equal(await here('dfd'), '-100', 'AT_FDCWD');
+      assert.match(await here('filename'), /"\/x"$/);
+      assert.equal(await here('((struct open_how *)$rdx)->mode == how->mode'), '1');
+      assert.equal(await here('sizeof(struct open_how)'), '24', 'include/uapi/linux/openat2.h');
+      assert.equal(await here('((struct task_struct *)init_task)->comm'), '"swapper/0"');
       assert.ok(names.includes('do_syscall_64'), names.join());
       assert.equal(names[names.length - 2], 'entry_SYSCALL_64_after_hwframe');
       const user = frames[frames.length - 1];
