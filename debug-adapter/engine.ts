@@ -15,6 +15,12 @@ export interface Engine {
   create(launch: EmbeddedLaunch): Promise<Target>;
 }
 
+/** A file of which pieces are read, and written if it was opened for that. */
+export interface OpenFile extends ByteSource {
+  /** Writes into the file, within its size. Throws with the system's reason. */
+  write?(offset: number, data: Uint8Array): void;
+}
+
 /** Files and paths, given by the entry point: Node on the desktop, something else in a browser. */
 export interface Host {
   cwd(): string;
@@ -22,10 +28,11 @@ export interface Host {
   resolve(base: string, path: string): string;
   /** undefined when there is no such file; throws with the system's reason when it can't be read. */
   readFile(path: string): Promise<Uint8Array | undefined>;
-  /** A file that is read by ranges, for large ones; undefined and throws as readFile. Without: they are read whole. */
-  openFile?(path: string): Promise<ByteSource | undefined>;
+  /**
+   * A file that is read by ranges, for large ones; undefined and throws as readFile. Without: they are read whole.
+   * @param write it is also written to; else it is not
+   */
+  openFile?(path: string, write?: boolean): Promise<OpenFile | undefined>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
-  /** Writes into an existing file. */
-  writeAt(path: string, offset: number, data: Uint8Array): Promise<void>;
 }

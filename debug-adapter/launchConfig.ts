@@ -1,15 +1,10 @@
 /** From the attributes of launch.json to what an engine and the adapter need: checked, sizes parsed, files read. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
 import type { Host } from './engine';
-import {
-  MODE_LIMITS,
-  type EmbeddedLaunch,
-  type LaunchDisk,
-  type LaunchFile,
-  type LaunchModule,
-} from './engines/launch';
+import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } from './engines/launch';
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
+import { openDisks, type DiskAttributes } from './launchDisks';
 import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
 
 export { LaunchError } from './launchSchema';
@@ -112,16 +107,6 @@ export async function planLaunch(
     modules.push({ ...(await read(file, `modules[${i}]`)), cmdline });
   }
 
-  const disks: LaunchDisk[] = [];
-  for (const [i, disk] of (
-    (checked.disks ?? []) as { file: string; bus?: LaunchDisk['bus']; access?: LaunchDisk['access'] }[]
-  ).entries()) {
-    const image = await read(disk.file, `disks[${i}].file`);
-    const access = disk.access ?? 'snapshot';
-    const store = (offset: number, data: Uint8Array): Promise<void> => host.writeAt(image.name, offset, data);
-    disks.push({ ...image, bus: disk.bus ?? 'virtio', access, ...(access === 'write' ? { store } : {}) });
-  }
-
   const symbols: SymbolSource[] = [];
   const wanted = (checked.symbols ?? []) as (string | { file: string; offset?: string | number })[];
   for (const [i, each] of wanted.entries()) {
@@ -133,6 +118,8 @@ export async function planLaunch(
 
   const cpu = (checked.cpu ?? {}) as { model?: string; features?: string[] };
   const output = (checked.console ?? 'terminal') as ConsoleChoice;
+  // Last, since they stay open.
+  const disks = await openDisks((checked.disks ?? []) as DiskAttributes[], host, resolve);
   return {
     engine: {
       kernel,
@@ -209,17 +196,11 @@ const SUPPORTED: {
     supported: [0],
     text: 'a single guest (no domains)',
   },
-  {
-    attribute: 'disks',
-    read: (c) => (c.disks as unknown[] | undefined)?.length,
-    supported: [0],
-    text: 'no separate disks: a disk image is booted as the kernel, with "boot": "bios"',
-  },
   { attribute: 'gdbServer', read: (c) => c.gdbServer, supported: [0], text: '0 (off)' },
 ];
 
 /** Attributes that are read as their length. */
-const LISTS = new Set(['domains', 'disks']);
+const LISTS = new Set(['domains']);
 
 function rejectUnsupported(configuration: Record<string, unknown>): void {
   for (const { attribute, read, supported, text } of SUPPORTED) {

@@ -12,7 +12,7 @@ import { cpuid, cr4Allowed, makeCpuModel, type CpuidContext, type CpuModel, sign
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
-import { PAGE, SegmentIndex } from './cpu/layout';
+import { SegmentIndex } from './cpu/layout';
 import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
@@ -24,11 +24,13 @@ import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
 import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
 import type { Screen } from './devices/screen';
+import type { Disk, DiskState } from './disk/disk';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
 import { Firmware } from './machine/firmware';
+import { GuestRam } from './machine/guestRam';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
@@ -56,6 +58,7 @@ export class Machine implements CoreHost {
   readonly mmu: Mmu;
   readonly core: Core;
   readonly vmm: Vmm;
+  private readonly guestRam: GuestRam;
   readonly platform: Platform;
   readonly history: History;
   readonly clock: MachineClock;
@@ -85,6 +88,8 @@ export class Machine implements CoreHost {
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
+  /** The BIOS's drive 80h, and those of devices. */
+  private readonly disks: readonly Disk[];
   private recording = false;
 
   constructor(
@@ -117,14 +122,11 @@ export class Machine implements CoreHost {
       icount: () => this.core.icount,
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),
     });
+    this.guestRam = new GuestRam(this.memory.ram, this.core.memoryPath);
     this.platform = new Platform({
       cpus: options.cpus,
       memory: this.memory.ram,
-      guestMemory: {
-        size: this.memory.ramSize,
-        read: (gpa, length) => this.memory.ram.subarray(gpa, gpa + length),
-        write: (gpa, data) => void this.writePhysical(gpa, data),
-      },
+      guestMemory: this.guestRam,
       virtio: options.virtio,
       clock: this.clock,
       tscHz: TSC_HZ,
@@ -183,6 +185,7 @@ export class Machine implements CoreHost {
       console: (byte) => this.print(byte),
       note: (text) => this.note(text),
     });
+    this.disks = [this.firmware.disk, ...(options.disks ?? [])];
     const { features } = this.model;
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
@@ -262,15 +265,18 @@ export class Machine implements CoreHost {
     this.core.flushAllTranslations();
   }
 
-  /** Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded. */
-  reset(): void {
+  /**
+   * Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded.
+   * @param keepDisks the guest's own reset, over which disks keep what was written
+   */
+  reset(keepDisks = false): void {
     this.image.restore(this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;
     this.clock.reset();
     this.platform.reset();
-    this.firmware.disk.restore([]);
+    if (!keepDisks) for (const disk of this.disks) disk.reset();
     this.delivery.reset();
     this.vmm.reset();
     this.monitors.reset();
@@ -352,7 +358,7 @@ export class Machine implements CoreHost {
       if (this.resetRequested) {
         // Instructions are counted anew from a reset on; the budget is not.
         until -= this.core.retired;
-        this.reset();
+        this.reset(true);
       }
       this.inputs.applyDue(this.core.retired);
       const at = this.core.retired;
@@ -514,15 +520,7 @@ export class Machine implements CoreHost {
 
   /** Writes guest RAM as a device or the debugger does: checkpoints and decoded code see it. Returns bytes written. */
   writePhysical(gpa: number, data: Uint8Array): number {
-    const length = Math.max(0, Math.min(data.length, this.memory.ramSize - gpa));
-    for (let at = gpa; at < gpa + length;) {
-      const page = Math.floor(at / PAGE);
-      const count = Math.min(gpa + length - at, PAGE - (at % PAGE));
-      this.core.memoryPath.beforeWrite(page, at % PAGE, count);
-      this.memory.ram.set(data.subarray(at - gpa, at - gpa + count), at);
-      at += count;
-    }
-    return length;
+    return this.guestRam.write(gpa, data);
   }
 
   // ---- state -----------------------------------------------------------------------------------------------------
@@ -547,14 +545,16 @@ export class Machine implements CoreHost {
       delivery: this.delivery.save(),
       guest: this.guest?.save(),
       monitors: this.monitors.save(),
-      disk: this.firmware.disk.save(),
+      disks: this.disks.map((disk) => disk.save()),
       platform: structuredClone(this.platform.save()),
       end: this.end,
     };
   }
 
   private restoreState(saved: unknown): void {
-    const s = structuredClone(saved) as SavedMachine;
+    // What disks hold is shared with the checkpoint, which they do not change.
+    const { disks, ...rest } = saved as SavedMachine;
+    const s = structuredClone(rest);
     const { memory, core } = this;
     this.shownUntil = Math.max(this.shownUntil, core.retired);
     core.retired = s.retired;
@@ -569,7 +569,7 @@ export class Machine implements CoreHost {
     this.delivery.restore(s.delivery);
     this.guest?.restore(s.guest);
     this.monitors.restore(s.monitors);
-    this.firmware.disk.restore(s.disk);
+    this.disks.forEach((disk, i) => disk.restore(disks[i]));
     this.platform.restore(s.platform);
     this.mmu.invalidateEpt();
     core.flushAllTranslations();
@@ -592,7 +592,7 @@ interface SavedMachine {
   delivery: ReturnType<Delivery['save']>;
   guest: unknown;
   monitors: ReturnType<Monitors['save']>;
-  disk: ReturnType<Firmware['disk']['save']>;
+  disks: DiskState[];
   platform: ReturnType<Platform['save']>;
   end?: MachineEnd;
 }

@@ -7,6 +7,7 @@ import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
+import { makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
 import { Runner } from './embedded/runner';
@@ -100,12 +101,18 @@ const EXITS_INTERVAL_MS = 100;
 const START_TIME = Date.UTC(2026, 0, 1);
 
 export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
-  return new EmbeddedTarget(launch);
+  try {
+    return new EmbeddedTarget(launch);
+  } catch (error) {
+    for (const { image } of launch.disks) image.close?.();
+    throw error;
+  }
 }
 
 class EmbeddedTarget implements Target {
   readonly capabilities: TargetCapabilities;
   private readonly machine: Machine;
+  private readonly attached: LaunchDevices;
   private readonly hits: Hits;
   private readonly runner: Runner;
   private readonly rows: Map<string, RegisterRow>;
@@ -124,6 +131,7 @@ class EmbeddedTarget implements Target {
     makeCpuModel(launch.cpu.vendor, launch.cpu.features, launch.cpu.model);
     // The hooks are there before the breakpoints that they ask: booting calls them.
     const late: { hits?: Hits } = {};
+    this.attached = makeDevices(launch, (text) => this.machine.note(text));
     this.machine = new Machine(
       {
         memory: launch.memory,
@@ -134,6 +142,7 @@ class EmbeddedTarget implements Target {
         debugExit: launch.debugExit,
         startTime: START_TIME,
         guest: launch.mode === 'bare' ? undefined : launch.mode,
+        ...this.attached,
         kernel: {
           name: launch.kernel.name,
           kernel: launch.kernel.bytes,
@@ -251,8 +260,11 @@ class EmbeddedTarget implements Target {
     this.flush(true);
   }
   dispose(): void {
-    this.disposed = true;
+    if (this.disposed) return;
     this.runner.pause();
+    this.notes.push(...storeDisks(this.launch, this.attached.disks));
+    this.flush(true);
+    this.disposed = true;
   }
 
   /** Sends what has gathered: console bytes, notes, exits (at most ten times a second unless the machine stops). */

@@ -1,5 +1,9 @@
 /** What an engine gets to make a machine: launch.json's attributes, checked, with all files already read. */
 
+import type { DiskAccess } from '../../emulator-core/disk/disk';
+import type { ImageFile } from '../../emulator-core/disk/image';
+import type { OpenFile } from '../engine';
+
 export { MODE_LIMITS } from '../../emulator-core/boot/framebuffer';
 
 export interface LaunchFile {
@@ -12,12 +16,13 @@ export interface LaunchModule extends LaunchFile {
   cmdline: string;
 }
 
-export interface LaunchDisk extends LaunchFile {
-  bus: 'virtio' | 'ide';
-  /** snapshot: writes are kept in memory and forgotten. */
-  access: 'snapshot' | 'readonly' | 'write';
-  /** access write: stores the bytes of the image file at an offset. */
-  store?: (offset: number, data: Uint8Array) => Promise<void>;
+export interface LaunchDisk {
+  /** For messages: disks[0].file. */
+  attribute: string;
+  /** Without `write`: it was not opened for that. */
+  image: ImageFile & OpenFile;
+  bus: 'virtio' | 'virtio-mmio';
+  access: DiskAccess;
 }
 
 export type BootChoice = 'auto' | 'linux' | 'pvh' | 'multiboot' | 'multiboot2' | 'bios' | 'raw';

@@ -1,9 +1,8 @@
 /** Files and paths of the desktop. */
-import { closeSync, createWriteStream, fstatSync, openSync, readSync } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { ByteSource } from '../../emulator-core/boot/byteSource';
-import type { Host } from '../engine';
+import type { Host, OpenFile } from '../engine';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -15,8 +14,8 @@ function absent(error: unknown): undefined {
 }
 
 /** A file of any size, read by ranges. Reads are short, and what is read often is in the system's cache. */
-function openSource(name: string): ByteSource {
-  const file = openSync(name, 'r');
+function openSource(name: string, write: boolean): OpenFile {
+  const file = openSync(name, write ? 'r+' : 'r');
   const stat = fstatSync(file);
   if (stat.isDirectory()) {
     closeSync(file);
@@ -39,11 +38,16 @@ function openSource(name: string): ByteSource {
       }
       return bytes;
     },
+    ...(write ? { write: (offset, data) => writeAll(file, offset, data) } : {}),
     close() {
       if (open) closeSync(file);
       open = false;
     },
   };
+}
+
+function writeAll(file: number, offset: number, data: Uint8Array): void {
+  for (let done = 0; done < data.length;) done += writeSync(file, data, done, data.length - done, offset + done);
 }
 
 export const nodeHost: Host = {
@@ -56,9 +60,9 @@ export const nodeHost: Host = {
       return absent(error);
     }
   },
-  async openFile(name) {
+  async openFile(name, write = false) {
     try {
-      return openSource(name);
+      return openSource(name, write);
     } catch (error) {
       return absent(error);
     }
@@ -74,13 +78,5 @@ export const nodeHost: Host = {
       write: (data) => void stream.write(data),
       close: () => new Promise((resolve) => stream.end(() => resolve())),
     };
-  },
-  async writeAt(name, offset, data) {
-    const file = await open(name, 'r+');
-    try {
-      await file.write(data, 0, data.length, offset);
-    } finally {
-      await file.close();
-    }
   },
 };

@@ -1,5 +1,4 @@
 /** The firmware behind the BIOS ROM's stubs: their VMCALL runs the service on the machine. The disk is the image that was booted. */
-import { MemoryDisk } from '../boot/biosDisk';
 import type { BiosMachine } from '../boot/biosMachine';
 import { biosResumeOffset, biosVector } from '../boot/biosRom';
 import { biosCall } from '../boot/biosServices';
@@ -7,6 +6,8 @@ import type { AssistContext } from '../cpu/assistContext';
 import { biosRegisters } from '../cpu/biosRegisters';
 import { SegmentIndex } from '../cpu/layout';
 import type { Vcpu } from '../cpu/vcpu';
+import { Disk } from '../disk/disk';
+import { memoryImage, rawContents } from '../disk/image';
 import type { MachineMemory } from '../mmu/memory';
 
 /** What the services need beside memory and disk. */
@@ -20,7 +21,7 @@ export interface FirmwareHost {
 }
 
 export class Firmware {
-  readonly disk: MemoryDisk;
+  readonly disk: Disk;
   private readonly machine: BiosMachine;
 
   /** @param image contents of drive 80h */
@@ -30,7 +31,7 @@ export class Firmware {
     image: Uint8Array,
     host: FirmwareHost,
   ) {
-    this.disk = new MemoryDisk(image);
+    this.disk = new Disk(rawContents(memoryImage('kernel', image)), 'snapshot');
     this.machine = {
       memorySize: memory.ramSize,
       readMemory: (gpa, length) => memory.ram.slice(gpa, gpa + length),

@@ -5,6 +5,7 @@ import type { CodeBreakpoints } from '../cpu/debugRegisters';
 import type { Vcpu } from '../cpu/vcpu';
 import type { GuestInterfaceName } from '../guest/guestInterface';
 import type { VirtioSlot } from '../devices/virtio/attach';
+import type { Disk } from '../disk/disk';
 import type { VmExit } from '../virt/exit';
 
 export interface MachineOptions {
@@ -20,6 +21,8 @@ export interface MachineOptions {
   startTime: number;
   /** What the guest is offered beyond a PC; absent: nothing. */
   guest?: GuestInterfaceName;
+  /** What the disk devices in `virtio` hold: saved and restored with the machine. */
+  disks?: readonly Disk[];
   /** virtio devices, in the order of their places on the bus. */
   virtio?: readonly VirtioSlot[];
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;

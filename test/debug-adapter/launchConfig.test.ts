@@ -18,7 +18,6 @@ const host: Host = {
     return files[name];
   },
   createFile: async () => ({ write: () => undefined, close: async () => undefined }),
-  writeAt: async () => undefined,
 };
 const plan = (attributes: Record<string, unknown>): Promise<LaunchPlan> =>
   planLaunch(
@@ -53,6 +52,16 @@ const ERRORS: [Record<string, unknown>, RegExp][] = [
   ],
   [{ kernel: 'flat.bin', display: 'vga' }, /^display: "vga" does not fit\. Expected "text", or a size in pixels/],
   [{ kernel: 'flat.bin', display: '640x2000' }, /^display: expected a height of 200 to 1200 pixels, got 2000/],
+  [{ kernel: 'flat.bin', disks: [{ file: 'none.img' }] }, /^disks\[0\]\.file: there is no file '\/ws\/none\.img'/],
+  [{ kernel: 'flat.bin', disks: [{ file: '.' }] }, /^disks\[0\]\.file: can't read '\/ws': it is a folder/],
+  [
+    { kernel: 'flat.bin', disks: [{ file: 'empty' }, { file: 'empty', bus: 'ide' }] },
+    /^disks\[1\]\.bus: "ide" is not available in this version/,
+  ],
+  [
+    { kernel: 'flat.bin', disks: [{ file: 'empty', access: 'write' }] },
+    /^disks\[0\]\.file: can't open for writing '\/ws\/empty': "access": "write" is not possible here/,
+  ],
   [{ kernel: 'flat.bin', exits: 'CPUID' }, /^exits: expected a list/],
   [
     { kernel: 'flat.bin', mode: 'xen' },

@@ -1,6 +1,6 @@
 /**
  * virtio over MMIO, version 2: a page of registers and an interrupt line. VIRTIO 1.2, "Virtio Over MMIO". The guest hears of it
- * on its command line: virtio_mmio.device=4K@0xd0000000:5.
+ * on its command line, if its kernel takes that: virtio_mmio.device=4K@0xd0000000:5.
  */
 import { hex, type Field } from '../../fields';
 import type { Device, IrqLine, MmioHandler } from '../device';
@@ -12,7 +12,7 @@ import { VirtioType } from './virtioDevice';
 export const VIRTIO_MMIO_BASE = 0xd0000000;
 export const VIRTIO_MMIO_SIZE = 0x1000;
 /** ISA lines that nothing else uses, one a device. */
-export const VIRTIO_MMIO_IRQS: readonly number[] = [5, 10, 11, 6, 7];
+export const VIRTIO_MMIO_IRQS: readonly number[] = [5, 6, 7];
 
 const MAGIC = 0x74726976; // 'virt'
 const VERSION = 2;

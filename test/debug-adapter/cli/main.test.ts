@@ -45,7 +45,6 @@ async function ringside(
       resolve: (base, file) => path.posix.resolve(base, file),
       readFile: async (file) => (file in files ? Buffer.from(files[file], 'latin1') : undefined),
       createFile: () => Promise.reject(new Error('not here')),
-      writeAt: () => Promise.reject(new Error('not here')),
     },
     engine: {
       exitNames: names,

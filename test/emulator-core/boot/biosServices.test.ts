@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { diskGeometry, MemoryDisk } from '../../../emulator-core/boot/biosDisk';
+import { diskGeometry } from '../../../emulator-core/boot/biosDisk';
+import { Disk } from '../../../emulator-core/disk/disk';
+import { memoryImage, rawContents } from '../../../emulator-core/disk/image';
 import type {
   BiosKey,
   BiosMachine,
@@ -37,7 +39,7 @@ function machine(image = disk(4000)) {
     memorySize: boot.memory.length,
     readMemory: (gpa, length) => boot.memory.slice(gpa, gpa + length),
     writeMemory: (gpa, data) => boot.memory.set(data, gpa),
-    disk: new MemoryDisk(image),
+    disk: new Disk(rawContents(memoryImage('disk', image)), 'snapshot'),
     key: (take) => (take ? keys.shift() : keys[0]),
     console: (byte) => void (text += String.fromCharCode(byte)),
     note: (note) => void notes.push(note),
@@ -133,7 +135,7 @@ describe('BIOS services', () => {
   });
 
   it('keeps and restores what was written to a memory disk', () => {
-    const memory = new MemoryDisk(disk(2));
+    const memory = new Disk(rawContents(memoryImage('disk', disk(2))), 'snapshot');
     memory.writeBytes(600, Uint8Array.of(9, 9));
     const state = memory.save();
     memory.writeBytes(600, Uint8Array.of(8));
