@@ -1,21 +1,25 @@
 /**
- * ACPI tables that describe the platform: RSDP, RSDT, XSDT, FADT, FACS, MADT, DSDT.
+ * ACPI tables that describe the platform: RSDP, RSDT, XSDT, FADT, FACS, MADT, HPET, MCFG, DSDT.
  * Source: ACPI Specification 6.5, chapter 5 "ACPI Software Programming Model" (section of each table named below).
  */
+import {
+  ACPI_PM1A_CONTROL as PM1A_CONTROL,
+  ACPI_PM1A_EVENT as PM1A_EVENT,
+  ACPI_PM_TIMER as PM_TIMER,
+  ACPI_SCI_IRQ as SCI_IRQ,
+} from '../devices/acpiPm';
+import { HPET_BASE, HPET_CAPABILITIES } from '../devices/hpet';
+import { IO_APIC_BASE } from '../devices/ioApic';
+import { PIRQ_IRQS } from '../devices/pci';
+import { PCI_ECAM_BASE, PCI_ECAM_BUSES } from '../devices/pciEcam';
+import { dsdtBody } from './dsdt';
 import { Writer } from './writer';
 
-/** Fixed hardware, as FADT reports it. Port numbers. */
-export const PM1A_EVENT = 0x600;
-export const PM1A_CONTROL = 0x604;
-export const PM_TIMER = 0x608;
-export const SCI_IRQ = 9;
-export const RESET_PORT = 0xcf9;
-export const RESET_VALUE = 6;
-/** SLP_TYP that DSDT's \_S5_ gives for soft off: 0, as on QEMU's boards, since small kernels write 2000h to port 604h without asking. */
-export const S5_SLEEP_TYPE = 0;
+/** FADT's reset register: PIIX3's, in systemControl.ts. */
+const RESET_PORT = 0xcf9;
+const RESET_VALUE = 6;
 
 export const LOCAL_APIC_BASE = 0xfee00000;
-export const IOAPIC_BASE = 0xfec00000;
 /** Where the RSDP lies, in the BIOS area that operating systems search. */
 export const RSDP_ADDRESS = 0xf5a00;
 
@@ -44,11 +48,11 @@ function madt(cpus: number): Uint8Array {
   const PCAT_COMPAT = 1;
   const body = new Writer().u32(LOCAL_APIC_BASE).u32(PCAT_COMPAT);
   for (let id = 0; id < cpus; id++) body.u8(0).u8(8).u8(id).u8(id).u32(1);
-  body.u8(1).u8(12).u8(0).u8(0).u32(IOAPIC_BASE).u32(0);
+  body.u8(1).u8(12).u8(0).u8(0).u32(IO_APIC_BASE).u32(0);
   // Interrupt source overrides: bus 0 (ISA), source IRQ, global system interrupt, flags.
   body.u8(2).u8(10).u8(0).u8(0).u32(2).u16(0);
   const ACTIVE_HIGH_LEVEL = 0xd;
-  body.u8(2).u8(10).u8(0).u8(SCI_IRQ).u32(SCI_IRQ).u16(ACTIVE_HIGH_LEVEL);
+  for (const irq of [SCI_IRQ, ...new Set(PIRQ_IRQS)]) body.u8(2).u8(10).u8(0).u8(irq).u32(irq).u16(ACTIVE_HIGH_LEVEL);
   // Local APIC NMI: LINT1 of every processor.
   body.u8(4).u8(6).u8(0xff).u16(0).u8(1);
   return table('APIC', 3, body.done());
@@ -58,7 +62,6 @@ function madt(cpus: number): Uint8Array {
 function fadt(facs: number, dsdt: number): Uint8Array {
   const WBINVD = 1 << 0;
   const PROC_C1 = 1 << 2;
-  const NO_POWER_BUTTON = 1 << 4;
   const NO_SLEEP_BUTTON = 1 << 5;
   const NO_FIXED_RTC = 1 << 6;
   const RESET_REG_SUP = 1 << 10;
@@ -81,7 +84,7 @@ function fadt(facs: number, dsdt: number): Uint8Array {
   body.u16(0xffff).u16(0xffff); // no C2, no C3
   body.u16(0).u16(0).u8(0).u8(0).u8(0).u8(0).u8(0x32); // CENTURY: CMOS index
   body.u16(LEGACY_DEVICES | HAS_8042).u8(0);
-  body.u32(WBINVD | PROC_C1 | NO_POWER_BUTTON | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG_SUP);
+  body.u32(WBINVD | PROC_C1 | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG_SUP);
   port(RESET_PORT, 8, 1)(body);
   body.u8(RESET_VALUE).u16(0).u8(0);
   body.u64(0).u64(dsdt); // X_FIRMWARE_CTRL 0: the 32-bit field counts
@@ -96,17 +99,22 @@ function fadt(facs: number, dsdt: number): Uint8Array {
   return table('FACP', 4, body.done());
 }
 
-/** AML of `Name (_S5_, Package () { type, type, 0, 0 })`. "ACPI Machine Language (AML) Specification". */
-function dsdt(): Uint8Array {
-  const [NAME_OP, PACKAGE_OP, BYTE_PREFIX, ZERO_OP] = [0x08, 0x12, 0x0a, 0x00];
-  const elements = [BYTE_PREFIX, S5_SLEEP_TYPE, BYTE_PREFIX, S5_SLEEP_TYPE, ZERO_OP, ZERO_OP];
-  const aml = new Writer().u8(NAME_OP).text('_S5_');
-  aml
-    .u8(PACKAGE_OP)
-    .u8(elements.length + 2)
-    .u8(4)
-    .bytes(elements);
-  return table('DSDT', 2, aml.done());
+/** A register in memory or in I/O space: "Generic Address Structure". */
+function memoryAddress(address: number): (w: Writer) => Writer {
+  return (w) => w.u8(0).u8(64).u8(0).u8(0).u64(address);
+}
+
+/** IA-PC HPET Specification 1.0a, "The ACPI 2.0 HPET Description Table": the first block, its shortest period 100 ticks. */
+function hpet(): Uint8Array {
+  const SHORTEST_PERIOD = 100;
+  const body = memoryAddress(HPET_BASE)(new Writer().u32(HPET_CAPABILITIES));
+  return table('HPET', 1, body.u8(0).u16(SHORTEST_PERIOD).u8(0).done());
+}
+
+/** PCI Firmware Specification 3.0, "MCFG Table Description": configuration space of bus 0, segment 0, as memory. */
+function mcfg(): Uint8Array {
+  const body = new Writer().zeros(8).u64(PCI_ECAM_BASE).u16(0);
+  return table('MCFG', 1, body.u8(PCI_ECAM_BUSES.first).u8(PCI_ECAM_BUSES.last).u32(0).done());
 }
 
 /** "Firmware ACPI Control Structure (FACS)": 64 bytes, no checksum. */
@@ -136,7 +144,8 @@ export function acpiTables(cpus: number, address: number, facsAddress: number): 
     out.bytes(bytes);
     return at;
   };
-  const entries = [add(fadt(facsAddress, add(dsdt()))), add(madt(cpus))];
+  const dsdt = add(table('DSDT', 2, dsdtBody()));
+  const entries = [fadt(facsAddress, dsdt), madt(cpus), hpet(), mcfg()].map(add);
   const rsdtBody = new Writer();
   const xsdtBody = new Writer();
   for (const entry of entries) {

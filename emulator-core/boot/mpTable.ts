@@ -2,7 +2,9 @@
  * The MP floating pointer structure and configuration table, for guests that look for processors without ACPI.
  * Source: Intel MultiProcessor Specification 1.4, chapter 4 "MP Configuration Table".
  */
-import { IOAPIC_BASE, LOCAL_APIC_BASE } from './acpi';
+import { IO_APIC_BASE } from '../devices/ioApic';
+import { pirqOf, PIRQ_IRQS } from '../devices/pci';
+import { LOCAL_APIC_BASE } from './acpi';
 import { Writer } from './writer';
 
 /** Where the floating pointer lies, on a 16-byte boundary of the BIOS area; the table follows it. */
@@ -31,11 +33,11 @@ export function mpTable(cpus: number): Uint8Array {
   }
   entries.u8(1).u8(0).text('PCI', 6, 0x20);
   entries.u8(1).u8(1).text('ISA', 6, 0x20);
-  entries.u8(2).u8(0).u8(0x11).u8(ENABLED).u32(IOAPIC_BASE);
+  entries.u8(2).u8(0).u8(0x11).u8(ENABLED).u32(IO_APIC_BASE);
   count += 3;
   // Entry "I/O Interrupt Assignment": ISA IRQ n goes to IOAPIC pin n, but IRQ 0 to pin 2, where the cascade would be.
   for (let irq = 0; irq < 16; irq++) {
-    if (irq === 2) continue;
+    if (irq === 2 || PIRQ_IRQS.some((line) => line === irq)) continue; // the PCI bus has these
     entries
       .u8(3)
       .u8(0)
@@ -44,6 +46,13 @@ export function mpTable(cpus: number): Uint8Array {
       .u8(irq)
       .u8(0)
       .u8(irq === 0 ? 2 : irq);
+    count++;
+  }
+  // The same for PCI: source bus IRQs are device << 2 | pin; the router's lines are active high and level-triggered.
+  const ACTIVE_HIGH_LEVEL = 0xd;
+  for (let source = 1 << 2; source < 32 << 2; source++) {
+    const pin = PIRQ_IRQS[pirqOf(source >> 2, (source & 3) + 1)];
+    entries.u8(3).u8(0).u16(ACTIVE_HIGH_LEVEL).u8(0).u8(source).u8(0).u8(pin);
     count++;
   }
   // Entry "Local Interrupt Assignment": LINT0 of all is ExtINT (the 8259), LINT1 is NMI.

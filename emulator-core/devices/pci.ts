@@ -12,9 +12,18 @@ export const PCI_ADDRESS = 0xcf8;
 export const PCI_DATA = 0xcfc;
 const ISA_BRIDGE = 0x08;
 const PIRQ_ROUTE = 0x60;
+const INTERRUPT_LINE = 0x3c;
+/** ISA lines that firmware gives PIRQ A-D; they are level-triggered then. */
+export const PIRQ_IRQS = [10, 10, 11, 11] as const;
 /** Where firmware places base address registers. */
 const IO_WINDOW = 0xc000;
-const MEMORY_WINDOW = 0xe0000000;
+/** Memory that the host bridge passes on to PCI: guests find it in ACPI's tables. */
+export const PCI_MEMORY_WINDOW = { first: 0xe0000000, last: 0xfebfffff } as const;
+
+/** Which of PIRQ A-D (0-3) a device's pin (1-4 for INTA-INTD) is wired to, as on boards with PIIX3: one further each device. */
+export function pirqOf(device: number, pin: number): number {
+  return (device + pin - 1 + 3) & 3;
+}
 
 interface PciState {
   address: number;
@@ -61,7 +70,7 @@ export class Pci implements Device<PciState>, PortHandler {
 
   /** The interrupt line of a device's pin (1-4 for INTA-INTD), through PIIX3's router. */
   intx(device: number, pin: number): IrqLine {
-    const pirq = (device + pin - 1 + 3) & 3;
+    const pirq = pirqOf(device, pin);
     return {
       set: (level) => {
         const bit = 1 << device;
@@ -145,11 +154,14 @@ export class Pci implements Device<PciState>, PortHandler {
     return (this.address >>> 8) & 0xff;
   }
 
-  /** Firmware's part: places the BARs, each aligned to its size, and enables their decoding. */
+  /** Firmware's part: routes interrupts, places the BARs, each aligned to its size, and enables their decoding. */
   private assign(): void {
     let io = IO_WINDOW;
-    let memory = MEMORY_WINDOW;
-    for (const [, pciFunction] of [...this.functions].sort(([a], [b]) => a - b)) {
+    let memory: number = PCI_MEMORY_WINDOW.first;
+    PIRQ_IRQS.forEach((irq, i) => this.functions.get(ISA_BRIDGE)?.write(PIRQ_ROUTE + i, irq, 1));
+    for (const [key, pciFunction] of [...this.functions].sort(([a], [b]) => a - b)) {
+      const pin = pciFunction.options.interruptPin ?? 0;
+      if (pin) pciFunction.write(INTERRUPT_LINE, PIRQ_IRQS[pirqOf(key >> 3, pin)], 1);
       (pciFunction.options.bars ?? []).forEach((bar, i) => {
         if (!bar) return;
         const next = bar.kind === 'io' ? io : memory;

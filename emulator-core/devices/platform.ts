@@ -11,12 +11,14 @@ import { CmosRtc } from './cmosRtc';
 import { DebugExit, DEBUG_EXIT_PORT } from './debugExit';
 import { DelayPorts } from './delayPorts';
 import type { Device, MmioHandler, VirtualClock } from './device';
+import { GatedLine } from './gatedLine';
 import { plainGuestMemory, type GuestMemory } from './guestMemory';
+import { Hpet, HPET_BASE, HPET_PINS, HPET_SIZE } from './hpet';
 import { I8042 } from './i8042';
 import { IoApic, IO_APIC_BASE } from './ioApic';
 import { IrqLines } from './irqLines';
 import { LocalApic } from './localApic';
-import { Pci, PCI_ADDRESS, PCI_DATA } from './pci';
+import { Pci, PCI_ADDRESS, PCI_DATA, PIRQ_IRQS } from './pci';
 import { PciEcam, PCI_ECAM_BASE, PCI_ECAM_SIZE } from './pciEcam';
 import { Pic8259 } from './pic8259';
 import { Pit8254 } from './pit8254';
@@ -73,7 +75,7 @@ const APIC_LENGTH = 0x1000;
 
 /**
  * What firmware leaves behind in the devices, beyond their reset state: counter 0 at 18.2 Hz, counter 1 at the refresh rate,
- * and the 8259s initialized to vectors 08h and 70h with all inputs masked.
+ * and the 8259s initialized to vectors 08h and 70h with all inputs masked; the SCI's and the PCI bus's lines level-triggered.
  */
 const FIRMWARE_PORTS: readonly [port: number, value: number][] = [
   [0x43, 0x36],
@@ -91,6 +93,7 @@ const FIRMWARE_PORTS: readonly [port: number, value: number][] = [
   [0xa1, 0x01],
   [0x21, 0xfb],
   [0xa1, 0xff],
+  [0x4d1, [ACPI_SCI_IRQ, ...PIRQ_IRQS].reduce((mask, irq) => mask | (1 << (irq - 8)), 0)],
 ];
 /** Virtual wire mode: MultiProcessor Specification, "Virtual Wire Mode". LINT0 is ExtINT, LINT1 NMI. */
 const FIRMWARE_APIC: readonly [offset: number, value: number][] = [
@@ -106,6 +109,7 @@ export class Platform {
   readonly irqLines: IrqLines;
   readonly pic: Pic8259;
   readonly ioApic: IoApic;
+  readonly hpet: Hpet;
   readonly pit: Pit8254;
   readonly rtc: CmosRtc;
   readonly uart: Uart16550;
@@ -164,8 +168,17 @@ export class Platform {
     });
     const line = (irq: number) => this.irqLines.source(irq);
 
-    this.pit = new Pit8254({ irq: line(0), clock, events });
-    this.rtc = new CmosRtc({ irq: line(8), clock, events, startTime, memoryBytes: memory.length, cpus });
+    const pitLine = new GatedLine(line(0));
+    const rtcLine = new GatedLine(line(8));
+    this.hpet = new Hpet({
+      clock,
+      events,
+      legacy: [line(0), line(8)],
+      pins: HPET_PINS.map((pin) => ({ set: (level) => this.ioApic.setPin(pin, level) })),
+      replaced: (on, restored) => [pitLine, rtcLine].forEach((each) => each.connect(!on, restored)),
+    });
+    this.pit = new Pit8254({ irq: pitLine, clock, events });
+    this.rtc = new CmosRtc({ irq: rtcLine, clock, events, startTime, memoryBytes: memory.length, cpus });
     const transmit = (byte: number) => host.console(byte);
     this.uart = new Uart16550({ name: 'uart0', irq: line(4), clock, events, transmit });
     this.keyboard = new I8042({ irq1: line(1), irq12: line(12), resetMachine: reset });
@@ -201,6 +214,7 @@ export class Platform {
     bus.addPorts(ACPI_PM1A_CONTROL, ACPI_PM1A_CONTROL + 1, this.acpiPm, { width: 2 });
     bus.addPorts(ACPI_PM_TIMER, ACPI_PM_TIMER + 3, this.acpiPm, { width: 4 });
     bus.addMmio(IO_APIC_BASE, 0x1000, this.ioApic);
+    bus.addMmio(HPET_BASE, HPET_SIZE, this.hpet);
     this.placeApics();
     // PCI comes last: its BARs take what is left.
     this.pci = new Pci(bus, pciIrqs, mmioChanged);
@@ -209,7 +223,8 @@ export class Platform {
 
     bus.addMmio(PCI_ECAM_BASE, PCI_ECAM_SIZE, new PciEcam(this.pci));
 
-    this.devices = [this.irqLines, ...this.apicBus.apics, this.ioApic, this.pic];
+    // The HPET before the devices whose lines it may have taken over.
+    this.devices = [this.irqLines, ...this.apicBus.apics, this.ioApic, this.pic, this.hpet];
     this.devices.push(this.pit, this.rtc, this.uart, this.keyboard, this.pci, this.vga, this.acpiPm);
     this.devices.push(this.systemControl, delayPorts);
     if (options.debugExit) {

@@ -31,7 +31,9 @@ describe('firmware tables', () => {
     assert.equal(sum(bytes(0xf5a00, 20)), 0);
     assert.equal(sum(bytes(0xf5a00, 36)), 0);
     const rsdt = m.u32(0xf5a00 + 16);
-    assert.deepEqual([m.u32(rsdt + 36), m.u32(rsdt + 40)], [...tables().values()].slice(1));
+    const entries = Array.from({ length: (m.u32(rsdt + 4) - 36) / 4 }, (_, i) => m.u32(rsdt + 36 + 4 * i));
+    assert.deepEqual(entries, [...tables().values()].slice(1));
+    assert.deepEqual([...tables().keys()], ['XSDT', 'FACP', 'APIC', 'HPET', 'MCFG']);
     for (const at of [rsdt, ...tables().values(), m.u32(tables().get('FACP')! + 40)]) {
       assert.equal(sum(bytes(at, m.u32(at + 4))), 0, m.text(at, 4));
     }
@@ -50,9 +52,28 @@ describe('firmware tables', () => {
     assert.equal(m.u64(fadt + 176), 0x604);
     assert.equal(m.u64(fadt + 212), 0x608);
     assert.equal(m.text(m.u32(fadt + 36), 4), 'FACS');
+    // Flags: bit 4 clear, the power button is the fixed one; bit 5 set, there is no sleep button.
+    assert.equal((m.u32(fadt + 112) >> 4) & 3, 2);
     const dsdt = m.u32(fadt + 40);
-    assert.equal(m.text(dsdt + 37, 4), '_S5_');
-    assert.deepEqual([...bytes(dsdt + 41, 9)], [0x12, 8, 4, 0x0a, 0, 0x0a, 0, 0, 0]);
+    // Name (_S5, Package (0x04) { Zero, Zero, Zero, Zero })
+    assert.deepEqual(
+      [...bytes(dsdt + 36, 12)],
+      [0x08, ...Array.from('_S5_', (c) => c.charCodeAt(0)), 0x12, 6, 4, 0, 0, 0, 0],
+    );
+  });
+
+  it('describes the HPET and configuration space as memory', () => {
+    const hpet = tables().get('HPET')!;
+    assert.equal(m.u32(hpet + 4), 56);
+    // Revision 1, three comparators, 64 bits, legacy replacement, vendor 8086h; memory, 64 bits, at fed00000h.
+    assert.equal(m.u32(hpet + 36), 0x8086a201);
+    assert.deepEqual([...bytes(hpet + 40, 4)], [0, 64, 0, 0]);
+    assert.equal(m.u64(hpet + 44), 0xfed00000);
+    const mcfg = tables().get('MCFG')!;
+    assert.equal(m.u32(mcfg + 4), 60);
+    assert.equal(m.u64(mcfg + 44), 0xe8000000);
+    assert.deepEqual([...bytes(mcfg + 52, 4)], [0, 0, 0, 0]); // segment 0, bus 0 to 0
+    assert.ok(memoryMap(32 << 20).some((r) => r.base === 0xe8000000 && r.type === 2));
   });
 
   it('lists processors and interrupts in the MADT', () => {
@@ -67,6 +88,8 @@ describe('firmware tables', () => {
       [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0],
       [2, 10, 0, 0, 2, 0, 0, 0, 0, 0],
       [2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0],
+      [2, 10, 0, 10, 10, 0, 0, 0, 0xd, 0],
+      [2, 10, 0, 11, 11, 0, 0, 0, 0xd, 0],
       [4, 6, 0xff, 0, 0, 1],
     ]);
   });
@@ -84,6 +107,15 @@ describe('firmware tables', () => {
     for (; at < table + length; count++) at += m.bytes[at] === 0 ? 20 : 8;
     assert.equal(at, table + length);
     assert.equal(m.u16(table + 34), count);
+    // Device 4's INTA# is PIRQD: an entry of type 3 (INT), active high and level, from bus 0 (PCI), source 4 << 2, to pin 11.
+    const interrupts: number[][] = [];
+    for (let i = table + 44; i < table + length; i += m.bytes[i] === 0 ? 20 : 8)
+      if (m.bytes[i] === 3) interrupts.push([...bytes(i, 8)]);
+    assert.deepEqual(
+      interrupts.filter((entry) => entry[4] === 0 && entry[5] === 16),
+      [[3, 0, 0xd, 0, 0, 16, 0, 11]],
+    );
+    assert.ok(!interrupts.some((entry) => entry[4] === 1 && [10, 11].includes(entry[5])));
   });
 
   it('refuses impossible processor counts', () => {

@@ -118,7 +118,7 @@ describe('platform', () => {
       if (random(2)) r.out(port, value, size);
       const read = r.in(port, size);
       assert.ok(Number.isInteger(read) && read >= 0 && read < 2 ** (8 * size), `port ${port}: ${read}`);
-      const gpa = (random(2) ? 0xfee00000 : 0xfec00000) + random(0x400);
+      const gpa = [0xfee00000, 0xfec00000, 0xfed00000][random(3)] + random(0x400);
       if (random(2)) r.platform.bus.writeMmio(gpa & ~15, value, 4);
       const word = r.platform.bus.readMmio(gpa, 4);
       assert.ok(Number.isInteger(word) && word >= 0 && word < 2 ** 32, `${gpa}: ${word}`);
@@ -183,6 +183,17 @@ function exercise(r: Rig): void {
   platform.bus.writeMmio(0xfec00000, 0x18, 4);
   platform.bus.writeMmio(0xfec00010, 0x34, 4);
   const apic = platform.apic(0);
+  // HPET: timer 1 periodic on IRQ 8, timer 2 a level on pin 20; the 8254 and the RTC are replaced.
+  for (const [offset, value] of [
+    [0x120, 0x4c],
+    [0x128, 50000],
+    [0x140, 0x2806],
+    [0x148, 200000],
+    [0x14c, 0],
+    [0x10, 3],
+  ]) {
+    platform.bus.writeMmio(0xfed00000 + offset, value, 4);
+  }
   apic.writeRegister(0x320, 0x20050);
   apic.writeRegister(0x3e0, 0x3);
   apic.writeRegister(0x380, 12345);
@@ -210,6 +221,7 @@ function behaviour(r: Rig): string[] {
     ];
     seen.push(ports.map((port) => r.in(port).toString(16)).join(' '));
     seen.push(r.platform.apic(0).readRegister(0x390).toString());
+    seen.push([0x20, 0xf0, 0x128].map((offset) => r.platform.bus.readMmio(0xfed00000 + offset, 4)).join(' '));
   }
   return seen;
 }

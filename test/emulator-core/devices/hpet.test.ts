@@ -1,0 +1,210 @@
+/** Expected values: IA-PC HPET Specification 1.0a, section 2.3; the way of programming it: Linux's arch/x86/kernel/hpet.c. */
+import assert from 'node:assert/strict';
+import { rig, type Rig } from './rig';
+
+const BASE = 0xfed00000;
+const [CONF, STATUS, COUNTER] = [0x10, 0x20, 0xf0];
+const timer = (n: number): number => 0x100 + 0x20 * n;
+const comparator = (n: number): number => 0x108 + 0x20 * n;
+const [LEVEL, ENABLED, PERIODIC, SET, MODE_32] = [0x02, 0x04, 0x08, 0x40, 0x100];
+const route = (pin: number): number => pin << 9;
+
+function hpet(r: Rig = rig()) {
+  const read = (offset: number): number => r.platform.bus.readMmio(BASE + offset, 4);
+  const write = (offset: number, value: number): void => r.platform.bus.writeMmio(BASE + offset, value, 4);
+  /** The I/O APIC sends pin's interrupts to processor 0 as `vector`, edge- or level-triggered. */
+  const connect = (pin: number, vector: number, level = false): void => {
+    r.platform.apic(0).writeRegister(0xf0, 0x1ff);
+    for (const [register, value] of [
+      [0x11 + 2 * pin, 0],
+      [0x10 + 2 * pin, vector | (level ? 0x8000 : 0)],
+    ]) {
+      r.platform.bus.writeMmio(0xfec00000, register, 4);
+      r.platform.bus.writeMmio(0xfec00010, value, 4);
+    }
+  };
+  /** The vector of the interrupt that is delivered, which ends then; undefined when there is none. */
+  const interrupt = (): number | undefined => {
+    if (!r.platform.apic(0).hasInterrupt()) return undefined;
+    const vector = r.platform.apic(0).acknowledge();
+    r.platform.apic(0).writeRegister(0xb0, 0);
+    return vector;
+  };
+  return { ...r, read, write, connect, interrupt };
+}
+
+describe('HPET', () => {
+  it('has three 64-bit timers with periodic mode, a period of at most 100 ns, and no FSB messages', () => {
+    const { read, platform } = hpet();
+    const capabilities = read(0);
+    assert.equal(capabilities & 0xff, 1, 'revision');
+    assert.equal((capabilities >>> 8) & 0x1f, 2, 'number of the last timer');
+    assert.equal((capabilities >>> 13) & 1, 1, '64-bit counter');
+    assert.equal((capabilities >>> 15) & 1, 1, 'legacy replacement');
+    assert.equal(capabilities >>> 16, 0x8086);
+    assert.equal(read(4), 10e6, 'femtoseconds a tick');
+    for (const n of [0, 1, 2]) {
+      assert.equal(read(timer(n)), 0x30, 'periodic, 64 bits');
+      assert.equal(read(timer(n) + 4), 0x00f00000);
+    }
+    assert.equal(read(timer(3)), 0, 'no fourth timer');
+    assert.equal(platform.bus.readMmio(BASE + 2, 2), 0x8086);
+    assert.equal(platform.bus.readMmio(BASE + 6, 4), 0, 'across two registers');
+  });
+
+  it('counts while enabled, stands still else, and takes a new count', () => {
+    const { read, write, advance } = hpet();
+    advance(1000);
+    assert.equal(read(COUNTER), 0);
+    write(CONF, 1);
+    advance(1000);
+    assert.equal(read(COUNTER), 100);
+    write(CONF, 0);
+    advance(1000);
+    assert.equal(read(COUNTER), 100);
+    write(COUNTER, 0xffffffff);
+    write(COUNTER + 4, 0x12);
+    write(CONF, 1);
+    advance(10);
+    assert.deepEqual([read(COUNTER), read(COUNTER + 4)], [0, 0x13]);
+  });
+
+  it('keeps what a timer does not offer: an unsupported route, capabilities', () => {
+    const { read, write } = hpet();
+    write(timer(1), route(21) | ENABLED);
+    assert.equal(read(timer(1)), route(21) | ENABLED | 0x30);
+    write(timer(1), route(3) | LEVEL | 0xc000);
+    assert.equal(read(timer(1)), route(21) | LEVEL | 0x30);
+    write(timer(0), SET);
+    assert.equal(read(timer(0)), 0x30, 'VAL_SET_CNF reads 0');
+    write(0, 0);
+    assert.equal(read(0) >>> 16, 0x8086);
+  });
+
+  it('interrupts once in one-shot mode, by an edge, also when the 8259 or the I/O APIC looks later', () => {
+    const { write, connect, interrupt, advance } = hpet();
+    connect(20, 0x51);
+    write(CONF, 1);
+    write(timer(2), route(20) | ENABLED);
+    write(comparator(2), 500);
+    write(comparator(2) + 4, 0);
+    advance(4990);
+    assert.equal(interrupt(), undefined);
+    advance(10);
+    assert.equal(interrupt(), 0x51);
+    advance(1e9);
+    assert.equal(interrupt(), undefined);
+    write(comparator(2), 0x06000000);
+    advance(1e9);
+    assert.equal(interrupt(), 0x51);
+  });
+
+  it('holds a level until its status bit is cleared', () => {
+    const { read, write, connect, interrupt, advance } = hpet();
+    connect(23, 0x52, true);
+    write(timer(1), route(23) | ENABLED | LEVEL);
+    write(comparator(1), 100);
+    write(comparator(1) + 4, 0);
+    write(CONF, 1);
+    advance(1000);
+    assert.equal(read(STATUS), 2);
+    assert.equal(interrupt(), 0x52);
+    assert.equal(interrupt(), 0x52, 'still asserted');
+    write(STATUS, 1);
+    assert.equal(read(STATUS), 2, 'only by its own bit');
+    const pending = interrupt();
+    write(STATUS, 2);
+    assert.equal(read(STATUS), 0);
+    assert.equal(pending, 0x52);
+    interrupt(); // the one that came before
+    assert.equal(interrupt(), undefined);
+  });
+
+  it('sets the status bit of a level-triggered timer whose interrupt is off', () => {
+    const { read, write, connect, interrupt, advance } = hpet();
+    connect(20, 0x53, true);
+    write(timer(0), route(20) | LEVEL);
+    write(comparator(0), 100);
+    write(comparator(0) + 4, 0);
+    write(CONF, 1);
+    advance(1000);
+    assert.equal(read(STATUS), 1);
+    assert.equal(interrupt(), undefined);
+    write(timer(0), route(20) | LEVEL | ENABLED);
+    assert.equal(interrupt(), 0x53);
+  });
+
+  it('repeats as Linux programs it: first match with VAL_SET_CNF, then the period', () => {
+    const { read, write, connect, interrupt, advance } = hpet();
+    connect(2, 0x30);
+    write(CONF, 0);
+    write(COUNTER, 0);
+    write(COUNTER + 4, 0);
+    write(CONF, 3);
+    write(timer(0), ENABLED | PERIODIC | SET | MODE_32);
+    write(comparator(0), 1000);
+    write(comparator(0), 400);
+    const seen: number[] = [];
+    for (let us = 1; us <= 30; us++) {
+      advance(1000);
+      if (interrupt() === 0x30) seen.push(us);
+    }
+    assert.deepEqual(seen, [10, 14, 18, 22, 26, 30]);
+    assert.equal(read(comparator(0)), 3400, 'the next match');
+  });
+
+  it('takes an 8-byte write of a periodic comparator as one, and wraps at 32 bits in 32-bit mode', () => {
+    const { read, write, platform, connect, interrupt, advance } = hpet();
+    write(timer(0), PERIODIC | SET);
+    platform.bus.writeMmio(BASE + comparator(0), 5, 4);
+    platform.bus.writeMmio(BASE + comparator(0) + 4, 7, 4);
+    assert.deepEqual([read(comparator(0)), read(comparator(0) + 4)], [5, 7]);
+    connect(21, 0x54);
+    write(COUNTER, 0xffffff00);
+    write(COUNTER + 4, 1);
+    write(timer(1), route(21) | ENABLED | MODE_32);
+    write(comparator(1), 0x100);
+    write(comparator(1) + 4, 5);
+    assert.equal(read(comparator(1) + 4), 0, 'no upper half in 32-bit mode');
+    write(CONF, 1);
+    advance(0x1ff * 10);
+    assert.equal(interrupt(), undefined);
+    advance(10);
+    assert.equal(interrupt(), 0x54);
+  });
+
+  it('replaces the 8254 and the RTC on IRQ 0 and 8, and gives the lines back', () => {
+    const { write, platform, connect, interrupt, advance } = hpet();
+    connect(2, 0x30);
+    connect(8, 0x38);
+    advance(100e6); // the 8254 runs at 18.2 Hz
+    assert.equal(interrupt(), 0x30);
+    write(timer(1), ENABLED | MODE_32);
+    write(comparator(1), 1000);
+    write(CONF, 3);
+    interrupt();
+    advance(200e6);
+    assert.equal(interrupt(), 0x38);
+    assert.equal(interrupt(), undefined, 'no tick of the 8254');
+    assert.equal(platform.irqLines.level(0), 0);
+    write(CONF, 0);
+    advance(100e6);
+    assert.equal(interrupt(), 0x30);
+  });
+
+  it('survives periods of one tick: one event at a time, and time goes on', () => {
+    const { read, write, advance } = hpet();
+    write(CONF, 1);
+    write(timer(0), PERIODIC | SET | ENABLED | LEVEL | route(20));
+    write(comparator(0), 1);
+    write(comparator(0) + 4, 0);
+    advance(10000);
+    assert.equal(read(COUNTER), 1000);
+    assert.equal(read(comparator(0)), 1001);
+    write(timer(0), PERIODIC | SET | ENABLED);
+    write(comparator(0), 0);
+    write(comparator(0) + 4, 0);
+    advance(10000);
+    assert.equal(read(COUNTER), 2000);
+  });
+});
