@@ -31,6 +31,8 @@ const throughTarget = from('emulator-core', 'Engines implement Target; all else 
   'fields',
   'boot/byteSource',
   'boot/elf',
+  'devices/screen',
+  'guest/hypercallInfo',
   'inflate',
   'disk/image',
   'x86/disassembler',

@@ -1,5 +1,6 @@
 /** From the attributes of launch.json to what an engine and the adapter need: checked, sizes parsed, files read. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
+import { isElf } from '../emulator-core/boot/elf';
 import type { Host } from './engine';
 import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } from './engines/launch';
 import { messageOf } from './errors';
@@ -158,10 +159,6 @@ function displayMode(text = 'text'): Pick<EmbeddedLaunch, 'display'> {
     }
   }
   return { display: { width, height } };
-}
-
-function isElf(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
 }
 
 function signedBigInt(value: string | number): bigint {

@@ -52,28 +52,25 @@ export class ScreenChanges {
     const view = new DataView(pixels.buffer, pixels.byteOffset, pixels.byteLength);
     const bands: { line: number; pixels: string }[] = [];
     const room = Math.max(1, Math.floor(PIECE / (width * 4)));
-    let band: number[] = [];
+    /** First line of the band under way, -1 between bands. */
+    let first = -1;
     let lines = 0;
-    let more = false;
-    const close = (): void => {
-      if (!band.length) return;
-      const from = this.shown.subarray(band[0] * width, (band[band.length - 1] + 1) * width);
-      bands.push({ line: band[0], pixels: toBase64(new Uint8Array(from.buffer, from.byteOffset, from.byteLength)) });
-      band = [];
+    let line = 0;
+    const close = (end: number): void => {
+      if (first < 0) return;
+      const from = this.shown.subarray(first * width, end * width);
+      bands.push({ line: first, pixels: toBase64(new Uint8Array(from.buffer, from.byteOffset, from.byteLength)) });
+      first = -1;
     };
-    for (let line = 0; line < height; line++) {
-      if (lines === room) {
-        more = true;
-        break;
-      }
+    for (; line < height && lines < room; line++) {
       if (this.copyLine(view, line * pitch, line * width, width)) {
-        band.push(line);
+        if (first < 0) first = line;
         lines++;
-      } else close();
+      } else close(line);
     }
-    close();
+    close(line);
     if (!bands.length && !anew) return { kind: 'unchanged', version: this.version };
-    return { version: ++this.version, kind: 'graphics', width, height, bands, more };
+    return { version: ++this.version, kind: 'graphics', width, height, bands, more: line < height };
   }
 
   /** Takes over a line of the picture; true when it is another one than before. */

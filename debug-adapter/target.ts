@@ -5,6 +5,11 @@
  * Units: addresses and register values are unsigned bigints; lengths, counts and instruction counts (icount) are numbers.
  */
 
+import type { Screen } from '../emulator-core/devices/screen';
+import type { HypercallInfo } from '../emulator-core/guest/hypercallInfo';
+
+export type { HypercallInfo, Screen };
+
 /** `virtual`: through the vCPU's current page tables (linear address). `physical`: guest-physical. `host`: the VMM's own. */
 export type AddressSpace = 'virtual' | 'physical' | 'host';
 
@@ -69,17 +74,6 @@ export interface ExitRecord {
   guestPhysical: bigint;
   /** One line: 'out 0x3f8 <- 0x41 (8 bits)', 'CPUID leaf 0x0 subleaf 0x0', 'write of gpa 0xfee000b0'. */
   summary: string;
-}
-
-/** A hypercall that the machine offers its guest. */
-export interface HypercallInfo {
-  number: number;
-  /** As in the hypervisor's headers: 'KVM_HC_KICK_CPU'. */
-  name: string;
-  arguments: readonly string[];
-  text: string;
-  /** Calls since power-on. */
-  count: number;
 }
 
 export interface ExitCounter {
@@ -236,31 +230,6 @@ export type RunRequest =
   /** Time travel, either way. */
   | { kind: 'gotoIcount'; icount: number };
 
-export type Screen =
-  | {
-      kind: 'text';
-      columns: number;
-      rows: number;
-      /** A character (one UTF-16 unit) a cell, row by row. */
-      text: string;
-      /** A byte a cell, as VGA text modes have them. */
-      attributes: Uint8Array;
-      /** Attribute bit 7 blinks; else it is the background's bit 3. */
-      blink: boolean;
-      /** Colours of attribute values 0-15, as 0xRRGGBB. */
-      palette: number[];
-      cursor?: { row: number; column: number };
-    }
-  | {
-      kind: 'graphics';
-      width: number;
-      height: number;
-      /** Bytes from one line to the next. */
-      pitch: number;
-      /** 32 bits a pixel: blue, green, red, unused. */
-      pixels: Uint8Array;
-    };
-
 export interface TargetEvents {
   stopped(event: StopEvent): void;
   /** Sent when a run starts, also one the client did not ask for. */
@@ -331,7 +300,7 @@ export interface Target {
   devices(): DecodedField[];
 
   /** What the VMM offers its guest beyond a PC ('KVM'), as the guest has set it up, decoded; undefined: a plain PC. */
-  guestInterface?(cpu: number): { name: string; fields: DecodedField[] } | undefined;
+  guestInterface?(cpu: number): { name: string; fields(): DecodedField[] } | undefined;
   /**
    * Takes a page of guest RAM away until the guest touches it, as a host that swaps does.
    * Error with a message where that is not possible.

@@ -67,11 +67,8 @@ export class Variables {
       add('Last VM exit', { kind: 'fields', fields: () => this.lastExit(cpu) }, { expensive: true });
       add('VMCS', { kind: 'fields', fields: () => this.target.vmcs(cpu) }, { expensive: true });
     }
-    const offered = level === 0 ? this.target.guestInterface?.(cpu)?.name : undefined;
-    if (offered) {
-      const fields = (): DecodedField[] => this.target.guestInterface?.(cpu)?.fields ?? [];
-      add(offered, { kind: 'fields', fields }, { expensive: true });
-    }
+    const offered = level === 0 ? this.target.guestInterface?.(cpu) : undefined;
+    if (offered) add(offered.name, { kind: 'fields', fields: () => offered.fields() }, { expensive: true });
     return scopes;
   }
 

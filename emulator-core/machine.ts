@@ -58,7 +58,8 @@ export class Machine implements CoreHost {
   readonly mmu: Mmu;
   readonly core: Core;
   readonly vmm: Vmm;
-  private readonly guestRam: GuestRam;
+  /** Guest RAM as devices and the VMM reach it. */
+  readonly guestRam: GuestRam;
   readonly platform: Platform;
   readonly history: History;
   readonly clock: MachineClock;

@@ -18,7 +18,6 @@ export interface RingsideApi {
   vmExits: VmExitsView;
   ept: PagingView;
   pageTables: PagingView;
-  display: DisplayViews;
 }
 
 export function activate(context: vscode.ExtensionContext): RingsideApi {
@@ -28,7 +27,6 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
   const vmExits = new VmExitsView(sessions);
   const ept = createEptView(sessions);
   const pageTables = createPageTablesView(sessions);
-  const display = new DisplayViews(context.extensionUri, sessions);
   registerExitPlace(context, sessions);
   context.subscriptions.push(
     consoles,
@@ -36,9 +34,9 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
     vmExits,
     ept,
     pageTables,
-    display,
+    new DisplayViews(context.extensionUri, sessions),
     ...registerPagingCommands(),
     vscode.commands.registerCommand('ringside.showConsole', () => consoles.show()),
   );
-  return { launch, sessions, consoles, vmExits, ept, pageTables, display };
+  return { launch, sessions, consoles, vmExits, ept, pageTables };
 }

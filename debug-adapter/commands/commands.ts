@@ -108,7 +108,7 @@ function exitLines({ debuggee }: CommandContext, argument: string): string {
 /** What the VMM offers its guest, where that is `name`. */
 function interfaceLines({ debuggee: { target }, frame }: CommandContext, name: string): string {
   const offered = target.guestInterface?.(frame.activation.cpu);
-  if (offered?.name === name) return fieldLines(offered.fields).join('\n');
+  if (offered?.name === name) return fieldLines(offered.fields()).join('\n');
   const has = offered ? `the interface of ${offered.name}` : 'a plain PC';
   throw new Error(`this machine offers its guest ${has}: launch it with "mode": "${name.toLowerCase()}"`);
 }

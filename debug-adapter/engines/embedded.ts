@@ -379,9 +379,9 @@ class EmbeddedTarget implements Target {
   devices(): DecodedField[] {
     return this.machine.platform.describe();
   }
-  guestInterface(cpu: number): { name: string; fields: DecodedField[] } | undefined {
+  guestInterface(cpu: number): { name: string; fields(): DecodedField[] } | undefined {
     const { guest } = this.machine;
-    return guest && { name: guest.title, fields: guest.describe(this.cpu(cpu)) };
+    return guest && { name: guest.title, fields: () => guest.describe(this.cpu(cpu)) };
   }
   swapOut(gpa: bigint): void {
     const { guest, memory } = this.machine;

@@ -58,6 +58,11 @@ function madt(cpus: number): Uint8Array {
   return table('APIC', 3, body.done());
 }
 
+/** "Generic Address Structure": a register in memory (space 0) or I/O space (1); `access`: 0 any, 1 bytes, 2 words, 3 dwords. */
+function address(w: Writer, space: 0 | 1, at: number, bits: number, access: number): Writer {
+  return w.u8(space).u8(bits).u8(0).u8(access).u64(at);
+}
+
 /** "Fixed ACPI Description Table (FADT)", revision 4. */
 function fadt(facs: number, dsdt: number): Uint8Array {
   const WBINVD = 1 << 0;
@@ -67,16 +72,9 @@ function fadt(facs: number, dsdt: number): Uint8Array {
   const RESET_REG_SUP = 1 << 10;
   const LEGACY_DEVICES = 1;
   const HAS_8042 = 2;
-  const port = (address: number, bits: number, accessSize: number): ((w: Writer) => void) => {
-    return (w) =>
-      w
-        .u8(address ? 1 : 0)
-        .u8(bits)
-        .u8(0)
-        .u8(address ? accessSize : 0)
-        .u64(address);
-  };
   const body = new Writer();
+  const port = (at: number, bits: number, access: number): Writer => address(body, 1, at, bits, access);
+  const none = (): Writer => address(body, 0, 0, 0, 0);
   body.u32(facs).u32(dsdt).u8(0).u8(0); // INT_MODEL, Preferred_PM_Profile: unspecified
   body.u16(SCI_IRQ).u32(0).u8(0).u8(0).u8(0).u8(0); // SMI_CMD 0: always in ACPI mode
   body.u32(PM1A_EVENT).u32(0).u32(PM1A_CONTROL).u32(0).u32(0).u32(PM_TIMER).u32(0).u32(0);
@@ -85,29 +83,24 @@ function fadt(facs: number, dsdt: number): Uint8Array {
   body.u16(0).u16(0).u8(0).u8(0).u8(0).u8(0).u8(0x32); // CENTURY: CMOS index
   body.u16(LEGACY_DEVICES | HAS_8042).u8(0);
   body.u32(WBINVD | PROC_C1 | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG_SUP);
-  port(RESET_PORT, 8, 1)(body);
+  port(RESET_PORT, 8, 1);
   body.u8(RESET_VALUE).u16(0).u8(0);
   body.u64(0).u64(dsdt); // X_FIRMWARE_CTRL 0: the 32-bit field counts
-  port(PM1A_EVENT, 32, 2)(body);
-  port(0, 0, 0)(body);
-  port(PM1A_CONTROL, 16, 2)(body);
-  port(0, 0, 0)(body);
-  port(0, 0, 0)(body);
-  port(PM_TIMER, 32, 3)(body);
-  port(0, 0, 0)(body);
-  port(0, 0, 0)(body);
+  port(PM1A_EVENT, 32, 2);
+  none();
+  port(PM1A_CONTROL, 16, 2);
+  none();
+  none();
+  port(PM_TIMER, 32, 3);
+  none();
+  none();
   return table('FACP', 4, body.done());
-}
-
-/** A register in memory or in I/O space: "Generic Address Structure". */
-function memoryAddress(address: number): (w: Writer) => Writer {
-  return (w) => w.u8(0).u8(64).u8(0).u8(0).u64(address);
 }
 
 /** IA-PC HPET Specification 1.0a, "The ACPI 2.0 HPET Description Table": the first block, its shortest period 100 ticks. */
 function hpet(): Uint8Array {
   const SHORTEST_PERIOD = 100;
-  const body = memoryAddress(HPET_BASE)(new Writer().u32(HPET_CAPABILITIES));
+  const body = address(new Writer().u32(HPET_CAPABILITIES), 0, HPET_BASE, 64, 0);
   return table('HPET', 1, body.u8(0).u16(SHORTEST_PERIOD).u8(0).done());
 }
 

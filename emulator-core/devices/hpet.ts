@@ -19,8 +19,6 @@ const TICK_NS = 10;
 const PERIOD_FEMTOSECONDS = TICK_NS * 1e6;
 const TIMERS = 3;
 const TIMER_STRIDE = 0x20;
-/** ISA lines of timers 0 and 1 with legacy replacement. */
-const LEGACY_IRQS = [0, 8] as const;
 const ROUTE_CAPABILITIES = HPET_PINS.reduce((mask, pin) => mask | (1 << pin), 0);
 
 const CAPABILITIES: Register = {
@@ -337,8 +335,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
       const asserted = timer.config & LEVEL ? (status >> n) & 1 : timer.raised;
       if (!asserted || !this.enabled || !(timer.config & INTERRUPT)) return;
       const route = bitField(timer.config, ROUTE);
-      const line =
-        config & LEGACY && n < LEGACY_IRQS.length ? legacy[n] : pins[HPET_PINS.findIndex((p) => p === route)];
+      const line = config & LEGACY && n < legacy.length ? legacy[n] : pins[HPET_PINS.findIndex((p) => p === route)];
       if (line) levels.set(line, 1);
     });
     for (const [line, level] of levels) line.set(level);

@@ -5,6 +5,7 @@
 import { hex, type Field } from '../fields';
 import { allOnes } from './bus';
 import type { MmioHandler } from './device';
+import { littleEndianBytes } from './littleEndian';
 import { PciCapability, PciCapabilityId } from './pciCapability';
 
 /** Sends an interrupt message: a write of `data` to `address`. */
@@ -44,11 +45,14 @@ export class Msix implements MmioHandler {
     if (!(vectors >= 1 && vectors <= MAX_VECTORS)) throw new RangeError(`MSI-X: ${vectors} vectors, expected 1 to 128`);
     this.table = new Uint32Array(4 * vectors);
     this.pending = new Uint32Array(Math.ceil(vectors / 32));
-    const word = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
     this.capability = new PciCapability({
       id: PciCapabilityId.msix,
       name: 'MSI-X',
-      data: [...word(vectors - 1).slice(0, 2), ...word(bar), ...word(PENDING_OFFSET | bar)],
+      data: [
+        ...littleEndianBytes(vectors - 1, 2),
+        ...littleEndianBytes(bar),
+        ...littleEndianBytes(PENDING_OFFSET | bar),
+      ],
       writable: [0, (ENABLE | FUNCTION_MASK) >> 8],
       written: (offset) => {
         if (offset !== CONTROL + 1) return;

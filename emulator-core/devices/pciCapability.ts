@@ -3,6 +3,7 @@
  * the function's configuration space, which the PCI bus saves and restores.
  */
 import { hex, type Field } from '../fields';
+import { readLittleEndian } from './littleEndian';
 
 /** Capability IDs: PCI Local Bus Specification 3.0, appendix "Capability IDs". */
 export const PciCapabilityId = { msi: 0x05, vendor: 0x09, msix: 0x11 } as const;
@@ -37,9 +38,7 @@ export class PciCapability {
 
   /** A little-endian value of `size` bytes at `offset`. */
   get(offset: number, size: 1 | 2 | 4): number {
-    let value = 0;
-    for (let i = 0; i < size; i++) value += this.bytes[offset + i] * 2 ** (8 * i);
-    return value;
+    return readLittleEndian(this.bytes, offset, size);
   }
 
   describe(): Field {

@@ -4,6 +4,7 @@
  */
 import { hex, type Field } from '../fields';
 import type { MmioHandler, PortHandler } from './device';
+import { readLittleEndian } from './littleEndian';
 import type { PciCapability, PciCapabilityOptions } from './pciCapability';
 import { describeRegisters, type Register } from './registers';
 
@@ -147,9 +148,7 @@ export class PciFunction {
 
   /** What a read would give, without what it does. */
   peek(offset: number, size: number): number {
-    let value = 0;
-    for (let i = 0; i < size; i++) value += this.config[offset + i] * 2 ** (8 * i);
-    return value;
+    return readLittleEndian(this.config, offset, size);
   }
 
   write(offset: number, value: number, size: number): void {

@@ -7,20 +7,10 @@ import type { CpuContext } from '../cpu/cpuContext';
 import type { Vcpu } from '../cpu/vcpu';
 import type { Field } from '../fields';
 import type { VmExit } from '../virt/exit';
+import type { HypercallInfo } from './hypercallInfo';
 
 /** launch.json's `mode`, for those that have an interface. */
 export type GuestInterfaceName = 'kvm';
-
-/** A hypercall as a debugger lists it. */
-export interface HypercallInfo {
-  readonly number: number;
-  /** As in the hypervisor's headers: 'KVM_HC_KICK_CPU'. */
-  readonly name: string;
-  readonly arguments: readonly string[];
-  readonly text: string;
-  /** Calls since power-on. */
-  readonly count: number;
-}
 
 export interface GuestInterface {
   /** Title for people: 'KVM'. */

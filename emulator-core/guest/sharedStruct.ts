@@ -1,4 +1,5 @@
 /** Structures that a hypervisor and its guest share in guest memory: one table a structure, from which it is written and shown. */
+import type { GuestMemory } from '../devices/guestMemory';
 import { hex, type Field } from '../fields';
 
 export interface StructField {
@@ -19,24 +20,18 @@ export interface Struct {
   readonly fields: readonly StructField[];
 }
 
-/** Guest memory as a hypervisor writes it. */
-export interface GuestMemory {
-  readonly memory: { readonly ram: Uint8Array };
-  writePhysical(gpa: number, data: Uint8Array): number;
-}
-
 /** A structure at a place in guest memory. */
 export class SharedStruct {
   private constructor(
-    private readonly host: GuestMemory,
+    private readonly memory: GuestMemory,
     private readonly struct: Struct,
     readonly gpa: number,
   ) {}
 
   /** The structure at guest-physical `gpa`; undefined where RAM does not hold all of it. */
-  static at(host: GuestMemory, struct: Struct, gpa: bigint): SharedStruct | undefined {
-    if (gpa + BigInt(struct.size) > BigInt(host.memory.ram.length)) return undefined;
-    return new SharedStruct(host, struct, Number(gpa));
+  static at(memory: GuestMemory, struct: Struct, gpa: bigint): SharedStruct | undefined {
+    if (gpa + BigInt(struct.size) > BigInt(memory.size)) return undefined;
+    return new SharedStruct(memory, struct, Number(gpa));
   }
 
   get(name: string): bigint {
@@ -50,7 +45,7 @@ export class SharedStruct {
       let rest = BigInt.asUintN(size * 8, BigInt(value));
       const bytes = new Uint8Array(size);
       for (let i = 0; i < size; i++, rest >>= 8n) bytes[i] = Number(rest & 0xffn);
-      this.host.writePhysical(this.gpa + offset, bytes);
+      this.memory.write(this.gpa + offset, bytes);
     }
   }
 
@@ -69,9 +64,9 @@ export class SharedStruct {
   }
 
   private value({ offset, size, signed }: StructField): bigint {
-    const { ram } = this.host.memory;
+    const bytes = this.memory.read(this.gpa + offset, size);
     let value = 0n;
-    for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(ram[this.gpa + offset + i]);
+    for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);
     return signed ? BigInt.asIntN(size * 8, value) : value;
   }
 }

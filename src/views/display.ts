@@ -26,33 +26,27 @@ export class DisplayViews implements vscode.Disposable {
   }
 
   /** Opens the display of the session that the views show, or brings it to the front. */
-  show(): DisplayPanel | undefined {
+  private show(): void {
     const guest = this.sessions.active;
     if (!guest || guest.state === 'ended') {
       void vscode.window.showInformationMessage(
         'No guest is being debugged: start one with F5, then show its display.',
       );
-      return undefined;
+      return;
     }
-    let panel = this.open.get(guest);
+    const panel = this.open.get(guest);
     if (panel) panel.reveal();
-    else {
-      panel = new DisplayPanel(this.extensionUri, guest, () => this.open.delete(guest));
-      this.open.set(guest, panel);
-    }
-    return panel;
+    else this.open.set(guest, new DisplayPanel(this.extensionUri, guest, () => this.open.delete(guest)));
   }
 }
 
-export class DisplayPanel {
+class DisplayPanel {
   private readonly panel: vscode.WebviewPanel;
   private readonly subscriptions: vscode.Disposable[];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private version = 0;
   private ready = false;
   private asking = false;
-  /** The display's last answer, for tests. */
-  last: ScreenUpdate | undefined;
 
   constructor(
     extensionUri: vscode.Uri,
@@ -112,7 +106,6 @@ export class DisplayPanel {
       if (this.guest.state !== 'ended' && this.guest.state !== 'starting') {
         const update = await this.guest.request('ringside/screen', { since: this.version });
         this.version = update.version;
-        this.last = update;
         more = update.kind === 'graphics' && update.more;
         await this.panel.webview.postMessage({ type: 'update', update, status: statusText(this.guest.state, update) });
       } else await this.panel.webview.postMessage({ type: 'update', status: statusText(this.guest.state, undefined) });
@@ -128,7 +121,7 @@ export class DisplayPanel {
 }
 
 /** The line below the picture. */
-export function statusText(state: GuestSession['state'], update: ScreenUpdate | undefined): string {
+function statusText(state: GuestSession['state'], update: ScreenUpdate | undefined): string {
   if (update?.kind === 'none') return 'This machine has no display.';
   if (state === 'ended') return 'The guest has ended.';
   if (state === 'stopped') return 'The guest is stopped.';

@@ -1,4 +1,5 @@
 /** The symbols of a running kernel by address and by name, from its kallsyms. */
+import { lastAtOrBelow } from '../../symbols/dwarf/sections';
 import type { SymbolEntry, SymbolKind, SymbolPosition } from '../../symbols/elf';
 import type { FrameContext } from '../../symbols/location';
 import type { RuntimeSymbols } from '../../symbols/runtimeSymbols';
@@ -72,14 +73,7 @@ export class KernelSymbols implements RuntimeSymbols {
     const { addresses, names } = this.table;
     const linked = address - this.offset;
     if (linked < LOWEST_IMAGE || addresses.length === 0) return undefined;
-    let low = 0;
-    let high = addresses.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (addresses[middle] <= linked) low = middle + 1;
-      else high = middle;
-    }
-    let i = low - 1;
+    let i = lastAtOrBelow(addresses, linked);
     if (i < 0 || addresses[i] < LOWEST_IMAGE) return undefined;
     // The kernel sorts the better name of one address first.
     while (i > 0 && addresses[i - 1] === addresses[i]) i--;

@@ -3,6 +3,7 @@
  * that an interrupt, exception or system call saved. Linux, Documentation/arch/x86/orc-unwinder.rst; arch/x86/include/asm/orc_types.h
  * (struct orc_entry); arch/x86/kernel/unwind_orc.c (unwind_next_frame).
  */
+import { lastAtOrBelow } from '../../symbols/dwarf/sections';
 import type { FrameContext } from '../../symbols/location';
 import type { UnwindResult } from '../../symbols/unwind';
 
@@ -125,15 +126,8 @@ export class OrcTable {
     const { starts, order, entries } = this;
     const relative = linked - this.sections.ipAddress;
     if (relative < BigInt(starts[0]) || relative >= 1n << 31n) return undefined;
-    const wanted = Number(relative);
-    let low = 0;
-    let high = starts.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (starts[middle] <= wanted) low = middle + 1;
-      else high = middle;
-    }
-    const at = (order ? order[low - 1] : low - 1) * ENTRY_SIZE;
+    const found = lastAtOrBelow(starts, Number(relative));
+    const at = (order ? order[found] : found) * ENTRY_SIZE;
     const registers = entries.getUint8(at + 4);
     const flags = entries.getUint8(at + 5);
     const spReg = registers & 15;

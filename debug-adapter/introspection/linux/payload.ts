@@ -2,6 +2,7 @@
  * The kernel inside a bzImage: where it is, how it is compressed, and the ELF file that comes out.
  * Linux, Documentation/arch/x86/boot.rst: "payload_offset", "payload_length"; the payload of all methods ends with the length of what is in it.
  */
+import { isElf } from '../../../emulator-core/boot/elf';
 import { CompressionError } from '../compression/error';
 import { expandGzip } from '../compression/gzip';
 import { expandLz4 } from '../compression/lz4';
@@ -51,7 +52,7 @@ export function bzImagePayload(image: Uint8Array): Uint8Array | undefined {
  * @throws CompressionError with the reason: an unknown method, malformed data
  */
 export async function expandPayload(payload: Uint8Array): Promise<Uint8Array> {
-  if (startsWith(payload, [0x7f, 0x45, 0x4c, 0x46])) return payload;
+  if (isElf(payload)) return payload;
   const method = METHODS.find(({ magic }) => startsWith(payload, magic));
   if (!method) {
     const found = Array.from(payload.subarray(0, 4), (byte) => byte.toString(16).padStart(2, '0')).join(' ');

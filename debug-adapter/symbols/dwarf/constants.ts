@@ -156,3 +156,6 @@ export const LANGUAGE_ASSEMBLER = new Set([0x31, 0x8001]);
 export function hasNestedFunctions(language: number): boolean {
   return !FLAT_LANGUAGES.has(language);
 }
+
+/** DIEs whose children are declarations of the unit's outermost level, too. */
+export const containers: ReadonlySet<number> = new Set<number>([Tag.namespace, Tag.module]);

@@ -1,6 +1,6 @@
 import { atOnce } from '../../introspection/slices';
 import { SharedWork } from '../sharedWork';
-import { Attribute, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
+import { Attribute, containers, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
 import { AttributeValue } from './forms';
 import { dieRanges, isPlaced, ListBudget } from './lists';
 import { NameIndex, NameKind } from './names';
@@ -50,7 +50,6 @@ const MAX_REFERENCES = 8;
 const MAX_SCOPE_DEPTH = 64;
 const MAX_SCOPES = 20_000;
 
-const containers = new Set<number>([Tag.namespace, Tag.module]);
 const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType, Tag.enumerationType]);
 const namedTypes = new Set<number>([...aggregates, Tag.typedef, Tag.baseType]);
 

@@ -2,7 +2,7 @@ import { atOnce } from '../../introspection/slices';
 import { hashName, isName } from '../nameHash';
 import { SharedWork } from '../sharedWork';
 import { Abbreviation } from './abbrev';
-import { Attribute, Form, hasNestedFunctions, Tag, UnitType } from './constants';
+import { Attribute, containers, Form, hasNestedFunctions, Tag, UnitType } from './constants';
 import { AttributeValue, readForm } from './forms';
 import { Growing } from './growing';
 import type { DebugInfo } from './info';
@@ -25,7 +25,6 @@ const WANTED = new Map<number, { kind: NameKind; bit: number }>([
 ]);
 const KINDS: readonly NameKind[] = ['variable', 'type', 'enumerator', 'function'];
 
-const containers = new Set<number>([Tag.namespace, Tag.module]);
 const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType]);
 
 /** DIEs handled between two pauses. */

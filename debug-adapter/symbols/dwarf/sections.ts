@@ -34,7 +34,11 @@ export interface DebugSections {
 export type AddressRange = [low: bigint, high: bigint];
 
 /** Index of the last element of `sorted` (ascending) that is <= value, -1 when none is. */
-export function lastAtOrBelow(sorted: ArrayLike<bigint>, value: bigint, length = sorted.length): number {
+export function lastAtOrBelow<T extends bigint | number>(
+  sorted: ArrayLike<T>,
+  value: T,
+  length = sorted.length,
+): number {
   let low = 0;
   let high = length;
   while (low < high) {

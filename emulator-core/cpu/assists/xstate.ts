@@ -51,18 +51,16 @@ function vectorRegisters(cpu: Vcpu): number {
 }
 const isWide = (c: CpuContext): boolean => CODES[c.code]!.row.mnemonic.endsWith('64');
 
-const image = new StateImage();
-
 /** 16 bytes of each vector register, its low (`half` 0) or high half, at `offset` in the image. */
-function saveHalves(cpu: Vcpu, offset: number, half: number): void {
+function saveHalves(image: StateImage, cpu: Vcpu, offset: number, half: number): void {
   const count = vectorRegisters(cpu);
   for (let r = 0; r < count; r++) image.take(cpu, State.ymm + r * 32 + half * 16, offset + r * 16, 16);
   image.store(offset, count * 16);
 }
-function loadHalves(cpu: Vcpu, offset: number): void {
+function loadHalves(image: StateImage, cpu: Vcpu, offset: number): void {
   image.load(offset, vectorRegisters(cpu) * 16);
 }
-function setHalves(cpu: Vcpu, offset: number, half: number): void {
+function setHalves(image: StateImage, cpu: Vcpu, offset: number, half: number): void {
   for (let r = 0; r < vectorRegisters(cpu); r++) image.give(cpu, State.ymm + r * 32 + half * 16, offset + r * 16, 16);
 }
 function clearHalves(cpu: Vcpu, half: number): void {
@@ -116,6 +114,7 @@ function checkXsave(c: CpuContext, supervisor = false): void {
 
 /** State assists of a processor with these CPUID features. */
 export function stateAssists(features: ReadonlySet<string>): Record<string, Assist> {
+  const image = new StateImage();
   /** What MXCSR may hold; AMD's misaligned mode has a bit of its own. */
   const mxcsrMask = features.has('misalignsse') ? 0x2ffff : 0xffff;
 
@@ -138,8 +137,8 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
   function saveComponents(c: CpuContext, components: number, place: Place): void {
     const { cpu } = c;
     if (components & X87_COMPONENT) saveX87(cpu, image, isWide(c));
-    if (components & SSE_COMPONENT) saveHalves(cpu, XMM, 0);
-    if (components & AVX_COMPONENT) saveHalves(cpu, place(2), 1);
+    if (components & SSE_COMPONENT) saveHalves(image, cpu, XMM, 0);
+    if (components & AVX_COMPONENT) saveHalves(image, cpu, place(2), 1);
     if (components & PKRU_COMPONENT) {
       const at = place(9);
       image.words[at >> 2] = cpu.get32(State.pkru);
@@ -155,7 +154,7 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     image.begin(c, at);
     saveX87(c.cpu, image, isWide(c));
     if (features.has('sse')) saveMxcsr(c.cpu);
-    if (c.cpu.cr4 & Cr4.OSFXSR) saveHalves(c.cpu, XMM, 0);
+    if (c.cpu.cr4 & Cr4.OSFXSR) saveHalves(image, c.cpu, XMM, 0);
   }
 
   function fxrstor(c: CpuContext): void {
@@ -168,9 +167,9 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     image.begin(c, at);
     loadX87(image);
     const vectors = (cpu.cr4 & Cr4.OSFXSR) !== 0;
-    if (vectors) loadHalves(cpu, XMM);
+    if (vectors) loadHalves(image, cpu, XMM);
     if (features.has('sse')) cpu.set32(State.mxcsr, checkMxcsr(loadMxcsr()));
-    if (vectors) setHalves(cpu, XMM, 0);
+    if (vectors) setHalves(image, cpu, XMM, 0);
     restoreX87(cpu, image, isWide(c));
   }
 
@@ -245,8 +244,8 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
     c.linear(sizeOf(loaded, place), false);
     // All memory is read before anything changes.
     if (loaded & X87_COMPONENT) loadX87(image);
-    if (loaded & SSE_COMPONENT) loadHalves(cpu, XMM);
-    if (loaded & AVX_COMPONENT) loadHalves(cpu, place(2));
+    if (loaded & SSE_COMPONENT) loadHalves(image, cpu, XMM);
+    if (loaded & AVX_COMPONENT) loadHalves(image, cpu, place(2));
     if (loaded & PKRU_COMPONENT) image.load(place(9), 4, 4);
     // MXCSR is loaded with SSE or AVX state, whatever XSTATE_BV says; in the compacted format it is part of SSE state.
     const hasMxcsr = compacted ? loaded & SSE_COMPONENT : 1;
@@ -257,11 +256,11 @@ export function stateAssists(features: ReadonlySet<string>): Record<string, Assi
       else initializeX87(cpu);
     }
     if (asked & SSE_COMPONENT) {
-      if (loaded & SSE_COMPONENT) setHalves(cpu, XMM, 0);
+      if (loaded & SSE_COMPONENT) setHalves(image, cpu, XMM, 0);
       else clearHalves(cpu, 0);
     }
     if (asked & AVX_COMPONENT) {
-      if (loaded & AVX_COMPONENT) setHalves(cpu, place(2), 1);
+      if (loaded & AVX_COMPONENT) setHalves(image, cpu, place(2), 1);
       else clearHalves(cpu, 1);
     }
     if (asked & PKRU_COMPONENT) cpu.setPkru(loaded & PKRU_COMPONENT ? image.words[place(9) >> 2] : 0);

@@ -5,6 +5,7 @@
  */
 import { hex, type Field } from '../../fields';
 import type { Device, IrqLine, MmioHandler } from '../device';
+import { littleEndianBytes } from '../littleEndian';
 import { Msix, type MsixState, type SendMessage } from '../msix';
 import { PciCapability, PciCapabilityId } from '../pciCapability';
 import { PciFunction } from '../pciFunction';
@@ -257,7 +258,7 @@ export class VirtioPci implements Device<VirtioPciState>, MmioHandler {
     const window = this.window();
     if (at !== ACCESS_DATA || !window) return;
     const value = this.read(window.offset, window.length);
-    for (let i = 0; i < window.length; i++) this.access.bytes[ACCESS_DATA + i] = (value >>> (8 * i)) & 0xff;
+    this.access.bytes.set(littleEndianBytes(value, window.length), ACCESS_DATA);
   }
 
   private writeThrough(at: number): void {
@@ -333,9 +334,8 @@ function structure(
   } = {},
 ): PciCapability {
   const { extra = [], ...hooks } = more;
-  const word = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
   const size = 16 + extra.length;
   const bar = type === PCI_ACCESS ? 0 : BAR;
-  const data = [size, type, bar, 0, 0, 0, ...word(offset), ...word(length), ...extra];
+  const data = [size, type, bar, 0, 0, 0, ...littleEndianBytes(offset), ...littleEndianBytes(length), ...extra];
   return new PciCapability({ id: PciCapabilityId.vendor, name, data, ...hooks });
 }

@@ -6,6 +6,7 @@ import { hex, type Field } from '../../fields';
 import type { EventQueue } from '../../time/eventQueue';
 import type { VirtualClock } from '../device';
 import type { GuestMemory } from '../guestMemory';
+import { littleEndianBytes, readLittleEndian } from '../littleEndian';
 import { VirtQueue, type QueueHost, type QueueState } from './queue';
 import { VirtioType, type VirtioDevice, type VirtioFactory, type VirtioHost } from './virtioDevice';
 
@@ -170,17 +171,12 @@ export class VirtioCore implements VirtioHost {
 
   /** Bytes of the configuration space; zeros behind its end. */
   readConfig(offset: number, size: number): number {
-    let value = 0;
-    for (let i = 0; i < size; i++) value += (this.device.config[offset + i] ?? 0) * 2 ** (8 * i);
-    return value;
+    return readLittleEndian(this.device.config, offset, size);
   }
 
   writeConfig(offset: number, value: number, size: number): void {
     if (offset + size > this.device.config.length) return;
-    this.device.writeConfig?.(
-      offset,
-      Uint8Array.from({ length: size }, (_, i) => (value >>> (8 * i)) & 0xff),
-    );
+    this.device.writeConfig?.(offset, Uint8Array.from(littleEndianBytes(value, size)));
   }
 
   /** The driver rings a queue's bell. */

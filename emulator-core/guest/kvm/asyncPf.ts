@@ -6,12 +6,13 @@
  */
 import { Vector, type Vcpu } from '../../cpu/vcpu';
 import { DeliveryMode } from '../../devices/apicBus';
+import type { GuestMemory } from '../../devices/guestMemory';
 import type { LocalApic } from '../../devices/localApic';
 import { hex, type Field } from '../../fields';
 import type { EventQueue } from '../../time/eventQueue';
-import { SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
+import { SharedStruct, type Struct } from '../sharedStruct';
+import { describeArea } from './area';
 import { KvmMsr } from './msrs';
-import { describeArea } from './pvclock';
 
 /** Bits of MSR_KVM_ASYNC_PF_EN. */
 const Enable = { enabled: 1n, sendAlways: 2n, asInterrupt: 8n } as const;
@@ -43,7 +44,8 @@ export const KVM_VCPU_PV_APF_DATA: Struct = {
   ],
 };
 
-export interface AsyncPfHost extends GuestMemory {
+export interface AsyncPfHost {
+  readonly memory: GuestMemory;
   readonly vcpus: readonly Vcpu[];
   readonly events: EventQueue;
   apic(cpu: number): LocalApic;
@@ -152,9 +154,7 @@ export class AsyncPageFaults {
 
   /** Whether MSR_KVM_ASYNC_PF_EN may take `value`: the area lies in RAM. */
   accepts(value: bigint): boolean {
-    return (
-      (value & IN_USE) !== IN_USE || SharedStruct.at(this.host, KVM_VCPU_PV_APF_DATA, value & ~0x3fn) !== undefined
-    );
+    return (value & IN_USE) !== IN_USE || this.areaAt(value) !== undefined;
   }
 
   /** MSR_KVM_ASYNC_PF_EN was written. */
@@ -185,9 +185,13 @@ export class AsyncPageFaults {
   }
 
   private area(cpu: Vcpu): SharedStruct | undefined {
-    const value = this.enabled(cpu);
+    return this.areaAt(this.enabled(cpu));
+  }
+
+  /** The area that a value of MSR_KVM_ASYNC_PF_EN names; undefined while it is off, or where RAM does not hold it. */
+  private areaAt(value: bigint): SharedStruct | undefined {
     if ((value & IN_USE) !== IN_USE) return undefined;
-    return SharedStruct.at(this.host, KVM_VCPU_PV_APF_DATA, value & ~0x3fn);
+    return SharedStruct.at(this.host.memory, KVM_VCPU_PV_APF_DATA, value & ~0x3fn);
   }
 
   describe(cpu: Vcpu): Field {

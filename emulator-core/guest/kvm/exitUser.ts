@@ -3,6 +3,7 @@
  * controllers (8259s, I/O APIC, local APICs) and the 8254 in the kernel, as QEMU has them unless told otherwise.
  * Sources: Linux Documentation/virt/kvm/api.rst ("The kvm_run structure"); include/uapi/linux/kvm.h.
  */
+import { Vector } from '../../cpu/vcpu';
 import type { Platform } from '../../devices/platform';
 import type { VmExit } from '../../virt/exit';
 import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
@@ -21,19 +22,17 @@ const user = (reason: string): ExitHandling => ({ where: 'user', reason: `KVM_EX
 
 type Rule = ExitHandling | ((exit: VmExit, platform: Platform, ramSize: number) => ExitHandling);
 
-const VECTOR = { DB: 1, NMI: 2, BP: 3, UD: 6, PF: 14, MC: 18, AC: 17 } as const;
-
 function exception(exit: VmExit): ExitHandling {
   switch (exit.interruptionInfo & 0xff) {
     // With KVM_SET_GUEST_DEBUG, which is what a debugger in user space uses.
-    case VECTOR.DB:
-    case VECTOR.BP:
+    case Vector.DB:
+    case Vector.BP:
       return user('DEBUG');
-    case VECTOR.NMI:
-    case VECTOR.UD:
-    case VECTOR.PF:
-    case VECTOR.MC:
-    case VECTOR.AC:
+    case Vector.NMI:
+    case Vector.UD:
+    case Vector.PF:
+    case Vector.MC:
+    case Vector.AC:
       return KERNEL;
     default:
       return NEVER;

@@ -5,14 +5,16 @@
  */
 import type { Vcpu } from '../../cpu/vcpu';
 import { DeliveryMode } from '../../devices/apicBus';
+import type { GuestMemory } from '../../devices/guestMemory';
 import type { LocalApic } from '../../devices/localApic';
-import { SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
+import { SharedStruct, type Struct } from '../sharedStruct';
 import { kvmHas } from './features';
 
 /** Results below zero: kvm_para.h's KVM_E... as negative numbers. */
 export const KvmError = { PERM: -1n, E2BIG: -7n, FAULT: -14n, INVAL: -22n, OPNOTSUPP: -95n, NOSYS: -1000n } as const;
 
-export interface HypercallHost extends GuestMemory {
+export interface HypercallHost {
+  readonly memory: GuestMemory;
   readonly vcpus: readonly Vcpu[];
   apic(cpu: number): LocalApic;
   tsc(cpu: number): bigint;
@@ -70,9 +72,9 @@ function kickCpu({ args }: Hypercall, host: HypercallHost): bigint {
 
 function clockPairing({ cpu, args: [gpa, type] }: Hypercall, host: HypercallHost): bigint {
   if (type !== KVM_CLOCK_PAIRING_WALLCLOCK) return KvmError.OPNOTSUPP;
-  const area = SharedStruct.at(host, KVM_CLOCK_PAIRING, gpa);
+  const area = SharedStruct.at(host.memory, KVM_CLOCK_PAIRING, gpa);
   if (!area) return KvmError.FAULT;
-  host.writePhysical(area.gpa, new Uint8Array(KVM_CLOCK_PAIRING.size));
+  host.memory.write(area.gpa, new Uint8Array(KVM_CLOCK_PAIRING.size));
   const wall = host.wallTime();
   area.set({ sec: wall / 1_000_000_000n, nsec: wall % 1_000_000_000n, tsc: host.tsc(cpu.index) });
   return 0n;

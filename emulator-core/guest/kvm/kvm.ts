@@ -11,7 +11,8 @@ import type { Machine } from '../../machine';
 import type { VmExit } from '../../virt/exit';
 import { EptAccess } from '../../virt/vmx/ept';
 import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
-import type { GuestInterface, HypercallInfo } from '../guestInterface';
+import type { GuestInterface } from '../guestInterface';
+import type { HypercallInfo } from '../hypercallInfo';
 import { AsyncPageFaults, type AsyncPfState } from './asyncPf';
 import { describeHandling, exitHandling } from './exitUser';
 import { describeFeatures, kvmHas, kvmLeaf } from './features';
@@ -69,29 +70,26 @@ export class Kvm implements GuestInterface {
     tscHz: number,
     startTime: number,
   ) {
-    const { vcpus, memory } = machine;
-    const writePhysical = (gpa: number, data: Uint8Array): number => machine.writePhysical(gpa, data);
+    const { vcpus, guestRam: memory } = machine;
     const apic = (cpu: number) => machine.platform.apic(cpu);
     const now = () => machine.clock.now();
     const tsc = (cpu: number) => machine.clock.tsc(cpu);
     this.clock = new KvmClock(
-      { vcpus, memory, writePhysical, now, tsc, tscOffsetOf: (cpu) => machine.clock.tscOffsetOf(cpu) },
+      { vcpus, memory, now, tsc, tscOffsetOf: (cpu) => machine.clock.tscOffsetOf(cpu) },
       tscHz,
       startTime,
     );
     this.steal = new StealTime({
       vcpus,
       memory,
-      writePhysical,
       now,
       flushTranslations: (cpu) => machine.core.flushTranslations(cpu),
       wakes: (cpu) => machine.delivery.wakes(cpu),
     });
-    this.eoi = new PvEoi({ vcpus, memory, writePhysical, apic });
+    this.eoi = new PvEoi({ vcpus, memory, apic });
     this.asyncPf = new AsyncPageFaults({
       vcpus,
       memory,
-      writePhysical,
       apic,
       now,
       events: machine.platform.events,
@@ -106,7 +104,6 @@ export class Kvm implements GuestInterface {
     this.host = {
       vcpus,
       memory,
-      writePhysical,
       apic,
       tsc,
       wallTime: () => BigInt(Math.floor(startTime)) * 1_000_000n + BigInt(Math.floor(machine.clock.now())),

@@ -4,11 +4,12 @@
  * Sources: Linux Documentation/virt/kvm/x86/msr.rst; arch/x86/include/uapi/asm/kvm_para.h.
  */
 import type { Vcpu } from '../../cpu/vcpu';
+import type { GuestMemory } from '../../devices/guestMemory';
 import type { LocalApic } from '../../devices/localApic';
 import type { Field } from '../../fields';
-import { SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
+import type { SharedStruct, Struct } from '../sharedStruct';
+import { areaAt, areaOf, describeArea } from './area';
 import { ENABLED, KvmMsr } from './msrs';
-import { describeArea } from './pvclock';
 
 const BIT = 'KVM_PV_EOI_BIT';
 
@@ -26,7 +27,8 @@ export const PV_EOI_WORD: Struct = {
   ],
 };
 
-export interface EoiHost extends GuestMemory {
+export interface EoiHost {
+  readonly memory: GuestMemory;
   readonly vcpus: readonly Vcpu[];
   apic(cpu: number): LocalApic;
 }
@@ -64,13 +66,12 @@ export class PvEoi {
   }
 
   private area(cpu: Vcpu): SharedStruct | undefined {
-    const value = cpu.msrs.get(KvmMsr.eoiEnable) ?? 0n;
-    return value & ENABLED ? SharedStruct.at(this.host, PV_EOI_WORD, value & ~ENABLED) : undefined;
+    return areaOf(this.host.memory, PV_EOI_WORD, cpu, KvmMsr.eoiEnable);
   }
 
   /** Whether MSR_KVM_PV_EOI_EN may take `value`: the word lies in RAM. */
   accepts(value: bigint): boolean {
-    return !(value & ENABLED) || SharedStruct.at(this.host, PV_EOI_WORD, value & ~ENABLED) !== undefined;
+    return !(value & ENABLED) || areaAt(this.host.memory, PV_EOI_WORD, value) !== undefined;
   }
 
   describe(cpu: Vcpu): Field {

@@ -3,12 +3,19 @@
  * Sources: Linux Documentation/virt/kvm/x86/msr.rst; arch/x86/include/asm/pvclock-abi.h.
  */
 import type { Vcpu } from '../../cpu/vcpu';
+import type { GuestMemory } from '../../devices/guestMemory';
 import type { Field } from '../../fields';
-import { beginUpdate, SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
-import { ENABLED, KvmMsr } from './msrs';
+import { setBits } from '../../virt/bitTable';
+import { beginUpdate, SharedStruct, type Struct } from '../sharedStruct';
+import { areaOf, describeArea } from './area';
+import { KvmMsr } from './msrs';
 
 /** Bits of pvclock_vcpu_time_info.flags. */
-export const PvclockFlag = { tscStable: 1, guestStopped: 2 } as const;
+const FLAGS = [
+  { bit: 0, name: 'TSC_STABLE' },
+  { bit: 1, name: 'GUEST_STOPPED' },
+];
+const TSC_STABLE = 1;
 
 const seconds = (ns: bigint): string => `${ns / 1_000_000_000n}.${String(ns % 1_000_000_000n).padStart(9, '0')} s`;
 const version = (value: bigint): string => `${value}${value & 1n ? ', being updated' : ''}`;
@@ -26,13 +33,7 @@ export const PVCLOCK_VCPU_TIME_INFO: Struct = {
       name: 'flags',
       offset: 29,
       size: 1,
-      text: (value) =>
-        [
-          Number(value) & PvclockFlag.tscStable ? 'TSC_STABLE' : '',
-          Number(value) & PvclockFlag.guestStopped ? 'GUEST_STOPPED' : '',
-        ]
-          .filter(Boolean)
-          .join(' '),
+      text: (value) => setBits(FLAGS, value).join(' '),
     },
   ],
 };
@@ -47,7 +48,8 @@ export const PVCLOCK_WALL_CLOCK: Struct = {
   ],
 };
 
-export interface ClockHost extends GuestMemory {
+export interface ClockHost {
+  readonly memory: GuestMemory;
   readonly vcpus: readonly Vcpu[];
   /** Virtual nanoseconds since power-on. */
   now(): number;
@@ -89,7 +91,7 @@ export class KvmClock {
   /** Writes the wall time at power-on where the guest wants it; beyond RAM nothing happens. */
   writeWallClock(gpa: bigint): void {
     this.wallClock = gpa;
-    const area = SharedStruct.at(this.host, PVCLOCK_WALL_CLOCK, gpa);
+    const area = SharedStruct.at(this.host.memory, PVCLOCK_WALL_CLOCK, gpa);
     if (!area) return;
     const done = beginUpdate(area);
     const ms = Math.floor(this.startTime);
@@ -107,7 +109,7 @@ export class KvmClock {
       system_time: BigInt(Math.floor(this.host.now())),
       tsc_to_system_mul: this.scale.mul,
       tsc_shift: this.scale.shift,
-      flags: this.stable ? PvclockFlag.tscStable : 0,
+      flags: this.stable ? TSC_STABLE : 0,
     });
     done();
   }
@@ -119,17 +121,12 @@ export class KvmClock {
   }
 
   private area(cpu: Vcpu): SharedStruct | undefined {
-    const value = cpu.msrs.get(KvmMsr.systemTime) ?? 0n;
-    return value & ENABLED ? SharedStruct.at(this.host, PVCLOCK_VCPU_TIME_INFO, value & ~ENABLED) : undefined;
+    return areaOf(this.host.memory, PVCLOCK_VCPU_TIME_INFO, cpu, KvmMsr.systemTime);
   }
 
   describe(cpu: Vcpu): Field[] {
-    const wall = this.wallClock === 0n ? undefined : SharedStruct.at(this.host, PVCLOCK_WALL_CLOCK, this.wallClock);
+    const wall =
+      this.wallClock === 0n ? undefined : SharedStruct.at(this.host.memory, PVCLOCK_WALL_CLOCK, this.wallClock);
     return [describeArea('kvmclock', this.area(cpu)), describeArea('Wall clock at boot', wall)];
   }
-}
-
-/** A shared structure with its place, or that there is none. */
-export function describeArea(name: string, area: SharedStruct | undefined): Field {
-  return area ? { name, value: `phys:0x${area.gpa.toString(16)}`, children: area.describe() } : { name, value: 'off' };
 }

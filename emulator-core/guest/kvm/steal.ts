@@ -3,10 +3,11 @@
  * Sources: Linux Documentation/virt/kvm/x86/msr.rst; arch/x86/include/uapi/asm/kvm_para.h.
  */
 import type { Vcpu } from '../../cpu/vcpu';
+import type { GuestMemory } from '../../devices/guestMemory';
 import type { Field } from '../../fields';
-import { beginUpdate, SharedStruct, type GuestMemory, type Struct } from '../sharedStruct';
-import { ENABLED, KvmMsr } from './msrs';
-import { describeArea } from './pvclock';
+import { beginUpdate, type SharedStruct, type Struct } from '../sharedStruct';
+import { areaOf, describeArea } from './area';
+import { KvmMsr } from './msrs';
 
 /** Bits of kvm_steal_time.preempted. */
 export const Preempted = { preempted: 1, flushTlb: 2 } as const;
@@ -33,7 +34,8 @@ export const KVM_STEAL_TIME: Struct = {
   ],
 };
 
-export interface StealHost extends GuestMemory {
+export interface StealHost {
+  readonly memory: GuestMemory;
   readonly vcpus: readonly Vcpu[];
   /** Virtual nanoseconds since power-on. */
   now(): number;
@@ -110,8 +112,7 @@ export class StealTime {
   }
 
   private area(cpu: Vcpu): SharedStruct | undefined {
-    const value = cpu.msrs.get(KvmMsr.stealTime) ?? 0n;
-    return value & ENABLED ? SharedStruct.at(this.host, KVM_STEAL_TIME, value & ~ENABLED) : undefined;
+    return areaOf(this.host.memory, KVM_STEAL_TIME, cpu, KvmMsr.stealTime);
   }
 
   describe(cpu: Vcpu): Field {
