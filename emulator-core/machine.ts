@@ -31,6 +31,7 @@ import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
 import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
+import { Links } from './machine/links';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
@@ -48,6 +49,8 @@ import { ExitReason } from './virt/vmx/exitReasons';
 export { codeLinear } from './machine/breakpoints';
 export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 
+/** Memory that recorded changes from outside may take. */
+const CHANGES_BOUND = 64 << 20;
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
@@ -83,6 +86,7 @@ export class Machine implements CoreHost {
   private stopRequested = false;
   private resetRequested = false;
   private readonly inputs = new Changes();
+  private readonly links: Links;
   private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
   /** Instructions up to which console output has been shown already: replaying does not print it again. */
   private shownUntil = 0;
@@ -124,6 +128,12 @@ export class Machine implements CoreHost {
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),
     });
     this.guestRam = new GuestRam(this.memory.ram, this.core.memoryPath);
+    this.links = new Links({
+      live: () => this.live,
+      send: (device, message) => this.hooks.send?.(device, message),
+      receive: (device, message) => this.change(() => this.platform.receive(device, message), message.length),
+      lost: () => this.hooks.linksLost?.(),
+    });
     this.platform = new Platform({
       cpus: options.cpus,
       memory: this.memory.ram,
@@ -148,6 +158,7 @@ export class Machine implements CoreHost {
         init: (cpu) => this.initialize(this.vcpus[cpu]),
         startup: (cpu, vector) => this.startup(this.vcpus[cpu], vector),
         nmi: (cpu) => this.delivery.raiseNmi(this.vcpus[cpu]),
+        send: (device, message) => this.links.send(device, message),
       },
     });
     this.context = new AssistContext(this.core, transferExits(this.vmm), (cpu, cr3) => this.loadPointers(cpu, cr3));
@@ -289,6 +300,7 @@ export class Machine implements CoreHost {
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
+    this.links.lost();
     this.enterGuest();
     if (this.recording) this.history.begin();
   }
@@ -362,6 +374,7 @@ export class Machine implements CoreHost {
         this.reset(true);
       }
       this.inputs.applyDue(this.core.retired);
+      this.links.deliver();
       const at = this.core.retired;
       if (at >= until) return 'budget';
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
@@ -419,11 +432,37 @@ export class Machine implements CoreHost {
   /**
    * A change from outside (typed keys, a debugger's write to a register or memory), applied now and again whenever history is
    * replayed. A change while in the past makes a new future.
+   * @param bytes memory that `apply` holds
    */
-  change(apply: () => void): void {
-    this.shownUntil = Math.min(this.shownUntil, this.core.retired);
-    this.inputs.add(this.core.retired, apply);
-    this.inputs.applyDue(this.core.retired);
+  change(apply: () => void, bytes = 0): void {
+    const { inputs } = this;
+    const at = this.core.retired;
+    const forks = !this.live;
+    this.shownUntil = Math.min(this.shownUntil, at);
+    if (forks) this.links.lost();
+    const forked = (): void => {
+      this.platform.linksLost();
+      apply();
+    };
+    inputs.add(at, forks ? forked : apply, bytes);
+    inputs.applyDue(at);
+    if (!this.recording) inputs.forgetApplied();
+    else if (inputs.bytes > CHANGES_BOUND) {
+      inputs.forgetApplied();
+      this.history.begin();
+      const size = `${CHANGES_BOUND >> 20} MB`;
+      this.note(`history begins anew at instruction ${at}: it held ${size} of data that came from outside`);
+    }
+  }
+
+  /** A message from outside for a device: MachineHooks.send has its question. It gets it when the guest runs. */
+  receive(device: string, message: Uint8Array): void {
+    this.links.arrived(device, message);
+  }
+
+  /** Whether the machine is where it has never been before: not in the past of a recorded future. */
+  private get live(): boolean {
+    return this.core.icount >= this.shownUntil && this.inputs.nextDue === Infinity && !this.inputs.repeating;
   }
 
   /** How many changes there were: a recorded future is another one after each. */

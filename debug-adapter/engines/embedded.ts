@@ -10,6 +10,7 @@ import { MSRS } from '../../emulator-core/cpu/msrs';
 import { makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
+import { LinkServices } from './embedded/links';
 import { Runner } from './embedded/runner';
 import type { EmbeddedLaunch } from './launch';
 import type {
@@ -113,6 +114,7 @@ class EmbeddedTarget implements Target {
   readonly capabilities: TargetCapabilities;
   private readonly machine: Machine;
   private readonly attached: LaunchDevices;
+  private readonly links: LinkServices;
   private readonly hits: Hits;
   private readonly runner: Runner;
   private readonly rows: Map<string, RegisterRow>;
@@ -132,6 +134,12 @@ class EmbeddedTarget implements Target {
     // The hooks are there before the breakpoints that they ask: booting calls them.
     const late: { hits?: Hits } = {};
     this.attached = makeDevices(launch, (text) => this.machine.note(text));
+    this.links = new LinkServices(this.attached.links, {
+      receive: (device, message) => {
+        this.machine.receive(device, message);
+        this.runner.inputArrived();
+      },
+    });
     this.machine = new Machine(
       {
         memory: launch.memory,
@@ -160,6 +168,8 @@ class EmbeddedTarget implements Target {
         watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),
+        send: (device, message) => this.links.send(device, message),
+        linksLost: () => this.links.lost(),
       },
     );
     if (launch.record) this.machine.record();
@@ -262,6 +272,7 @@ class EmbeddedTarget implements Target {
   dispose(): void {
     if (this.disposed) return;
     this.runner.pause();
+    this.links.close();
     this.notes.push(...storeDisks(this.launch, this.attached.disks));
     this.flush(true);
     this.disposed = true;

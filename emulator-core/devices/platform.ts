@@ -25,7 +25,7 @@ import { Pit8254 } from './pit8254';
 import { SystemControl } from './systemControl';
 import { Uart16550 } from './uart16550';
 import { VgaText } from './vgaText';
-import { attachVirtio, type VirtioSlot } from './virtio/attach';
+import { attachVirtio, type AttachedVirtio, type VirtioSlot } from './virtio/attach';
 
 /** What the platform asks of the machine around it. */
 export interface PlatformHost {
@@ -43,6 +43,8 @@ export interface PlatformHost {
   /** SIPI has arrived: start at vector << 12 if waiting for it, else ignore it. */
   startup(cpu: number, vector: number): void;
   nmi(cpu: number): void;
+  /** A device's message for the outside. */
+  send?(device: string, message: Uint8Array): void;
   /** bus.mmioRanges() has changed: a PCI BAR or the local APIC has moved. */
   mmioChanged?(): void;
 }
@@ -120,6 +122,7 @@ export class Platform {
   readonly systemControl: SystemControl;
   /** Interrupt controllers first, in the order in which restore() takes them. */
   readonly devices: Device[];
+  private readonly virtio: readonly AttachedVirtio[];
   /** The processor whose accesses the bus sees: the core sets it before it runs another one. */
   currentCpu = 0;
 
@@ -232,17 +235,17 @@ export class Platform {
       bus.addPorts(DEBUG_EXIT_PORT, DEBUG_EXIT_PORT, debugExit, { width: 4 });
       this.devices.push(debugExit);
     }
-    this.devices.push(
-      ...attachVirtio(options.virtio ?? [], {
-        memory: options.guestMemory ?? plainGuestMemory(memory),
-        events,
-        clock,
-        bus,
-        pci: this.pci,
-        message: (address, data) => void this.apicBus.deliverMsi(address, data),
-        line,
-      }),
-    );
+    this.virtio = attachVirtio(options.virtio ?? [], {
+      memory: options.guestMemory ?? plainGuestMemory(memory),
+      events,
+      clock,
+      bus,
+      pci: this.pci,
+      message: (address, data) => void this.apicBus.deliverMsi(address, data),
+      send: (device, message) => host.send?.(device, message),
+      line,
+    });
+    this.devices.push(...this.virtio);
     this.applyFirmwareState();
     this.ready = true;
   }
@@ -272,6 +275,18 @@ export class Platform {
   /** Console input to COM1. Returns how many bytes were taken: offer the rest again when the guest has read some. */
   consoleInput(bytes: Uint8Array): number {
     return this.uart.receive(bytes);
+  }
+
+  /** A message from outside for a virtio device. Throws when there is no such device. */
+  receive(device: string, message: Uint8Array): void {
+    const found = this.virtio.find(({ name }) => name === device);
+    if (!found) throw new Error(`there is no virtio device '${device}'`);
+    found.core.receive(message);
+  }
+
+  /** What stands behind virtio devices outside has forgotten what was under way. */
+  linksLost(): void {
+    for (const { core } of this.virtio) core.linkLost();
   }
 
   /** Every device as after power-on and firmware. */

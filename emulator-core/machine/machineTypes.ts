@@ -42,6 +42,10 @@ export interface MachineHooks {
   exit(cpu: Vcpu, exit: VmExit): boolean;
   watch(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
   console(byte: number): void;
+  /** A device has a message for what stands behind it outside. Answer with Machine.receive, later. Not called while history is replayed. */
+  send?(device: string, message: Uint8Array): void;
+  /** No answer is wanted any more to any message so far. */
+  linksLost?(): void;
   note(text: string): void;
 }
 

@@ -4,11 +4,14 @@ import { ImageError, openImage } from '../../../emulator-core/disk/image';
 import type { VirtioSlot } from '../../../emulator-core/devices/virtio/attach';
 import { VirtioBlk } from '../../../emulator-core/devices/virtio/blk';
 import { VirtioRng } from '../../../emulator-core/devices/virtio/rng';
+import type { OpenLink } from './links';
 import type { EmbeddedLaunch, LaunchDisk } from '../launch';
 
 export interface LaunchDevices {
   virtio: VirtioSlot[];
   disks: Disk[];
+  /** What stands behind devices that reach outside, by the device's name. */
+  links: ReadonlyMap<string, OpenLink>;
 }
 
 /**
@@ -22,7 +25,7 @@ export function makeDevices(launch: EmbeddedLaunch, note: (text: string) => void
     const bus = launch.disks[index].bus === 'virtio' ? 'pci' : 'mmio';
     virtio.push({ bus, create: (host) => new VirtioBlk({ index, disk, note }, host) });
   }
-  return { virtio, disks };
+  return { virtio, disks, links: new Map() };
 }
 
 function makeDisk({ attribute, image, access }: LaunchDisk): Disk {

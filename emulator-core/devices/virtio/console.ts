@@ -52,12 +52,12 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
     joined.set(state.waiting);
     joined.set(taken, state.waiting.length);
     state.waiting = joined;
-    this.receive();
+    this.fill();
     return taken.length;
   }
 
   notify(queue: number): void {
-    if (queue === RECEIVE) this.receive();
+    if (queue === RECEIVE) this.fill();
     else this.transmit();
   }
 
@@ -65,7 +65,7 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
     if (offset === EMERGENCY_WRITE) this.output(data[0]);
   }
 
-  private receive(): void {
+  private fill(): void {
     const { state } = this;
     const queue = this.host.queue(RECEIVE);
     while (state.waiting.length > 0) {

@@ -30,6 +30,8 @@ export interface VirtioCoreOptions {
   events: EventQueue;
   clock: VirtualClock;
   create: VirtioFactory;
+  /** A device's message for the outside. Absent: there is nobody. */
+  send?(device: string, message: Uint8Array): void;
   /** Tells the driver: buffers of a queue are used, or (no queue) the configuration has changed. */
   interrupt(queue?: number): void;
 }
@@ -114,6 +116,10 @@ export class VirtioCore implements VirtioHost {
     if (this.status & Status.DRIVER_OK) this.options.interrupt();
   }
 
+  send(message: Uint8Array): void {
+    this.options.send?.(this.device.name, message);
+  }
+
   /** Further reasons after the first are not kept. */
   needsReset(reason: string): void {
     if (this.status & Status.DEVICE_NEEDS_RESET) return;
@@ -184,6 +190,16 @@ export class VirtioCore implements VirtioHost {
     if (queue >= this.queues.length || !this.active) return;
     this.queues[queue].beginTurn();
     this.device.notify(queue);
+  }
+
+  /** From outside, for the device. */
+  receive(message: Uint8Array): void {
+    for (const queue of this.queues) queue.beginTurn();
+    this.device.receive?.(message);
+  }
+
+  linkLost(): void {
+    this.device.linkLost?.();
   }
 
   private goOn(): void {

@@ -43,6 +43,10 @@ export interface VirtioDevice<State = unknown> {
   activate?(): void;
   /** The driver has made buffers available in a queue, or the queue goes on after its turn was over. */
   notify(queue: number): void;
+  /** A message has come from outside: see VirtioHost.send. Also when the driver is not ready. */
+  receive?(message: Uint8Array): void;
+  /** What stands behind the device outside knows nothing any more of what was under way: ask again, or give up. */
+  linkLost?(): void;
   /** Power-on, or the driver writes 0 to the device status. */
   reset(): void;
   /** A deep copy of the device's own state; of rings and negotiation the transport takes care. */
@@ -60,6 +64,11 @@ export interface VirtioHost {
   accepted(bit: number): boolean;
   /** Whether the driver is ready (DRIVER_OK) and the device is not broken. */
   readonly active: boolean;
+  /**
+   * A message for what stands behind this device outside of the machine. Answers come by receive(), in no certain order. They may never
+   * come, after linkLost() at the latest. Nothing is sent while history is replayed: what came then comes again.
+   */
+  send(message: Uint8Array): void;
   /** The configuration space has changed by itself: tells the driver. */
   configChanged(): void;
   /** The driver did what the device cannot go on from: DEVICE_NEEDS_RESET, and nothing more until the driver resets. */
