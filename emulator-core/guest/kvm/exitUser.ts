@@ -3,11 +3,13 @@
  * controllers (8259s, I/O APIC, local APICs) and the 8254 in the kernel, as QEMU has them unless told otherwise.
  * Sources: Linux Documentation/virt/kvm/api.rst ("The kvm_run structure"); include/uapi/linux/kvm.h.
  */
+import { PAGE } from '../../cpu/layout';
 import { Vector } from '../../cpu/vcpu';
 import type { Platform } from '../../devices/platform';
 import type { VmExit } from '../../virt/exit';
 import { exitField, ExitReason } from '../../virt/vmx/exitReasons';
 import { hypercallRow } from './hypercalls';
+import { KvmMsr } from './msrs';
 
 export interface ExitHandling {
   /** 'never': KVM does not let this exit happen; it does here because the debugger asked for it. */
@@ -57,8 +59,17 @@ function memory(exit: VmExit, platform: Platform, ramSize: number): ExitHandling
   return user('MMIO');
 }
 
-const vmcall = (exit: VmExit): ExitHandling =>
-  hypercallRow(exitField(exit, 'nr') ?? 0n)?.name === 'KVM_HC_MAP_GPA_RANGE' ? user('HYPERCALL') : KERNEL;
+/** The kernel refuses what is no range of pages by itself. */
+function vmcall(exit: VmExit): ExitHandling {
+  if (hypercallRow(exitField(exit, 'nr') ?? 0n)?.name !== 'KVM_HC_MAP_GPA_RANGE') return KERNEL;
+  return exit.rbx % BigInt(PAGE) === 0n && exit.rcx !== 0n ? user('HYPERCALL') : KERNEL;
+}
+
+/** Which user space has asked for by KVM_X86_SET_MSR_FILTER: it must for the register of live migration. */
+const msr =
+  (reason: string): Rule =>
+  (exit) =>
+    exitField(exit, 'msr') === BigInt(KvmMsr.migrationControl) ? user(reason) : KERNEL;
 
 /** Exits that the kernel handles whatever they are about. */
 const IN_KERNEL: readonly number[] = [
@@ -73,8 +84,6 @@ const IN_KERNEL: readonly number[] = [
   ExitReason.rdpmc,
   ExitReason.crAccess,
   ExitReason.movDr,
-  ExitReason.msrRead,
-  ExitReason.msrWrite,
   ExitReason.mwait,
   ExitReason.monitorTrapFlag,
   ExitReason.monitor,
@@ -108,6 +117,8 @@ const RULES: { readonly [reason: number]: Rule } = {
   [ExitReason.exceptionOrNmi]: exception,
   [ExitReason.tripleFault]: user('SHUTDOWN'),
   [ExitReason.vmcall]: vmcall,
+  [ExitReason.msrRead]: msr('X86_RDMSR'),
+  [ExitReason.msrWrite]: msr('X86_WRMSR'),
   [ExitReason.ioInstruction]: port,
   [ExitReason.eptViolation]: memory,
   [ExitReason.eptMisconfig]: memory,

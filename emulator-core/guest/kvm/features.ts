@@ -23,7 +23,6 @@ const row = (bit: number, name: string, text: string, absent?: string): KvmFeatu
   text,
   ...(absent ? { absent } : {}),
 });
-const ENCRYPTED = 'for guests with encrypted memory';
 
 export const KVM_FEATURES: readonly KvmFeature[] = [
   row(0, 'CLOCKSOURCE', 'kvmclock by MSRs 0x11 and 0x12'),
@@ -46,8 +45,8 @@ export const KVM_FEATURES: readonly KvmFeature[] = [
     'APIC IDs above 255 in MSI addresses',
     'at most 255 vCPUs; QEMU sets it with a split irqchip',
   ),
-  row(16, 'HC_MAP_GPA_RANGE', 'telling of shared and private pages by hypercall', ENCRYPTED),
-  row(17, 'MIGRATION_CONTROL', 'allowing live migration', ENCRYPTED),
+  row(16, 'HC_MAP_GPA_RANGE', 'telling of plaintext and encrypted pages by hypercall'),
+  row(17, 'MIGRATION_CONTROL', 'allowing live migration, by MSR 0x4b564d08'),
   row(24, 'CLOCKSOURCE_STABLE_BIT', 'kvmclock tells by a flag when it is monotonic across vCPUs'),
   {
     name: 'KVM_HINTS_REALTIME',

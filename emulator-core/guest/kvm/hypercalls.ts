@@ -24,6 +24,8 @@ export interface HypercallHost {
   kick(cpu: Vcpu): void;
   /** Gives a vCPU that waits for its turn the next one. */
   yieldTo(from: Vcpu, to: Vcpu): void;
+  /** The guest tells what pages are; false: it may not say that. */
+  mapGpaRange(gpa: bigint, pages: bigint, attributes: bigint): boolean;
 }
 
 export interface Hypercall {
@@ -167,8 +169,9 @@ export const HYPERCALLS: readonly HypercallRow[] = [
     number: 12,
     name: 'KVM_HC_MAP_GPA_RANGE',
     arguments: ['gpa', 'npages', 'attributes'],
-    text: 'which pages are shared with the host; for guests with encrypted memory',
+    text: 'which pages are plaintext, shared with the host, and which encrypted',
     feature: 'KVM_FEATURE_HC_MAP_GPA_RANGE',
+    run: ({ args: [gpa, pages, attributes] }, host) => (host.mapGpaRange(gpa, pages, attributes) ? 0n : KvmError.INVAL),
   },
 ];
 

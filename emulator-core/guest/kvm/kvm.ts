@@ -17,6 +17,7 @@ import { AsyncPageFaults, type AsyncPfState } from './asyncPf';
 import { describeHandling, exitHandling } from './exitUser';
 import { describeFeatures, kvmHas, kvmLeaf } from './features';
 import { fixHypercall } from './fixHypercall';
+import { GpaRanges } from './gpaRanges';
 import { HYPERCALLS, hypercallRow, runHypercall, type HypercallHost } from './hypercalls';
 import { KvmMsr, kvmMsrReset } from './msrs';
 import { KvmClock } from './pvclock';
@@ -28,6 +29,7 @@ interface KvmState {
   steal: StealState;
   eoi: boolean[];
   asyncPf: AsyncPfState;
+  gpaRanges: Uint8Array;
   /** By vCPU: KVM_HC_KICK_CPU came while it was not halted. */
   kicked: boolean[];
   /** Calls by hypercall number. */
@@ -56,6 +58,7 @@ export class Kvm implements GuestInterface {
   private readonly steal: StealTime;
   private readonly eoi: PvEoi;
   private readonly asyncPf: AsyncPageFaults;
+  private readonly gpaRanges: GpaRanges;
   private readonly host: HypercallHost;
   private kicked: boolean[];
   private counts = new Map<number, number>();
@@ -101,6 +104,7 @@ export class Kvm implements GuestInterface {
       interruptible: (cpu) =>
         cpu.interruptsEnabled && cpu.shadowUntil <= machine.core.icount && machine.vmm.vectoringInfo === 0,
     });
+    this.gpaRanges = new GpaRanges(machine.memory.ramSize);
     this.host = {
       vcpus,
       memory,
@@ -111,6 +115,7 @@ export class Kvm implements GuestInterface {
       yieldTo: (from, to) => {
         if (to.activity === 'active') machine.scheduler.yieldTo(from, to);
       },
+      mapGpaRange: (gpa, pages, attributes) => this.gpaRanges.map(gpa, pages, attributes),
     };
     this.kicked = vcpus.map(() => false);
     // KVM sees undefined instructions first: VMMCALL is one.
@@ -129,7 +134,7 @@ export class Kvm implements GuestInterface {
   readMsr(cpu: Vcpu, index: number): bigint | undefined {
     const register = ALIASES[index] ?? index;
     if (register === KvmMsr.wallClock) return this.clock.wallClock;
-    return cpu.msrs.get(register) ?? kvmMsrReset(register);
+    return this.holder(cpu, register).msrs.get(register) ?? kvmMsrReset(register);
   }
 
   writeMsr(cpu: Vcpu, index: number, value: bigint): boolean {
@@ -149,11 +154,16 @@ export class Kvm implements GuestInterface {
         this.asyncPf.acknowledged(cpu, value);
         return true;
     }
-    cpu.msrs.set(register, value);
+    this.holder(cpu, register).msrs.set(register, value);
     if (register === KvmMsr.systemTime) this.clock.update(cpu);
     if (register === KvmMsr.stealTime) this.steal.enabled(cpu);
     if (register === KvmMsr.asyncPfEnable) this.asyncPf.changed(cpu);
     return true;
+  }
+
+  /** The register of live migration is one for all vCPUs. */
+  private holder(cpu: Vcpu, register: number): Vcpu {
+    return register === KvmMsr.migrationControl ? this.machine.vcpus[0] : cpu;
   }
 
   // ---- hypercalls ----
@@ -218,6 +228,7 @@ export class Kvm implements GuestInterface {
     this.steal.reset();
     this.eoi.reset();
     this.asyncPf.reset();
+    this.gpaRanges.reset();
     this.kicked.fill(false);
     this.counts.clear();
     this.unknownCalls = 0;
@@ -228,6 +239,7 @@ export class Kvm implements GuestInterface {
       steal: this.steal.save(),
       eoi: this.eoi.save(),
       asyncPf: this.asyncPf.save(),
+      gpaRanges: this.gpaRanges.save(),
       kicked: [...this.kicked],
       counts: [...this.counts],
       unknownCalls: this.unknownCalls,
@@ -239,6 +251,7 @@ export class Kvm implements GuestInterface {
     this.steal.restore(saved.steal);
     this.eoi.restore(saved.eoi);
     this.asyncPf.restore(saved.asyncPf);
+    this.gpaRanges.restore(saved.gpaRanges);
     this.kicked = [...saved.kicked];
     this.counts = new Map(saved.counts);
     this.unknownCalls = saved.unknownCalls;
@@ -248,12 +261,19 @@ export class Kvm implements GuestInterface {
 
   describe(cpu: Vcpu): Field[] {
     const polls = (this.readMsr(cpu, KvmMsr.pollControl) ?? 0n) & 1n;
+    const migrates = (this.readMsr(cpu, KvmMsr.migrationControl) ?? 0n) & 1n;
     return [
       ...this.clock.describe(cpu),
       this.steal.describe(cpu),
       this.eoi.describe(cpu),
       this.asyncPf.describe(cpu),
       { name: 'Poll control', value: String(polls), text: polls ? 'the host may poll on HLT' : 'no polling on HLT' },
+      {
+        name: 'Migration control',
+        value: String(migrates),
+        text: migrates ? 'the host may migrate the guest' : 'no live migration',
+      },
+      this.gpaRanges.describe(),
       {
         name: 'Kick pending',
         value: this.kicked[cpu.index] ? 'yes' : 'no',

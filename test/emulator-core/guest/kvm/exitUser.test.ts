@@ -52,7 +52,10 @@ describe('who handles an exit under KVM', () => {
     assert.equal(handling('GETSEC'), user('INTERNAL_ERROR'));
     assert.match(handling('RDTSC'), /KVM does not let it exit/);
     assert.equal(handling('VMCALL', { rax: 10n }), kernel);
-    assert.equal(handling('VMCALL', { rax: 12n }), user('HYPERCALL'));
+    assert.equal(handling('VMCALL', { rax: 12n, rbx: 0x1000n, rcx: 1n }), user('HYPERCALL'));
+    assert.equal(handling('VMCALL', { rax: 12n, rbx: 0x1001n, rcx: 1n }), kernel, 'refused at once');
+    assert.equal(handling('MSR_WRITE', { rcx: 0x4b564d08n }), user('X86_WRMSR'));
+    assert.equal(handling('MSR_READ', { rcx: 0x4b564d08n }), user('X86_RDMSR'));
     const exception = (vector: number): string =>
       handling('EXCEPTION_OR_NMI', { interruptionInfo: encodeInterruptionInformation(vector, 3, false) });
     assert.equal(exception(1), user('DEBUG'));

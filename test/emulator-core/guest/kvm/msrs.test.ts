@@ -33,7 +33,6 @@ describe('MSRs of KVM', () => {
       assert.equal(plain.vector, 13, msrName(index));
     }
     const t = new KvmMachine();
-    assert.equal(t.readMsr(NUMBERS.MSR_KVM_MIGRATION_CONTROL), undefined);
     assert.equal(t.readMsr(0x4b564d09), undefined);
   });
 
@@ -43,6 +42,7 @@ describe('MSRs of KVM', () => {
       ['MSR_KVM_STEAL_TIME', BigInt(AREA) | 1n, [BigInt(AREA) | 2n, BigInt(AREA) | 0x21n]],
       ['MSR_KVM_PV_EOI_EN', BigInt(AREA) | 1n, [BigInt(AREA) | 3n, (1n << 40n) | 1n]],
       ['MSR_KVM_POLL_CONTROL', 0n, [2n, 1n << 63n]],
+      ['MSR_KVM_MIGRATION_CONTROL', 0n, [2n, 1n << 63n]],
     ];
     for (const [name, good, bad] of cases) {
       assert.equal(t.writeMsr(NUMBERS[name], good), true, name);
@@ -55,6 +55,7 @@ describe('MSRs of KVM', () => {
     const t = new KvmMachine();
     assert.equal(t.readMsr(NUMBERS.MSR_KVM_POLL_CONTROL), 1n);
     assert.equal(t.readMsr(NUMBERS.MSR_KVM_STEAL_TIME), 0n);
+    assert.equal(t.readMsr(NUMBERS.MSR_KVM_MIGRATION_CONTROL), 1n, 'memory is not encrypted');
     t.writeMsr(NUMBERS.MSR_KVM_SYSTEM_TIME_NEW, BigInt(AREA) | 1n);
     t.writeMsr(NUMBERS.MSR_KVM_STEAL_TIME, BigInt(AREA + 64) | 1n);
     t.writeMsr(NUMBERS.MSR_KVM_POLL_CONTROL, 0n);
