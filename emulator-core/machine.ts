@@ -227,6 +227,7 @@ export class Machine implements CoreHost {
         this.platform.currentCpu = cpu.index;
         return this.msrViews[cpu.index];
       },
+      msrWritten: () => this.afterDeviceAccess(),
       tsc: (cpu) => this.clock.tsc(cpu.index),
       halt: (cpu) => {
         if (this.guest && !this.guest.halts(cpu)) return;
@@ -495,7 +496,7 @@ export class Machine implements CoreHost {
     return this.eptExits.walk(cpu, linear, access);
   }
 
-  /** A device access may have asserted an interrupt, ended the machine, or made something due earlier than the slice's end. */
+  /** An access to a device or to a local APIC's MSR may have asserted an interrupt, ended the machine, or made something due earlier than the slice's end. */
   private afterDeviceAccess(): void {
     if (this.platform.events.nextDeadline() < this.sliceEnd) this.attendAll();
     if (this.keys.waiting) this.keys.offer();

@@ -29,6 +29,8 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   writePort(port: number, value: number, size: number): void;
   cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   msrs(cpu: Vcpu): MsrCpu;
+  /** An MSR of the local APIC may have been written: something may be due earlier. */
+  msrWritten(): void;
   tsc(cpu: Vcpu): bigint;
   halt(cpu: Vcpu): void;
   /** VMCALL: true when firmware took it (rip is then set). */
@@ -187,6 +189,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
     const before = cpu.efer;
     if (!writeMsr(h.msrs(cpu), index, value)) throw new GuestFault(Vector.GP, 0);
+    h.msrWritten();
     if (cpu.efer !== before) {
       cpu.modeChanged();
       c.flushTranslations();
