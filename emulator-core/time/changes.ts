@@ -36,6 +36,12 @@ export class Changes {
     return this.changes[this.next]?.icount ?? Infinity;
   }
 
+  /** Forgets what is applied: no history is recorded that could be replayed. */
+  forget(): void {
+    this.changes.splice(0, this.next);
+    this.next = 0;
+  }
+
   reset(): void {
     this.changes = [];
     this.next = 0;
