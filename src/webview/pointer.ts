@@ -5,7 +5,7 @@ export interface PointerChange {
   dx: number;
   dy: number;
   wheel: number;
-  /** As W3C's MouseEvent.buttons with middle and right as a PS/2 mouse has them: bit 0 left, 1 right, 2 middle, 3 back, 4 forward. */
+  /** Those of W3C's MouseEvent.buttons: bit 0 left, 1 right, 2 middle, 3 back, 4 forward. */
   buttons: number;
 }
 
@@ -41,11 +41,6 @@ export class PointerQueue {
     const last = this.waiting.at(-1);
     if (last && this.waiting.length >= LIMIT) last.buttons = buttons;
     else this.waiting.push({ dx: 0, dy: 0, wheel: 0, buttons });
-  }
-
-  /** The oldest change, which is taken; undefined when nothing has happened. */
-  take(): PointerChange | undefined {
-    return this.waiting.shift();
   }
 
   /** All changes, oldest first, which are taken. */
