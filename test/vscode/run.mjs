@@ -39,11 +39,7 @@ export async function runInExtensionHost() {
       setTimeout(() => reject(new UserError(`no end after ${limit / 1000} s`)), limit).unref();
       void server.ended.then(() => reject(new UserError('code-server ended')));
     });
-    await page.exposeFunction('codeAutomationLog', (type, args) => {
-      // Figures that a test measured are for people; everything else is for when it fails.
-      if (String(args?.[0]).startsWith('figures: ')) say(args[0]);
-      else log.push(`${type}: ${JSON.stringify(args)}`);
-    });
+    await page.exposeFunction('codeAutomationLog', (type, args) => log.push(`${type}: ${JSON.stringify(args)}`));
     await page.goto(
       server.url(path.join(root, 'samples'), [
         ['extensionDevelopmentPath', server.remote(root)],
