@@ -4,7 +4,7 @@ import type { DebugProtocol } from '@vscode/debugprotocol';
 import { Breakpoints } from './breakpoints';
 import { exitItem } from './customRequests';
 import type { Debuggee } from './debuggee';
-import type { Engine, Host } from './engine';
+import type { Engine, Host, OutputFile } from './engine';
 import { Evaluator } from './evaluate';
 import { GuestConsole, OutputBatch } from './guestConsole';
 import { LinuxKernel } from './introspection/linux/kernel';
@@ -26,6 +26,8 @@ export interface ControllerOptions {
   /** configurationAttributes.launch of package.json. */
   schema: Schema;
   send(event: string, body?: unknown): void;
+  /** A promise while the client has much to take that was sent before; it resolves once it has taken it. */
+  congested?(): Promise<void> | undefined;
 }
 
 const NEWEST_EXITS = 50;
@@ -75,7 +77,7 @@ export class Controller {
   private runs = 0;
   private configured = false;
   private lastSeq = -1;
-  private consoleFile: { write(data: Uint8Array): void; close(): Promise<void> } | undefined;
+  private consoleFile: OutputFile | undefined;
   /** Stop at entry that waits for configurationDone. */
   private entryStop: StopEvent | undefined;
   private startWaits = false;
@@ -136,6 +138,7 @@ export class Controller {
       text: (output) => this.send('output', { category: 'stdout', output }),
       bytes: (data) => this.sendRingside('ringside/console', { data: toBase64(data) }),
       file: (data) => this.consoleFile?.write(data),
+      congested: () => this.options.congested?.(),
     });
     const evaluator = new Evaluator(target, symbols);
     const stack = new StackWalker(target, symbols);

@@ -54,11 +54,23 @@ export const customRequests: Handlers = {
     toWire(debuggee.target.pageWalk(cpuOf(debuggee, args.cpu), fromHex(args.gva, 'gva'))),
   'ringside/vmcs': (debuggee, args) => ({ fields: debuggee.target.vmcs(cpuOf(debuggee, args.cpu)) }),
   'ringside/devices': ({ target }) => ({ fields: target.devices() }),
-  'ringside/consoleAttach': ({ console }) => ({ data: toBase64(console.attach()) }),
+  'ringside/consoleAttach': ({ console }) => {
+    const { data, missing } = console.attach();
+    return { data: toBase64(data), missing };
+  },
   'ringside/screen': ({ target, screen }, { since }) => screen.update(target.screen?.(), since),
   'ringside/key': ({ target }, { code, down }) => {
     if (typeof code !== 'string') throw new Error(`code: expected a key such as "KeyA", got ${JSON.stringify(code)}`);
     return { accepted: target.key?.(code, down === true) ?? false };
+  },
+  'ringside/pointer': ({ target }, args) => {
+    const [dx, dy, wheel, buttons] = (['dx', 'dy', 'wheel', 'buttons'] as const).map((name) => {
+      const value = args[name] ?? 0;
+      if (!Number.isInteger(value)) throw new Error(`${name}: expected a whole number, got ${JSON.stringify(value)}`);
+      return value;
+    });
+    if (buttons < 0 || buttons > 31) throw new Error(`buttons: expected a mask from 0 to 31, got ${buttons}`);
+    return { accepted: target.pointer?.(dx, dy, wheel, buttons) ?? false };
   },
   'ringside/consoleInput': ({ target }, { data }) => ({ accepted: target.consoleInput(fromBase64(data)) }),
 };

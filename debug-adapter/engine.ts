@@ -21,6 +21,13 @@ export interface OpenFile extends ByteSource {
   write?(offset: number, data: Uint8Array): void;
 }
 
+/** A file that is written from its start to its end. */
+export interface OutputFile {
+  /** The promise resolves once the file takes more. */
+  write(data: Uint8Array): Promise<void> | undefined;
+  close(): Promise<void>;
+}
+
 /** Files and paths, given by the entry point: Node on the desktop, something else in a browser. */
 export interface Host {
   cwd(): string;
@@ -34,5 +41,5 @@ export interface Host {
    */
   openFile?(path: string, write?: boolean): Promise<OpenFile | undefined>;
   /** Opens a file for the console's output, emptied. */
-  createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
+  createFile(path: string): Promise<OutputFile>;
 }

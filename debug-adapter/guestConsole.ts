@@ -1,6 +1,7 @@
 /**
  * The guest's serial console on its way to the client: as output events, or as `ringside/console` events for a client that shows it as a
- * terminal, or into a file. Output is sent in batches of whole UTF-8 sequences.
+ * terminal, or into a file. Output is sent in batches of whole UTF-8 sequences. Nothing is left out: the guest is held while the client, or
+ * the disk, does not take what was sent before.
  */
 
 /** Bytes kept for a terminal that attaches later. */
@@ -15,13 +16,16 @@ export interface ConsoleSink {
   text(text: string): void;
   /** To the attached terminal. */
   bytes(data: Uint8Array): void;
-  /** To the file of launch.json. */
-  file?(data: Uint8Array): void;
+  /** To the file of launch.json. The promise resolves once the file takes more. */
+  file?(data: Uint8Array): Promise<void> | undefined;
+  /** A promise while the client has much to take that was sent before; it resolves once it has taken it. */
+  congested?(): Promise<void> | undefined;
 }
 
 export class GuestConsole {
   private backlog: Uint8Array[] = [];
   private backlogSize = 0;
+  private missing = 0;
   private pending: Uint8Array[] = [];
   private pendingSize = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -34,27 +38,29 @@ export class GuestConsole {
     private readonly sink: ConsoleSink,
   ) {}
 
-  write(data: Uint8Array): void {
-    if (data.length === 0) return;
-    if (this.route === 'file') {
-      this.sink.file?.(data);
-      return;
-    }
+  /** What the guest wrote. The promise resolves once it may write more. */
+  write(data: Uint8Array): Promise<void> | undefined {
+    if (data.length === 0) return undefined;
+    if (this.route === 'file') return this.sink.file?.(data);
     const copy = data.slice();
     this.remember(copy);
-    if (this.route === 'attach' && !this.attached) return;
+    if (this.route === 'attach' && !this.attached) return undefined;
     this.pending.push(copy);
     this.pendingSize += copy.length;
     if (this.pendingSize >= BATCH_SIZE) this.flush();
     else this.timer ??= setTimeout(() => this.flush(), BATCH_DELAY);
+    return this.sink.congested?.();
   }
 
-  /** A terminal attaches: returns what was written before. From now on everything goes to it as bytes. */
-  attach(): Uint8Array {
+  /**
+   * A terminal attaches: returns what was written before, and how many bytes before that are not kept. From now on everything goes to it
+   * as bytes.
+   */
+  attach(): { data: Uint8Array; missing: number } {
     this.pending = [];
     this.pendingSize = 0;
     this.attached = true;
-    return join(this.backlog, this.backlogSize);
+    return { data: join(this.backlog, this.backlogSize), missing: this.missing };
   }
 
   /** Sends what waits: at a stop, so that output comes before it. */
@@ -78,6 +84,7 @@ export class GuestConsole {
     while (this.backlogSize > BACKLOG) {
       const [first] = this.backlog;
       const excess = this.backlogSize - BACKLOG;
+      this.missing += Math.min(first.length, excess);
       if (first.length <= excess) this.backlog.shift();
       else this.backlog[0] = first.subarray(excess);
       this.backlogSize -= Math.min(first.length, excess);

@@ -63,12 +63,23 @@ export interface RingsideRequests {
   'ringside/pageWalk': { arguments: { cpu?: number; gva: Hex }; body: Wire<PagingWalk> };
   'ringside/vmcs': { arguments: { cpu?: number }; body: { fields: DecodedField[] } };
   'ringside/devices': { arguments: Record<string, never>; body: { fields: DecodedField[] } };
-  /** The console's backlog as base64; from then on its output comes as `ringside/console` events. */
-  'ringside/consoleAttach': { arguments: Record<string, never>; body: { data: string } };
+  /**
+   * The console's backlog as base64; from then on its output comes as `ringside/console` events.
+   * `missing`: bytes written before those, which are not kept.
+   */
+  'ringside/consoleAttach': { arguments: Record<string, never>; body: { data: string; missing: number } };
   'ringside/screen': { arguments: { since?: number }; body: ScreenUpdate };
   /** A key of the guest's keyboard, by W3C's KeyboardEvent.code. `accepted` is false when it has no such key. */
   'ringside/key': { arguments: { code: string; down: boolean }; body: { accepted: boolean } };
-  /** base64 of bytes typed. `accepted` is false when the machine has no serial console. */
+  /**
+   * The guest's mouse: counts to the right and down, notches of the wheel towards the user, and the buttons that are down (bit 0 left, 1
+   * right, 2 middle, 3 back, 4 forward). `accepted` is false when the guest does not listen to a mouse.
+   */
+  'ringside/pointer': {
+    arguments: { dx?: number; dy?: number; wheel?: number; buttons?: number };
+    body: { accepted: boolean };
+  };
+  /** base64 of bytes typed. `accepted` is false when the machine has no serial console, or has too much waiting to take these. */
   'ringside/consoleInput': { arguments: { data: string }; body: { accepted: boolean } };
 }
 

@@ -8,6 +8,8 @@ import type { Screen } from './target';
 
 /** Bytes of pixels in one answer at most, but one line at least. */
 const PIECE = 512 * 1024;
+/** Pixels looked at for one answer at most, but one line at least. */
+const LOOK = 2 << 20;
 
 type Graphics = Extract<Screen, { kind: 'graphics' }>;
 
@@ -17,6 +19,8 @@ export class ScreenChanges {
   private text = '';
   private shown = new Uint32Array(0);
   private size = '';
+  /** Line at which the next look begins. */
+  private at = 0;
 
   /** @param since version that the client has; another one than the last sent starts anew */
   update(screen: Screen | undefined, since = 0): ScreenUpdate {
@@ -48,6 +52,7 @@ export class ScreenChanges {
       this.size = size;
       // No pixel has this value: the fourth byte of what is sent is 255.
       this.shown = new Uint32Array(width * height);
+      this.at = 0;
     }
     const view = new DataView(pixels.buffer, pixels.byteOffset, pixels.byteLength);
     const bands: { line: number; pixels: string }[] = [];
@@ -55,22 +60,25 @@ export class ScreenChanges {
     /** First line of the band under way, -1 between bands. */
     let first = -1;
     let lines = 0;
-    let line = 0;
-    const close = (end: number): void => {
+    let line = this.at;
+    const end = Math.min(height, line + Math.max(1, Math.floor(LOOK / width)));
+    const close = (before: number): void => {
       if (first < 0) return;
-      const from = this.shown.subarray(first * width, end * width);
+      const from = this.shown.subarray(first * width, before * width);
       bands.push({ line: first, pixels: toBase64(new Uint8Array(from.buffer, from.byteOffset, from.byteLength)) });
       first = -1;
     };
-    for (; line < height && lines < room; line++) {
+    for (; line < end && lines < room; line++) {
       if (this.copyLine(view, line * pitch, line * width, width)) {
         if (first < 0) first = line;
         lines++;
       } else close(line);
     }
     close(line);
-    if (!bands.length && !anew) return { kind: 'unchanged', version: this.version };
-    return { version: ++this.version, kind: 'graphics', width, height, bands, more: line < height };
+    const more = line < height;
+    this.at = more ? line : 0;
+    if (!bands.length && !anew && !more) return { kind: 'unchanged', version: this.version };
+    return { version: ++this.version, kind: 'graphics', width, height, bands, more };
   }
 
   /** Takes over a line of the picture; true when it is another one than before. */

@@ -235,8 +235,8 @@ export interface TargetEvents {
   /** Sent when a run starts, also one the client did not ask for. */
   continued(): void;
   ended(reason: EndReason): void;
-  /** Bytes of the serial console. */
-  console(data: Uint8Array): void;
+  /** Bytes of the serial console. The guest is held until the promise resolves: whoever shows them has not taken those before. */
+  console(data: Uint8Array): Promise<void> | undefined;
   /** Something the user should know: 'unimplemented instruction ...'. Never repeated for the same address. */
   note(text: string): void;
   /** New exits since the last call, at most ten times a second while running, and once at each stop. */
@@ -309,11 +309,16 @@ export interface Target {
   /** Its hypercalls: VMCALL exits whose field `nr` is the number. */
   hypercalls?(): HypercallInfo[];
 
-  /** Bytes typed on the serial console; false when the machine has none. */
+  /** Bytes typed on the serial console; false when the machine has none, or has so many waiting that it takes no more. */
   consoleInput(data: Uint8Array): boolean;
 
   /** What the display shows now; absent when the machine has none. */
   screen?(): Screen;
   /** A key pressed or released, by its place as W3C's KeyboardEvent.code names it; false when the keyboard has no such key. */
   key?(code: string, down: boolean): boolean;
+  /**
+   * The mouse moves: counts to the right and down, notches of the wheel towards the user, and the buttons that are down now (bit 0 left,
+   * 1 right, 2 middle, 3 back, 4 forward). False when the guest does not listen to a mouse.
+   */
+  pointer?(dx: number, dy: number, wheel: number, buttons: number): boolean;
 }

@@ -408,10 +408,12 @@ export class Machine implements CoreHost {
 
   // ---- input -----------------------------------------------------------------------------------------------------
 
-  /** Bytes typed on the serial console, from now on. */
-  input(data: Uint8Array): void {
+  /** Bytes typed on the serial console, from now on. False: so many (16 MiB) wait already that these were not taken. */
+  input(data: Uint8Array): boolean {
+    if (!this.keys.hasRoom(data.length)) return false;
     const bytes = data.slice();
     this.change(() => this.keys.type(bytes, this.boot.protocol === 'bios'));
+    return true;
   }
 
   /** A key of the keyboard by its code; false: the keyboard has no such key. */
@@ -419,6 +421,16 @@ export class Machine implements CoreHost {
     const bytes = keyBytes(code, down);
     if (bytes) this.change(() => void this.platform.keyboard.keys(bytes));
     return bytes !== undefined;
+  }
+
+  /**
+   * The mouse moves by dx to the right and dy down, its wheel turns by so many notches towards the user, and its buttons are now those
+   * of the mask: bit 0 left, 1 right, 2 middle, 3 back, 4 forward. False: the guest does not listen to its mouse.
+   */
+  pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
+    if (!this.platform.keyboard.mouseListens) return false;
+    this.change(() => this.platform.keyboard.moveMouse(dx, dy, wheel, buttons));
+    return true;
   }
 
   /** What the display shows. */

@@ -1,5 +1,6 @@
 /** The guest's serial console as a terminal: output as it comes, typing and pasting go to the guest. */
 import * as vscode from 'vscode';
+import { ConsoleText, sizeCommand, typedBytes, type CarriageReturns } from './consoleText';
 
 /** Output is handed to the terminal in lumps, at most this often (milliseconds). */
 const flushInterval = 16;
@@ -7,24 +8,21 @@ const flushInterval = 16;
 export class SerialConsole implements vscode.Pseudoterminal {
   private readonly write = new vscode.EventEmitter<string>();
   readonly onDidWrite = this.write.event;
-  private readonly decoder = new TextDecoder();
   private terminal: vscode.Terminal | undefined;
   private pending: string[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
-  /** Output so far, at most `scrollback` bytes of it, for a terminal opened late or opened again. */
-  private kept = '';
-  private lastCharacter = '';
   private opened = false;
+  private size: vscode.TerminalDimensions | undefined;
   ended = false;
 
   /**
    * @param name the terminal's title
-   * @param scrollback how many characters of output to keep for a terminal that is opened later
+   * @param content keeps output for a terminal that is opened later
    * @param send takes what the user types, as bytes for the UART
    */
   constructor(
     readonly name: string,
-    private readonly scrollback: number,
+    private readonly content: ConsoleText,
     private readonly send: (data: Uint8Array) => void,
   ) {}
 
@@ -41,16 +39,23 @@ export class SerialConsole implements vscode.Pseudoterminal {
 
   /** The output that is kept, as the terminal got it. */
   get text(): string {
-    return this.kept;
+    return this.content.kept;
   }
 
   owns(terminal: vscode.Terminal): boolean {
     return terminal === this.terminal;
   }
 
-  open(): void {
+  open(dimensions?: vscode.TerminalDimensions): void {
     this.opened = true;
-    if (this.kept) this.write.fire(this.kept);
+    this.size = dimensions;
+    // What waits is among what is kept.
+    this.pending = [];
+    if (this.content.kept) this.write.fire(this.content.kept);
+  }
+
+  setDimensions(dimensions: vscode.TerminalDimensions): void {
+    this.size = dimensions;
   }
 
   /** The user closed the terminal; the guest goes on, and the console can be opened again. */
@@ -61,19 +66,28 @@ export class SerialConsole implements vscode.Pseudoterminal {
 
   handleInput(text: string): void {
     if (this.ended) return;
-    // Enter on a serial terminal is CR; pasted text brings LF or CRLF.
-    this.send(new TextEncoder().encode(text.replace(/\r?\n/g, '\r')));
+    this.send(typedBytes(text));
+  }
+
+  /** Types the command that tells a shell how large the terminal is; false while nobody knows. */
+  sendSize(): boolean {
+    if (this.size) this.handleInput(sizeCommand(this.size.rows, this.size.columns));
+    return this.size !== undefined;
   }
 
   output(bytes: Uint8Array): void {
-    this.append(this.decoder.decode(bytes, { stream: true }));
+    this.append(this.content.decode(bytes));
+  }
+
+  /** A line of Ringside's own among the output. */
+  note(text: string): void {
+    this.append(this.content.note(`[${text}]`));
   }
 
   /** A line of Ringside's own, after which nothing comes. */
   end(reason: string): void {
     if (this.ended) return;
-    const newLine = this.kept && this.lastCharacter !== '\n' ? '\r\n' : '';
-    this.append(`${this.decoder.decode()}\x1b[0m${newLine}\x1b[2m${reason}\x1b[0m\r\n`);
+    this.note(reason);
     this.flush();
     this.ended = true;
   }
@@ -86,14 +100,7 @@ export class SerialConsole implements vscode.Pseudoterminal {
 
   private append(text: string): void {
     if (!text) return;
-    // Many guests end lines with LF alone, as they would for a terminal driver that adds the CR.
-    const lines = text.replace(/\r?\n/g, (end, at: number) =>
-      end === '\n' && at === 0 && this.lastCharacter === '\r' ? '\n' : '\r\n',
-    );
-    this.lastCharacter = text.at(-1)!;
-    this.kept += lines;
-    if (this.kept.length > this.scrollback * 1.25) this.kept = this.kept.slice(-this.scrollback || this.kept.length);
-    this.pending.push(lines);
+    this.pending.push(text);
     this.timer ??= setTimeout(() => this.flush(), flushInterval);
   }
 
@@ -122,7 +129,11 @@ export class SerialConsoles implements vscode.Disposable {
       old.dispose();
     }
     const settings = vscode.workspace.getConfiguration('ringside.console');
-    const created = new SerialConsole(name, settings.get('scrollback', 1 << 20), send);
+    const content = new ConsoleText(
+      settings.get('scrollback', 1 << 20),
+      settings.get<CarriageReturns>('addCarriageReturns', 'auto'),
+    );
+    const created = new SerialConsole(name, content, send);
     this.consoles.push(created);
     if (settings.get('openOnStart', true)) created.show(true);
     this.updateContext();
@@ -139,6 +150,17 @@ export class SerialConsoles implements vscode.Disposable {
     const newest = this.consoles.at(-1);
     if (newest) newest.show(false);
     else void vscode.window.showInformationMessage('No guest with a serial console has run yet.');
+  }
+
+  /** Tells the guest of the console in front, or of the newest, how large its terminal is. */
+  sendSize(): void {
+    const active = this.consoles.find((one) => vscode.window.activeTerminal && one.owns(vscode.window.activeTerminal));
+    const chosen = active ?? this.consoles.at(-1);
+    if (!chosen || chosen.ended)
+      void vscode.window.showInformationMessage('No guest with a serial console is running.');
+    else if (!chosen.sendSize()) {
+      void vscode.window.showInformationMessage('The terminal has no size yet: show the serial console first.');
+    }
   }
 
   dispose(): void {

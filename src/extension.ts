@@ -37,6 +37,7 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
     new DisplayViews(context.extensionUri, sessions),
     ...registerPagingCommands(),
     vscode.commands.registerCommand('ringside.showConsole', () => consoles.show()),
+    vscode.commands.registerCommand('ringside.sendTerminalSize', () => consoles.sendSize()),
   );
   return { launch, sessions, consoles, vmExits, ept, pageTables };
 }

@@ -104,7 +104,7 @@ export class GuestSession implements vscode.Disposable {
   end(): void {
     if (this.state === 'ended') return;
     const status = this.exitCode ? ` with status ${this.exitCode}` : '';
-    this.console?.end(`[${this.session.name}: the guest has ended${status}]`);
+    this.console?.end(`${this.session.name}: the guest has ended${status}`);
     this.enter('ended');
   }
 
@@ -120,6 +120,7 @@ export class GuestSession implements vscode.Disposable {
     if (configured !== 'terminal') return;
     const console = this.openConsole();
     const backlog = await this.request('ringside/consoleAttach', {}).catch(() => undefined);
+    if (backlog?.missing) console.note(`${backlog.missing} bytes of earlier output are not kept`);
     if (backlog) console.output(fromBase64(backlog.data));
     for (const bytes of this.early ?? []) console.output(bytes);
     this.early = undefined;
@@ -172,6 +173,14 @@ export class GuestSession implements vscode.Disposable {
     return (await this.session.customRequest(command, args)) as T;
   }
 
+  private async type(data: Uint8Array): Promise<void> {
+    const { accepted } = await this.request('ringside/consoleInput', { data: toBase64(data) });
+    if (accepted) return;
+    void vscode.window.showWarningMessage(
+      `${data.length} bytes were not typed into the guest: as much as fits waits for it already.`,
+    );
+  }
+
   private consoleOutput(bytes: Uint8Array): void {
     if (this.early) this.early.push(bytes);
     else this.console?.output(bytes);
@@ -179,9 +188,7 @@ export class GuestSession implements vscode.Disposable {
 
   private openConsole(): SerialConsole {
     this.console ??= this.consoles.create(this.session.name, (data) => {
-      if (this.state !== 'ended') {
-        void this.request('ringside/consoleInput', { data: toBase64(data) }).catch(() => undefined);
-      }
+      if (this.state !== 'ended') void this.type(data).catch(() => undefined); // the session is ending
     });
     return this.console;
   }

@@ -110,7 +110,10 @@ class GuestRun {
       stopped: (event) => this.guard(() => this.stopped(event)),
       continued: () => {},
       ended: (reason) => this.done(this.wanted ?? endOf(reason)),
-      console: (data) => this.guard(() => this.console(data)),
+      console: (data) => {
+        this.guard(() => this.console(data));
+        return undefined;
+      },
       note: (text) => this.options.onNote?.(text),
       exitsChanged: () => this.guard(() => this.takeExits()),
     };

@@ -195,7 +195,7 @@ class EmbeddedTarget implements Target {
 
   setEvents(events: TargetEvents): void {
     this.events = events;
-    queueMicrotask(() => this.flush(false));
+    queueMicrotask(() => void this.flush(false));
   }
 
   vcpus(): VcpuInfo[] {
@@ -238,7 +238,7 @@ class EmbeddedTarget implements Target {
     if (this.disposed) return;
     this.active = false;
     this.stopExit = stop?.exit;
-    this.flush(true);
+    void this.flush(true);
     if (stop) this.events?.stopped(stop);
     else this.events?.ended(this.endReason());
   }
@@ -247,7 +247,7 @@ class EmbeddedTarget implements Target {
   private failed(error: Error): void {
     if (this.disposed) return;
     this.active = false;
-    this.flush(true);
+    void this.flush(true);
     this.events?.ended({ kind: 'error', text: `internal error: ${error.message}\n${error.stack ?? ''}` });
   }
 
@@ -267,25 +267,26 @@ class EmbeddedTarget implements Target {
     this.machine.reset();
     this.stopExit = undefined;
     this.exitsSent = 0;
-    this.flush(true);
+    void this.flush(true);
   }
   dispose(): void {
     if (this.disposed) return;
     this.runner.pause();
     this.links.close();
     this.notes.push(...storeDisks(this.launch, this.attached.disks));
-    this.flush(true);
+    void this.flush(true);
     this.disposed = true;
   }
 
   /** Sends what has gathered: console bytes, notes, exits (at most ten times a second unless the machine stops). */
-  private flush(stopped: boolean): void {
+  private flush(stopped: boolean): Promise<void> | undefined {
     const { events } = this;
-    if (!events || this.disposed) return;
+    if (!events || this.disposed) return undefined;
+    let taken: Promise<void> | undefined;
     if (this.console.length) {
       const data = Uint8Array.from(this.console);
       this.console = [];
-      events.console(data);
+      taken = events.console(data);
     }
     const notes = this.notes;
     this.notes = [];
@@ -297,6 +298,7 @@ class EmbeddedTarget implements Target {
       this.exitsSentAt = clock();
       events.exitsChanged();
     }
+    return taken;
   }
 
   // ---- breakpoints -----------------------------------------------------------------------------------------------
@@ -405,9 +407,9 @@ class EmbeddedTarget implements Target {
     return this.machine.guest?.hypercalls() ?? [];
   }
   consoleInput(data: Uint8Array): boolean {
-    this.machine.input(data);
+    const taken = this.machine.input(data);
     this.runner.inputArrived();
-    return true;
+    return taken;
   }
   screen(): Screen {
     return this.machine.screen();
@@ -416,6 +418,11 @@ class EmbeddedTarget implements Target {
     const known = this.machine.key(code, down);
     if (known) this.runner.inputArrived();
     return known;
+  }
+  pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
+    const listens = this.machine.pointer(dx, dy, wheel, buttons);
+    if (listens) this.runner.inputArrived();
+    return listens;
   }
 }
 

@@ -1,5 +1,5 @@
 /** Files and paths of the desktop. */
-import { closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { type WriteStream, closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Host, OpenFile } from '../engine';
@@ -50,6 +50,14 @@ function writeAll(file: number, offset: number, data: Uint8Array): void {
   for (let done = 0; done < data.length;) done += writeSync(file, data, done, data.length - done, offset + done);
 }
 
+/** Resolves once a stream takes more, or never will. */
+function drained(stream: WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed) resolve();
+    for (const event of ['drain', 'close', 'error']) stream.once(event, () => resolve());
+  });
+}
+
 export const nodeHost: Host = {
   cwd: () => process.cwd(),
   resolve: (base, name) => path.resolve(base, name),
@@ -75,7 +83,7 @@ export const nodeHost: Host = {
     });
     stream.on('error', () => undefined); // a full disk must not end the session
     return {
-      write: (data) => void stream.write(data),
+      write: (data) => (stream.write(data) ? undefined : drained(stream)),
       close: () => new Promise((resolve) => stream.end(() => resolve())),
     };
   },

@@ -1,9 +1,18 @@
 /**
- * 8042 keyboard controller (ports 60h and 64h) with an MF2 keyboard on its first port and nothing on its second. Commands
- * take no time, so the input buffer is never full. What the keyboard sends waits in a bounded queue.
+ * 8042 keyboard controller (ports 60h and 64h) with an MF2 keyboard on its first port and a PS/2 mouse on its second.
+ * Commands take no time, so the input buffer is never full. What keyboard and mouse send waits in bounded queues.
  */
 import { type Field } from '../fields';
 import type { Device, IrqLine, PortHandler } from './device';
+import {
+  describeMouse,
+  initialMouse,
+  listens,
+  moveMouse,
+  reportWhenRead,
+  writeMouse,
+  type MouseState,
+} from './ps2Mouse';
 import { describeRegisters, type Register } from './registers';
 import { scanSet2To1 } from './scanCodes';
 
@@ -28,7 +37,6 @@ const STATUS_SYS = 0x04;
 const STATUS_COMMAND = 0x08;
 const STATUS_UNLOCKED = 0x10;
 const STATUS_AUX = 0x20;
-const STATUS_TIMEOUT = 0x40;
 const CONFIG_INT = 0x01;
 const CONFIG_INT2 = 0x02;
 const CONFIG_KEYBOARD_OFF = 0x10;
@@ -44,7 +52,7 @@ interface I8042State {
   outputPort: number;
   /** Status bits that persist: SYS and command/data. */
   lastWrite: number;
-  /** The output buffer, -1 when empty, and whether it holds auxiliary data, with the timeout bit. */
+  /** The output buffer, -1 when empty, and STATUS_AUX when it holds a byte of the mouse. */
   output: number;
   outputFlags: number;
   /** Bytes of the controller that wait: value | flags << 8. */
@@ -59,6 +67,7 @@ interface I8042State {
   leds: number;
   /** Translation has seen the release prefix F0h. */
   released: boolean;
+  mouse: MouseState;
   ram: number[];
 }
 
@@ -78,6 +87,7 @@ function initialState(): I8042State {
     scanSet: 2,
     leds: 0,
     released: false,
+    mouse: initialMouse(),
     ram: new Array<number>(32).fill(0),
   };
 }
@@ -109,6 +119,17 @@ export class I8042 implements Device<I8042State>, PortHandler {
     return count;
   }
 
+  /** Whether the guest wants to know what its mouse does. */
+  get mouseListens(): boolean {
+    return listens(this.state.mouse);
+  }
+
+  /** The mouse moves: counts to the right and down, notches of the wheel towards the user, and the buttons that are down (see ps2Mouse.ts). */
+  moveMouse(dx: number, dy: number, wheel: number, buttons: number): void {
+    moveMouse(this.state.mouse, dx, dy, wheel, buttons);
+    this.fill();
+  }
+
   reset(): void {
     this.state = initialState();
     this.drive();
@@ -128,6 +149,7 @@ export class I8042 implements Device<I8042State>, PortHandler {
     return [
       ...describeRegisters(REGISTERS, (row) => values[REGISTERS.indexOf(row)]),
       { name: 'keyboard', value: this.state.scanning ? 'scanning' : 'off', text: `set ${this.state.scanSet}` },
+      describeMouse(this.state.mouse),
     ];
   }
 
@@ -137,6 +159,7 @@ export class I8042 implements Device<I8042State>, PortHandler {
     const value = s.output < 0 ? 0 : s.output;
     if (s.output >= 0) {
       s.output = -1;
+      reportWhenRead(s.mouse);
       this.drive(); // the interrupt line drops before the next byte raises it
       this.fill();
     }
@@ -180,7 +203,7 @@ export class I8042 implements Device<I8042State>, PortHandler {
       case 0xa8:
         s.config &= ~CONFIG_AUX_OFF;
         break;
-      case 0xa9: // test of the auxiliary interface: no error
+      case 0xa9: // test of the mouse interface: no error
       case 0xab: // test of the keyboard interface: no error
         this.reply(0x00);
         break;
@@ -222,8 +245,7 @@ export class I8042 implements Device<I8042State>, PortHandler {
       if (!(value & 0x01)) this.options.resetMachine();
     } else if (command === 0xd2) this.reply(value);
     else if (command === 0xd3) this.reply(value, STATUS_AUX);
-    else if (command === 0xd4)
-      this.reply(RESEND, STATUS_AUX | STATUS_TIMEOUT); // nobody answers there
+    else if (command === 0xd4) writeMouse(s.mouse, value);
     else {
       s.config &= ~CONFIG_KEYBOARD_OFF; // sending to the keyboard enables it
       this.writeKeyboard(value);
@@ -298,6 +320,10 @@ export class I8042 implements Device<I8042State>, PortHandler {
       }
       s.output = byte;
       s.outputFlags = 0;
+    }
+    if (s.output < 0 && s.mouse.queue.length > 0 && !(s.config & CONFIG_AUX_OFF)) {
+      s.output = s.mouse.queue.shift()!;
+      s.outputFlags = STATUS_AUX;
     }
     this.drive();
   }

@@ -56,8 +56,8 @@ const FIFO_DEPTH = 16;
 const MODEM_CONNECTED = 0xb0;
 const CRYSTAL_HZ = 1843200;
 const THRE_DELAY_NS = 10000;
-/** Input that waits for the guest. */
-const INPUT_LIMIT = 65536;
+/** Input that waits for the guest here; each checkpoint copies it, so it is short, and the rest waits with whoever sends it. */
+const INPUT_LIMIT = 4096;
 
 interface UartState {
   ier: number;
@@ -121,7 +121,7 @@ export class Uart16550 implements Device<UartState>, PortHandler {
     options.events.register(`${this.name}.thre`, () => this.transmitterEmpty());
   }
 
-  /** Queues input for the guest. Returns how many bytes were taken: fewer than given while the queue (64 KiB) is full. */
+  /** Queues input for the guest. Returns how many bytes were taken: fewer than given while the queue (4 KiB) is full. */
   receive(bytes: Uint8Array): number {
     const count = Math.min(bytes.length, INPUT_LIMIT - this.state.input.length);
     for (let i = 0; i < count; i++) this.state.input.push(bytes[i]);

@@ -1,6 +1,7 @@
 /**
  * Mocha reporter of the test runner: one line per outermost suite, failures and skips in full at the end, and all of it as
- * JSON in the file that RINGSIDE_TEST_RESULT names: { tests: [{ title, suite, state, milliseconds, reason?, error? }] }.
+ * JSON in the file that RINGSIDE_TEST_RESULT names: { tests: [{ title, suite, state, milliseconds, reason?, error?, figures? }] }.
+ * Figures are what a test measured, for people.
  */
 const { writeFileSync } = require('node:fs');
 const { reporters } = require('mocha');
@@ -37,7 +38,7 @@ class RingsideReporter extends reporters.Base {
       tests.push(entry);
     };
 
-    runner.on('pass', (test) => add(test, 'passed'));
+    runner.on('pass', (test) => add(test, 'passed', test.figures && { figures: test.figures }));
     runner.on('pending', (test) => add(test, 'skipped', { reason: skipReason(test) ?? 'no reason given' }));
     runner.on('fail', (test, error) => {
       // The message of an assertion already holds the difference between the two values.

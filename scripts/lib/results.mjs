@@ -33,6 +33,7 @@ export function printTests(tests) {
     const mark = { passed: green('✓'), failed: red('✗'), skipped: yellow('-') }[test.state];
     const more = test.state === 'skipped' ? `: ${test.reason}` : ` (${test.milliseconds} ms)`;
     console.log(`  ${mark} ${test.title}${more}`);
+    if (test.figures) console.log(`      ${test.figures}`);
     if (test.error) console.log(test.error.replace(/^/gm, '      '));
   }
 }

@@ -1,13 +1,12 @@
-/** The guest's display in an editor tab: VGA text or a framebuffer, live, and its keyboard. */
+/** The guest's display in an editor tab: VGA text or a framebuffer, live, and its keyboard and mouse. */
 import * as vscode from 'vscode';
 import type { GuestSession, GuestSessions } from '../session';
+import type { DisplayMessage, PageMessage } from '../webview/messages';
+import { PointerQueue } from '../webview/pointer';
 import type { ScreenUpdate } from '../wire';
 
-/** Between two looks at the display while it is seen and the guest runs (milliseconds). */
-const INTERVAL = 100;
-
-/** What the page says. */
-type PageMessage = { type: 'ready' } | { type: 'key'; code: string; down: boolean };
+/** Between two looks at the display while it is seen and the guest runs (milliseconds): soon after a change others follow. */
+const INTERVAL = { changed: 40, unchanged: 100 };
 
 export class DisplayViews implements vscode.Disposable {
   private readonly open = new Map<GuestSession, DisplayPanel>();
@@ -47,6 +46,11 @@ class DisplayPanel {
   private version = 0;
   private ready = false;
   private asking = false;
+  /** Motion of the mouse that waits for the adapter to take what came before. */
+  private readonly pointer = new PointerQueue();
+  private pointing = false;
+  /** State of the guest that the page knows. */
+  private told: GuestSession['state'] | undefined;
 
   constructor(
     extensionUri: vscode.Uri,
@@ -87,9 +91,52 @@ class DisplayPanel {
       this.version = 0;
       this.look();
     } else if (this.guest.state !== 'ended') {
-      const { code, down } = message;
-      void this.guest.request('ringside/key', { code, down }).catch(() => undefined);
+      void this.input(message).catch(() => undefined); // the session is ending
     }
+  }
+
+  private async input(message: Exclude<PageMessage, { type: 'ready' }>): Promise<void> {
+    switch (message.type) {
+      case 'key':
+        await this.guest.request('ringside/key', { code: message.code, down: message.down });
+        break;
+      case 'grab': {
+        const { accepted } = await this.guest.request('ringside/pointer', {});
+        if (accepted) await this.post({ type: 'grabbed' });
+        break;
+      }
+      case 'pointer':
+        for (const { dx, dy, wheel, buttons } of message.changes) {
+          this.pointer.press(buttons);
+          this.pointer.move(dx, dy, wheel);
+        }
+        await this.sendPointer();
+        break;
+    }
+  }
+
+  /** One request at a time: with an adapter that is slow, motion adds up here. */
+  private async sendPointer(): Promise<void> {
+    if (this.pointing) return;
+    this.pointing = true;
+    try {
+      for (let changes = this.pointer.takeAll(); changes.length > 0; changes = this.pointer.takeAll()) {
+        for (const change of changes) await this.guest.request('ringside/pointer', { ...change });
+      }
+    } finally {
+      this.pointing = false;
+    }
+  }
+
+  /** Shows an update, and what state the guest is in. */
+  private async tell(update?: ScreenUpdate): Promise<void> {
+    const { state } = this.guest;
+    this.told = state;
+    await this.post({ type: 'update', update, state, status: statusText(state, update) });
+  }
+
+  private post(message: DisplayMessage): Thenable<boolean> {
+    return this.panel.webview.postMessage(message);
   }
 
   /** Asks for what has changed: now, and again soon while the guest runs and the page is seen. */
@@ -102,13 +149,16 @@ class DisplayPanel {
     if (!this.ready || this.asking || !this.panel.visible) return;
     this.asking = true;
     let more = false;
+    let interval = INTERVAL.unchanged;
     try {
       if (this.guest.state !== 'ended' && this.guest.state !== 'starting') {
         const update = await this.guest.request('ringside/screen', { since: this.version });
         this.version = update.version;
         more = update.kind === 'graphics' && update.more;
-        await this.panel.webview.postMessage({ type: 'update', update, status: statusText(this.guest.state, update) });
-      } else await this.panel.webview.postMessage({ type: 'update', status: statusText(this.guest.state, undefined) });
+        if (update.kind === 'text' || update.kind === 'graphics') interval = INTERVAL.changed;
+        // Another state comes with a look of its own.
+        if (update.kind !== 'unchanged' || this.told !== this.guest.state) await this.tell(update);
+      } else await this.tell();
     } catch {
       // The session is ending: its state says so soon.
     } finally {
@@ -116,16 +166,17 @@ class DisplayPanel {
     }
     clearTimeout(this.timer);
     if (more) this.timer = setTimeout(() => void this.ask(), 0);
-    else if (this.guest.state === 'running') this.timer = setTimeout(() => void this.ask(), INTERVAL);
+    else if (this.guest.state === 'running') this.timer = setTimeout(() => void this.ask(), interval);
   }
 }
 
-/** The line below the picture. */
+/** The line below the picture while the editor has the keyboard. */
 function statusText(state: GuestSession['state'], update: ScreenUpdate | undefined): string {
   if (update?.kind === 'none') return 'This machine has no display.';
   if (state === 'ended') return 'The guest has ended.';
-  if (state === 'stopped') return 'The guest is stopped.';
-  return 'Click the display to type into the guest; Ctrl+Alt gives the keyboard back.';
+  if (state === 'stopped') return 'The guest is stopped. It takes keyboard and mouse again when it runs.';
+  if (state === 'starting') return 'The guest is starting.';
+  return 'Click the display to give the guest keyboard and mouse; Ctrl+Alt gives them back.';
 }
 
 function page(webview: vscode.Webview, script: vscode.Uri): string {
@@ -137,14 +188,23 @@ function page(webview: vscode.Webview, script: vscode.Uri): string {
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <title>Display</title>
 <style>
-  body { display: flex; flex-direction: column; align-items: center; gap: 8px; padding: 12px; }
-  canvas { max-width: 100%; max-height: calc(100vh - 60px); background: #000; outline: 1px solid var(--vscode-panel-border); }
+  html, body { height: 100%; margin: 0; }
+  body { display: flex; flex-direction: column; gap: 8px; padding: 12px; box-sizing: border-box; overflow: hidden; }
+  main { flex: 1; min-height: 0; display: flex; align-items: center; justify-content: center; position: relative; }
+  canvas { background: #000; outline: 1px solid var(--vscode-panel-border); }
   body.captured canvas { outline: 2px solid var(--vscode-focusBorder); }
-  output { color: var(--vscode-descriptionForeground); min-height: 1.4em; }
+  body.none canvas { display: none; }
+  body.ended canvas { opacity: 0.6; }
+  p { display: none; position: absolute; margin: 0; color: #999; pointer-events: none; }
+  body.blank p { display: block; }
+  output { color: var(--vscode-descriptionForeground); min-height: 1.4em; text-align: center; }
 </style>
 </head>
 <body>
+<main>
 <canvas tabindex="0" width="720" height="400" role="img" aria-label="The guest's display"></canvas>
+<p>The guest has drawn nothing yet.</p>
+</main>
 <output></output>
 <script src="${webview.asWebviewUri(script).toString()}"></script>
 </body>

@@ -1,102 +1,144 @@
-/** The page of the display view: draws what the extension sends, and sends it the keys pressed. Runs in the webview. */
-import type { ScreenUpdate } from '../wire';
-import { cellColours, pixelBytes } from './drawing';
+/** The page of the display view: shows what the extension sends, and sends it keys and what the mouse does. Runs in the webview. */
+import type { DisplayMessage, PageMessage } from './messages';
+import { Picture } from './picture';
+import { PointerQueue } from './pointer';
 
 interface Host {
-  postMessage(message: unknown): void;
+  postMessage(message: PageMessage): void;
 }
 declare function acquireVsCodeApi(): Host;
 
-/** Size of a character cell, as of the VGA's text modes. */
-const CELL = { width: 9, height: 16 };
-const BLINK_MS = 266;
+/** Milliseconds for which the mouse's motion is gathered. */
+const POINTER_MS = 16;
+/** A notch of the wheel as most browsers count it, in pixels. */
+const NOTCH = 100;
 
 const host = acquireVsCodeApi();
 const canvas = document.querySelector('canvas')!;
 const status = document.querySelector('output')!;
-const context = canvas.getContext('2d', { alpha: false })!;
+const picture = new Picture(canvas, document.querySelector('main')!);
 const held = new Set<string>();
-let text: Extract<ScreenUpdate, { kind: 'text' }> | undefined;
-let visiblePhase = true;
+const pointer = new PointerQueue();
+let running = false;
+let statusText = '';
+/** The guest listens to its mouse and has it: by pointer lock or, where the browser gives none, while it is over the picture. */
+let hasMouse = false;
+let pointerTimer: ReturnType<typeof setTimeout> | undefined;
 
-function resize(width: number, height: number): void {
-  if (canvas.width === width && canvas.height === height) return;
-  canvas.width = width;
-  canvas.height = height;
-  canvas.style.aspectRatio = `${width} / ${height}`;
+function updateStatus(): void {
+  const captured = document.activeElement === canvas;
+  document.body.classList.toggle('captured', captured);
+  const what = hasMouse ? 'keyboard and mouse' : 'the keyboard';
+  status.textContent =
+    captured && running ? `The guest has ${what}; Ctrl+Alt gives ${hasMouse ? 'them' : 'it'} back.` : statusText;
 }
 
-function drawText(): void {
-  if (!text) return;
-  const { columns, rows, palette, blink, cursor } = text;
-  const scale = 2;
-  resize(columns * CELL.width * scale, rows * CELL.height * scale);
-  context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.font = `${CELL.height - 2}px ${getComputedStyle(document.body).getPropertyValue('--vscode-editor-font-family') || 'monospace'}`;
-  context.textBaseline = 'alphabetic';
-  const attributes = pixelBytes(text.attributes);
-  for (let at = 0; at < columns * rows; at++) {
-    const [x, y] = [(at % columns) * CELL.width, Math.floor(at / columns) * CELL.height];
-    const { foreground, background, hidden } = cellColours(attributes[at], palette, blink, visiblePhase);
-    context.fillStyle = background;
-    context.fillRect(x, y, CELL.width, CELL.height);
-    const character = text.text[at];
-    if (hidden || character === ' ') continue;
-    context.fillStyle = foreground;
-    context.fillText(character, x, y + CELL.height - 4, CELL.width);
-  }
-  if (cursor && visiblePhase) {
-    context.fillStyle = cellColours(attributes[cursor.row * columns + cursor.column], palette, blink, true).foreground;
-    context.fillRect(cursor.column * CELL.width, cursor.row * CELL.height + CELL.height - 2, CELL.width, 2);
-  }
-}
-
-function show(update: ScreenUpdate): void {
-  if (update.kind === 'text') {
-    text = update;
-    drawText();
-  } else if (update.kind === 'graphics') {
-    text = undefined;
-    resize(update.width, update.height);
-    for (const { line, pixels } of update.bands) {
-      const bytes = new Uint8ClampedArray(pixelBytes(pixels));
-      context.putImageData(new ImageData(bytes, update.width), 0, line);
-    }
-  }
-}
+// ---- keyboard ------------------------------------------------------------------------------------------------------
 
 function key(event: KeyboardEvent, down: boolean): void {
-  // Ctrl+Alt gives the keyboard back to the editor.
+  // Ctrl+Alt gives keyboard and mouse back to the editor.
   if (event.ctrlKey && event.altKey) {
     if (down) canvas.blur();
     return;
   }
   event.preventDefault();
   event.stopPropagation();
+  if (down && !running) return;
   if (down) held.add(event.code);
-  else held.delete(event.code);
+  else if (!held.delete(event.code)) return;
   host.postMessage({ type: 'key', code: event.code, down });
+}
+
+/** Keys and buttons that are let go elsewhere must not stay down in the guest. */
+function release(): void {
+  for (const code of held) host.postMessage({ type: 'key', code, down: false });
+  held.clear();
+  releaseMouse();
+  updateStatus();
 }
 
 canvas.addEventListener('keydown', (event) => key(event, true));
 canvas.addEventListener('keyup', (event) => key(event, false));
-// Keys that are let go elsewhere must not stay down in the guest.
-canvas.addEventListener('blur', () => {
-  for (const code of held) host.postMessage({ type: 'key', code, down: false });
-  held.clear();
-  document.body.classList.remove('captured');
-});
-canvas.addEventListener('focus', () => document.body.classList.add('captured'));
-setInterval(() => {
-  visiblePhase = !visiblePhase;
-  drawText();
-}, BLINK_MS);
+canvas.addEventListener('blur', release);
+canvas.addEventListener('focus', updateStatus);
 
-window.addEventListener(
-  'message',
-  ({ data }: MessageEvent<{ type: string; update?: ScreenUpdate; status?: string }>) => {
-    if (data.update) show(data.update);
-    if (data.status !== undefined) status.textContent = data.status;
+// ---- mouse ---------------------------------------------------------------------------------------------------------
+
+function sendPointer(): void {
+  clearTimeout(pointerTimer);
+  pointerTimer = undefined;
+  const changes = pointer.takeAll();
+  if (changes.length > 0) host.postMessage({ type: 'pointer', changes });
+}
+
+function releaseMouse(): void {
+  if (!hasMouse) return;
+  hasMouse = false;
+  pointer.press(0);
+  sendPointer();
+  if (document.pointerLockElement) document.exitPointerLock();
+  updateStatus();
+}
+
+function grabMouse(): void {
+  hasMouse = true;
+  updateStatus();
+  // Without a lock, the guest has the mouse while it is over the picture.
+  Promise.resolve(canvas.requestPointerLock()).catch(() => undefined);
+}
+
+canvas.addEventListener('mousedown', (event) => {
+  if (!hasMouse) {
+    // The click that takes the mouse is not the guest's.
+    if (running) host.postMessage({ type: 'grab' });
+    return;
+  }
+  event.preventDefault();
+});
+for (const type of ['mousedown', 'mouseup'] as const) {
+  canvas.addEventListener(type, (event) => {
+    if (!hasMouse) return;
+    pointer.press(event.buttons & 31);
+    sendPointer();
+  });
+}
+canvas.addEventListener('mousemove', (event) => {
+  if (!hasMouse) return;
+  const scale = picture.guestPixels;
+  pointer.move(event.movementX * scale, event.movementY * scale);
+  pointerTimer ??= setTimeout(sendPointer, POINTER_MS);
+});
+canvas.addEventListener(
+  'wheel',
+  (event) => {
+    if (!hasMouse) return;
+    event.preventDefault();
+    pointer.move(0, 0, event.deltaMode === event.DOM_DELTA_PIXEL ? event.deltaY / NOTCH : Math.sign(event.deltaY));
+    pointerTimer ??= setTimeout(sendPointer, POINTER_MS);
   },
+  { passive: false },
 );
+canvas.addEventListener('contextmenu', (event) => event.preventDefault());
+document.addEventListener('pointerlockchange', () => {
+  // Escape, or another window: the browser has taken the lock away.
+  if (!document.pointerLockElement) releaseMouse();
+});
+
+// ---- what the extension says ---------------------------------------------------------------------------------------
+
+window.addEventListener('message', ({ data }: MessageEvent<DisplayMessage>) => {
+  if (data.type === 'grabbed') {
+    if (document.activeElement === canvas && running) grabMouse();
+    return;
+  }
+  running = data.state === 'running';
+  statusText = data.status;
+  if (data.update) picture.show(data.update);
+  const { classList } = document.body;
+  classList.toggle('none', data.update?.kind === 'none');
+  classList.toggle('ended', data.state === 'ended');
+  classList.toggle('blank', picture.blank && running);
+  if (!running) releaseMouse();
+  updateStatus();
+});
 host.postMessage({ type: 'ready' });

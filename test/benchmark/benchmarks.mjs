@@ -198,6 +198,34 @@ export const benchmarks = [
     },
   },
   {
+    name: 'console-output',
+    says: 'a guest that prints 1.28 MB as fast as it can, as `ringside/console` events at the client; how late `threads` is answered meanwhile',
+    unit: 'MB / s',
+    async measure() {
+      const kernel = path.join(root, 'test/guests/serialFlood.bin');
+      const attributes = { kernel, boot: 'multiboot', memory: '16M', console: 'terminal', __attachConsole: true };
+      return withSession(attributes, async (client) => {
+        let size = 0;
+        client.on('ringside/console', ({ data }) => (size += Buffer.byteLength(data, 'base64')));
+        await client.request('ringside/consoleAttach');
+        const ended = client.next('terminated').then(() => true);
+        const late = [];
+        const time = await seconds(async () => {
+          await client.request('continue', { threadId: 1 });
+          for (let over = false; !over;) {
+            const asked = performance.now();
+            await client.request('threads');
+            late.push(performance.now() - asked);
+            over = await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 5, false))]);
+          }
+        });
+        if (size !== 1_280_000) throw new Error(`1280000 bytes printed, ${size} arrived`);
+        const note = `threads answered in ${median(late).toFixed(1)} ms, at most ${Math.max(...late).toFixed(1)} ms, ${late.length} times`;
+        return { value: size / time / 1e6, note };
+      });
+    },
+  },
+  {
     name: 'adapter-memory',
     says: "the adapter's peak resident memory without guest RAM, after the sample guest ran with a recording",
     unit: 'MB beyond guest RAM',

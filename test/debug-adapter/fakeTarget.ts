@@ -645,8 +645,8 @@ export class FakeTarget implements Target {
   }
 
   /** For tests: what only engines report. */
-  report<K extends keyof TargetEvents>(event: K, ...args: Parameters<TargetEvents[K]>): void {
-    (this.events![event] as (...args: unknown[]) => void)(...args);
+  report<K extends keyof TargetEvents>(event: K, ...args: Parameters<TargetEvents[K]>): ReturnType<TargetEvents[K]> {
+    return (this.events![event] as (...args: unknown[]) => ReturnType<TargetEvents[K]>)(...args);
   }
 }
 

@@ -98,9 +98,9 @@ describe('the guest console', () => {
   ): { console: GuestConsole; text: string[]; bytes: Uint8Array[]; file: Uint8Array[] } => {
     const sent = { text: [] as string[], bytes: [] as Uint8Array[], file: [] as Uint8Array[] };
     const sink = {
-      text: (t: string) => sent.text.push(t),
-      bytes: (b: Uint8Array) => sent.bytes.push(b),
-      file: (b: Uint8Array) => sent.file.push(b),
+      text: (t: string) => void sent.text.push(t),
+      bytes: (b: Uint8Array) => void sent.bytes.push(b),
+      file: (b: Uint8Array) => (sent.file.push(b), undefined),
     };
     return { console: new GuestConsole(route, sink), ...sent };
   };
@@ -108,7 +108,7 @@ describe('the guest console', () => {
     const { console, text } = make('output');
     const bytes = new TextEncoder().encode('aé€😀');
     for (const byte of bytes) {
-      console.write(new Uint8Array([byte]));
+      void console.write(new Uint8Array([byte]));
       console.flush();
     }
     assert.equal(text.join(''), 'aé€😀');
@@ -117,13 +117,14 @@ describe('the guest console', () => {
   it('keeps a backlog of 1 MB for the terminal that attaches', () => {
     const { console, text, bytes } = make('attach');
     const chunk = new Uint8Array(300_000);
-    for (let i = 1; i <= 5; i++) console.write(chunk.fill(i));
-    const backlog = console.attach();
+    for (let i = 1; i <= 5; i++) void console.write(chunk.fill(i));
+    const { data: backlog, missing } = console.attach();
     assert.equal(backlog.length, BACKLOG);
+    assert.equal(missing, 1_500_000 - BACKLOG);
     assert.equal(backlog[BACKLOG - 1], 5);
     assert.equal(backlog[0], 2);
     assert.equal(bytes.length, 0);
-    console.write(new Uint8Array([9]));
+    void console.write(new Uint8Array([9]));
     console.flush();
     assert.deepEqual(bytes, [new Uint8Array([9])]);
     assert.deepEqual(text, []);

@@ -47,6 +47,33 @@ describe('changes of the screen', () => {
     assert.deepStrictEqual([...bytes.subarray(0, 8)], [0, 0, 0, 255, 3, 2, 1, 255]);
   });
 
+  it('looks at a huge picture in pieces, too, and finds the last pixel', () => {
+    const changes = new ScreenChanges();
+    const screen = graphics(1600, 1400);
+    const whole = (since: number): { version: number; lines: number[] } => {
+      const lines: number[] = [];
+      for (let version = since, answers = 0; ; answers++) {
+        assert.ok(answers < 200);
+        const update = changes.update(screen, version);
+        version = update.version;
+        if (update.kind !== 'graphics') return { version, lines };
+        for (const { line, pixels } of update.bands) {
+          const count = fromBase64(pixels).length / 6400;
+          for (let i = 0; i < count; i++) lines.push(line + i);
+        }
+        if (!update.more) return { version, lines };
+      }
+    };
+    const first = whole(0);
+    assert.deepStrictEqual(
+      first.lines,
+      Array.from({ length: 1400 }, (_, i) => i),
+    );
+    screen.pixels[screen.pitch * 1399 + 1599 * 4] = 1;
+    assert.deepStrictEqual(whole(first.version).lines, [1399]);
+    assert.strictEqual(changes.update(screen, first.version + 999).kind, 'graphics');
+  });
+
   it('sends a large picture in pieces', () => {
     const changes = new ScreenChanges();
     const screen = graphics(1024, 768);

@@ -3,21 +3,21 @@ import { Mnemonic, Decoder, DecoderOptions, type Instruction } from 'iced-x86';
 import type { Machine } from '../../../emulator-core/machine';
 import { codeLinear } from '../../../emulator-core/machine';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import { Burst } from './burst';
 import { readGuest } from './guestMemory';
 import type { Hits } from './hits';
 import { Travel } from './travel';
 import type { RunRequest, StopEvent } from '../../target';
 
-/** Instructions between looks at the clock, and the milliseconds after which the event loop gets its turn. */
-const BURST = 100_000;
+/** Milliseconds after which the event loop gets its turn. */
 const SLICE_MS = 6;
 
 /** What one advance came to. */
 type Advance = 'done' | 'stopped' | 'ended' | 'paused';
 
 export interface RunnerHost {
-  /** Between slices: output and exit events are flushed here. */
-  breathe(): void;
+  /** Between slices: output and exit events are flushed here. The guest is held until the promise resolves: nobody takes its output. */
+  breathe(): Promise<void> | undefined;
   /** Milliseconds, for slices and pacing only. */
   clock(): number;
   note(text: string): void;
@@ -25,6 +25,7 @@ export interface RunnerHost {
 
 export class Runner {
   readonly travel: Travel;
+  private readonly burst: Burst;
   private pauseRequested = false;
   /** Wakes a machine that waits for input. */
   private wake?: () => void;
@@ -36,7 +37,8 @@ export class Runner {
     private readonly host: RunnerHost,
     private readonly pace: boolean,
   ) {
-    this.travel = new Travel(machine, hits, (step) => this.slices(step));
+    this.burst = new Burst(() => host.clock());
+    this.travel = new Travel(machine, hits, this.burst, (step) => this.slices(step));
   }
 
   pause(): void {
@@ -87,11 +89,19 @@ export class Runner {
     let since = this.host.clock();
     while (!step()) {
       if (this.host.clock() - since < SLICE_MS) continue;
-      this.host.breathe();
-      await turn();
+      await this.breathe();
       since = this.host.clock();
       if (this.pauseRequested) return;
     }
+  }
+
+  /** The event loop's turn between slices. A pause ends it, however long the guest is held. */
+  private async breathe(): Promise<void> {
+    const held = this.host.breathe();
+    await turn();
+    if (!held || this.pauseRequested) return;
+    await Promise.race([held, new Promise<void>((resolve) => (this.wake = resolve))]);
+    this.wake = undefined;
   }
 
   /** Runs forward to an instruction count, or for ever, with breakpoints live. */
@@ -102,16 +112,16 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const result = machine.run(Math.min(left, BURST), only);
+      const result = this.burst.run(left, (count) => machine.run(count, only));
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();
       if (result === 'idle') await this.sleep();
       else if (now - since >= SLICE_MS) {
-        this.host.breathe();
+        await this.breathe();
         const ahead = this.pace ? (machine.clock.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
         // An idle guest's time runs ahead of ours: let the host rest, too.
-        await (ahead > 2 ? rest(Math.min(ahead, 20)) : turn());
+        if (ahead > 2 && !this.pauseRequested) await rest(Math.min(ahead, 20));
         since = this.host.clock();
       }
       if (this.pauseRequested) return 'paused';
@@ -124,7 +134,7 @@ export class Runner {
       this.deadNoted = true;
       this.host.note('all vCPUs are halted with interrupts disabled: only an NMI or a reset could wake the guest');
     }
-    this.host.breathe();
+    void this.host.breathe();
     if (this.pauseRequested) return;
     await new Promise<void>((resolve) => (this.wake = resolve));
     this.wake = undefined;
@@ -208,8 +218,7 @@ export class Runner {
       if (!inside(codeLinear(cpu))) return 'done';
       this.machine.resume();
       if (this.host.clock() - since >= SLICE_MS) {
-        this.host.breathe();
-        await turn();
+        await this.breathe();
         since = this.host.clock();
       }
       if (this.pauseRequested) return 'paused';

@@ -3,6 +3,7 @@
  */
 import type { Machine } from '../../../emulator-core/machine';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import type { Burst } from './burst';
 import type { Hits } from './hits';
 
 /** Runs `step` again and again until it returns true, giving the event loop its turn every few milliseconds. */
@@ -18,7 +19,6 @@ export interface TracePoint {
 const WINDOW = 4096;
 /** With fewer known instructions before a place, the way there is walked anew. */
 const ENOUGH = 256;
-const SLICE = 100_000;
 
 export class Travel {
   /** The newest trace: stepping back again and again looks at the same instructions. */
@@ -27,6 +27,7 @@ export class Travel {
   constructor(
     private readonly machine: Machine,
     private readonly hits: Hits,
+    private readonly burst: Burst,
     private readonly slice: Slicer,
   ) {}
 
@@ -44,7 +45,7 @@ export class Travel {
       const left = icount - machine.core.retired;
       if (left <= 0) return true;
       machine.resume();
-      const result = machine.run(Math.min(left, SLICE));
+      const result = this.burst.run(left, (count) => machine.run(count));
       return result === 'ended' || result === 'idle';
     });
     machine.resume();
@@ -114,7 +115,7 @@ export class Travel {
         await this.slice(() => {
           const left = bound - machine.core.retired;
           if (left <= 0) return true;
-          const result = machine.run(Math.min(left, SLICE));
+          const result = this.burst.run(left, (count) => machine.run(count));
           return result === 'ended' || result === 'idle';
         });
       } finally {

@@ -68,6 +68,12 @@ export class Adapter extends DebugClient {
     return this.child!.pid!;
   }
 
+  /** Stops reading what the adapter sends, or reads on. */
+  hold(on: boolean): void {
+    if (on) this.child!.stdout.pause();
+    else this.child!.stdout.resume();
+  }
+
   /** initialize, launch, `configure`, configurationDone; returns the first stop, or what ended the guest. */
   async begin(attributes: Launch = {}, configure: () => Promise<unknown> = async () => undefined): Promise<Stop> {
     await this.configure(attributes, configure);

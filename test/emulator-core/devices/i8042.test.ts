@@ -58,16 +58,21 @@ describe('i8042', () => {
     assert.deepEqual(command(0xae), [0x1e]);
   });
 
-  it('has no mouse: what is sent there times out', () => {
-    const { out, in: read } = keyboard();
-    out(0x64, 0xd4);
-    out(0x60, 0xff);
-    assert.equal(read(0x64) & 0x61, 0x61);
-    assert.equal(read(0x60), 0xfe);
+  it("marks what comes from the mouse's port, and interrupts on line 12 where the command byte says so", () => {
+    const { platform, out, in: read, command } = keyboard();
+    command(0xa8);
     out(0x64, 0xd3);
     out(0x60, 0x5a);
     assert.equal(read(0x64) & 0x61, 0x21);
+    assert.equal(platform.irqLines.level(12), 0);
     assert.equal(read(0x60), 0x5a);
+    command(0x60, 0x47);
+    out(0x64, 0xd4);
+    out(0x60, 0xf4);
+    assert.equal(read(0x64) & 0x61, 0x21);
+    assert.deepEqual([platform.irqLines.level(1), platform.irqLines.level(12)], [0, 1]);
+    assert.equal(read(0x60), 0xfa);
+    assert.equal(platform.irqLines.level(12), 0);
   });
 
   it('resets the machine and switches A20, here and at ports 92h and CF9h', () => {
