@@ -79,7 +79,7 @@ describe('Linux under the debugger, from F5 to power-off', function () {
       await terminal.type('\x03');
       await terminal.expect(/\^C\n+ringside:\S+# /, LIMIT);
 
-      assert.equal(await a.end(() => terminal.enter('poweroff -f'), TIMEOUT), 0);
+      assert.equal(await terminal.end('poweroff -f'), 0);
       assert.match(terminal.text, /reboot: Power down/);
     }));
 });

@@ -100,4 +100,13 @@ export class GuestTerminal {
       });
     }
   }
+
+  /** Types the line that ends the guest; returns the exit code that the session ends with. */
+  async end(line: string): Promise<number> {
+    const ended = ['exited', 'terminated'].map((name) => this.adapter.event(name, undefined, PATIENCE));
+    for (const each of ended) each.catch(() => undefined);
+    await this.enter(line);
+    const [exited] = await Promise.all(ended);
+    return exited.body.exitCode;
+  }
 }
