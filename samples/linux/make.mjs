@@ -23,7 +23,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const build = path.join(here, 'build');
 const scripts = path.join(here, 'initramfs');
 
-/** What can be made: its files below build/, what they come from besides packages, and how. */
+/** What can be made: its files below build/, what they come from besides packages, another part that it needs or is made from, and how. */
 const PARTS = {
   ...Object.fromEntries(
     Object.keys(KERNELS).map((name) => [
@@ -31,7 +31,7 @@ const PARTS = {
       { files: ['vmlinuz', 'initrd'], sources: ['make', 'initramfs'], make: (context) => makeKernel(name, context) },
     ]),
   ),
-  vmlinux: { files: ['vmlinux'], needs: 'cloud', sources: ['make/kernels.mjs'], make: makeVmlinux },
+  vmlinux: { files: ['vmlinux'], needs: 'cloud', fromNeeded: true, sources: ['make/kernels.mjs'], make: makeVmlinux },
   disk: {
     files: ['root.img'],
     needs: 'cloud',
@@ -80,11 +80,12 @@ function filesOf(source) {
 }
 
 /** What a part is made from, as a number to compare. */
-function fingerprint({ sources, needs }, options) {
-  const hash = createHash('sha256').update(JSON.stringify(options));
+function fingerprint({ sources, needs, fromNeeded }, options) {
+  const hash = createHash('sha256');
   for (const file of sources.flatMap(filesOf)) hash.update(file).update(readFileSync(file));
-  for (const file of [options.kernel, options.busybox]) if (file) hash.update(String(statSync(file).mtimeMs));
-  if (needs) hash.update(readFileSync(path.join(build, needs, 'made')));
+  if (!needs) hash.update(JSON.stringify(options));
+  for (const file of [options.kernel, options.busybox]) if (file && !needs) hash.update(String(statSync(file).mtimeMs));
+  if (fromNeeded) hash.update(readFileSync(path.join(build, needs, 'made')));
   return hash.digest('hex');
 }
 
