@@ -39,7 +39,7 @@ const throughTarget = from('emulator-core', 'Engines implement Target; all else 
 ]);
 
 export default tseslint.config(
-  { ignores: ['out/**', 'node_modules/**', 'test/artifacts/**', '.vscode-test/**'] },
+  { ignores: ['out/**', 'node_modules/**', 'test/artifacts/**', '.vscode-test/**', 'samples/linux/build/**'] },
   ...tseslint.configs.recommended,
   {
     rules: {

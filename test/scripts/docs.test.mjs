@@ -8,7 +8,15 @@ import { root } from '../../scripts/lib/project.mjs';
 
 const read = (file) => readFileSync(path.join(root, file), 'utf8');
 const manifest = JSON.parse(read('package.json'));
-const documents = ['README.md', 'CONTRIBUTING.md', 'ARCHITECTURE.md', 'CHANGELOG.md', 'samples/README.md'];
+const documents = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'ARCHITECTURE.md',
+  'CHANGELOG.md',
+  'samples/README.md',
+  'samples/linux/README.md',
+  'docs/linux-kernels.md',
+];
 
 /** Files under version control and new ones that are not ignored. */
 function projectFiles() {

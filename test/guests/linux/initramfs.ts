@@ -1,27 +1,9 @@
-/** Initramfs images for tests. Linux, Documentation/driver-api/early-userspace/buffer-format.rst: the "newc" format of cpio. */
-
-const REGULAR = 0o100755;
-const TRAILER = 'TRAILER!!!';
+/** Initramfs images for tests. */
+import { newc } from '../../../samples/linux/make/newc';
 
 /** An archive of executable files. */
 export function initramfs(files: Readonly<Record<string, Uint8Array>>): Uint8Array {
-  const parts: number[] = [];
-  const pad = (): void => {
-    while (parts.length % 4) parts.push(0);
-  };
-  const text = (value: string): void => void parts.push(...new TextEncoder().encode(value));
-  const entries: [string, Uint8Array][] = [...Object.entries(files), [TRAILER, new Uint8Array(0)]];
-  entries.forEach(([name, data], i) => {
-    const fields = [
-      ...[i + 1, name === TRAILER ? 0 : REGULAR, 0, 0, 1, 0, data.length], // ino mode uid gid nlink mtime filesize
-      ...[0, 0, 0, 0, name.length + 1, 0], // devmajor devminor rdevmajor rdevminor namesize check
-    ];
-    text(`070701${fields.map((value) => value.toString(16).padStart(8, '0')).join('')}${name}\0`);
-    pad();
-    for (const byte of data) parts.push(byte);
-    pad();
-  });
-  return Uint8Array.from(parts);
+  return newc(Object.entries(files).map(([path, data]) => ({ kind: 'file', path, data })));
 }
 
 /** A static x86-64 program of one segment: `code` at `address` plus the headers' 120 bytes. gABI, "ELF Header", "Program Header". */
