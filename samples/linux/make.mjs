@@ -124,10 +124,6 @@ function parse(args) {
   const unknown = options.only?.find((name) => !(name in PARTS));
   if (unknown !== undefined)
     throw new UserError(`--only: nothing is called '${unknown}'; there are ${Object.keys(PARTS).join(', ')}`);
-  for (const name of ['kernel', 'busybox']) {
-    if (options[name] && !existsSync(options[name]))
-      throw new UserError(`--${name}: there is no file ${options[name]}`);
-  }
   return options;
 }
 
@@ -142,6 +138,10 @@ await main(async (args) => {
   // Remembered, so that the tasks of launch.json do not take another kernel again.
   const remembered = path.join(build, 'options.json');
   if (existsSync(remembered)) options = { ...JSON.parse(readFileSync(remembered, 'utf8')), ...options };
+  for (const name of ['kernel', 'busybox']) {
+    if (options[name] && !existsSync(options[name]))
+      throw new UserError(`--${name}: there is no file ${options[name]} (--fresh forgets what was said before)`);
+  }
   writeFileSync(remembered, JSON.stringify(options));
   const packages = new Packages(path.join(build, 'packages'));
   const typescript = (file) => tsImport(file, import.meta.url);
