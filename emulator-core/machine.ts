@@ -17,20 +17,19 @@ import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
-import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
 import { Abandon, Vcpu } from './cpu/vcpu';
 import { keyBytes } from './devices/keyCodes';
 import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
 import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
 import type { Screen } from './devices/screen';
-import type { Disk, DiskState } from './disk/disk';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
 import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
+import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
@@ -38,7 +37,7 @@ import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Changes } from './time/changes';
 import { History } from './time/history';
-import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ, type SavedClock } from './time/machineClock';
+import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
 import { exitAssists, type ExitHandlers } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
@@ -89,8 +88,8 @@ export class Machine implements CoreHost {
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
-  /** The BIOS's drive 80h, and those of devices. */
-  private readonly disks: readonly Disk[];
+  /** What holds state. Its disks: the BIOS's drive 80h, and those of devices. */
+  private readonly parts: StateParts;
   private recording = false;
 
   constructor(
@@ -174,8 +173,8 @@ export class Machine implements CoreHost {
     });
     this.history = new History({
       icount: () => this.core.retired,
-      saveState: () => this.saveState(),
-      restoreState: (state) => this.restoreState(state),
+      saveState: () => saveMachine(this.parts, this.end),
+      restoreState: (state) => this.restoreState(state as SavedMachine),
       ram: this.memory.ram,
       markAllClean: () => this.markAllClean(),
       pageReplaced: (page) => this.core.code.drop(page),
@@ -186,7 +185,24 @@ export class Machine implements CoreHost {
       console: (byte) => this.print(byte),
       note: (text) => this.note(text),
     });
-    this.disks = [this.firmware.disk, ...(options.disks ?? [])];
+    const { memory, core, mmu, clock, scheduler, inputs, keys, vcpus, vmm, delivery, guest, monitors, platform } = this;
+    const disks = [this.firmware.disk, ...(options.disks ?? [])];
+    this.parts = {
+      memory,
+      core,
+      mmu,
+      clock,
+      scheduler,
+      inputs,
+      keys,
+      vcpus,
+      vmm,
+      delivery,
+      guest,
+      monitors,
+      platform,
+      disks,
+    };
     const { features } = this.model;
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
@@ -277,7 +293,7 @@ export class Machine implements CoreHost {
     this.core.retired = 0;
     this.clock.reset();
     this.platform.reset();
-    if (!keepDisks) for (const disk of this.disks) disk.reset();
+    if (!keepDisks) for (const disk of this.parts.disks) disk.reset();
     this.delivery.reset();
     this.vmm.reset();
     this.monitors.reset();
@@ -532,68 +548,11 @@ export class Machine implements CoreHost {
     for (const cpu of this.vcpus) cpu.flushTlb();
   }
 
-  private saveState(): SavedMachine {
-    const { memory } = this;
-    return {
-      retired: this.core.retired,
-      clock: this.clock.save(),
-      scheduler: this.scheduler.save(),
-      inputs: this.inputs.save(),
-      keys: this.keys.save(),
-      vcpus: this.vcpus.map(saveVcpu),
-      ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
-      vmm: this.vmm.save(),
-      delivery: this.delivery.save(),
-      guest: this.guest?.save(),
-      monitors: this.monitors.save(),
-      disks: this.disks.map((disk) => disk.save()),
-      platform: structuredClone(this.platform.save()),
-      end: this.end,
-    };
-  }
-
-  private restoreState(saved: unknown): void {
-    // What disks hold is shared with the checkpoint, which they do not change.
-    const { disks, ...rest } = saved as SavedMachine;
-    const s = structuredClone(rest);
-    const { memory, core } = this;
-    this.shownUntil = Math.max(this.shownUntil, core.retired);
-    core.retired = s.retired;
-    this.clock.restore(s.clock);
-    this.scheduler.restore(s.scheduler);
-    this.inputs.restore(s.inputs);
-    this.keys.restore(s.keys);
-    memory.u8.set(s.ept, memory.eptBase);
-    memory.eptUsedEnd = memory.eptBase + s.ept.length;
-    this.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
-    this.vmm.restore(s.vmm);
-    this.delivery.restore(s.delivery);
-    this.guest?.restore(s.guest);
-    this.monitors.restore(s.monitors);
-    this.disks.forEach((disk, i) => disk.restore(disks[i]));
-    this.platform.restore(s.platform);
-    this.mmu.invalidateEpt();
-    core.flushAllTranslations();
-    this.end = s.end;
+  private restoreState(saved: SavedMachine): void {
+    this.shownUntil = Math.max(this.shownUntil, this.core.retired);
+    restoreMachine(this.parts, saved);
+    this.end = saved.end;
     this.stopRequested = false;
     this.resetRequested = false;
   }
-}
-
-/** Everything of a checkpoint but guest RAM, as plain data. */
-interface SavedMachine {
-  retired: number;
-  clock: SavedClock;
-  scheduler: ReturnType<Scheduler['save']>;
-  inputs: ReturnType<Changes['save']>;
-  keys: ReturnType<ConsoleKeys['save']>;
-  vcpus: SavedVcpu[];
-  ept: Uint8Array;
-  vmm: unknown;
-  delivery: ReturnType<Delivery['save']>;
-  guest: unknown;
-  monitors: ReturnType<Monitors['save']>;
-  disks: DiskState[];
-  platform: ReturnType<Platform['save']>;
-  end?: MachineEnd;
 }
