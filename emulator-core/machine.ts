@@ -35,6 +35,8 @@ import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
 import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
+import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
+import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
 import { Changes } from './time/changes';
 import { History } from './time/history';
 import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
@@ -91,6 +93,7 @@ export class Machine implements CoreHost {
   /** What holds state. Its disks: the BIOS's drive 80h, and those of devices. */
   private readonly parts: StateParts;
   private recording = false;
+  private readonly snapshots: Snapshots;
 
   constructor(
     private readonly options: MachineOptions,
@@ -208,6 +211,7 @@ export class Machine implements CoreHost {
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
     this.loadGuest();
     this.image = new PowerOnImage(this.memory.ram);
+    this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
   }
 
   /** What instructions that may exit to the VMM need of the machine. */
@@ -538,6 +542,37 @@ export class Machine implements CoreHost {
   /** Writes guest RAM as a device or the debugger does: checkpoints and decoded code see it. Returns bytes written. */
   writePhysical(gpa: number, data: Uint8Array): number {
     return this.guestRam.write(gpa, data);
+  }
+
+  // ---- snapshots -------------------------------------------------------------------------------------------------
+
+  /**
+   * All of the machine as sections of a snapshot's file (snapshot/format.ts), with undefined between them where a while has passed. The
+   * machine must not change before the last one. Error when the guest has ended: nothing could go on from there.
+   */
+  snapshot(progress?: Progress): Generator<Uint8Array | undefined, void> {
+    if (this.end) throw new Error('the guest has ended');
+    return this.snapshots.sections(progress);
+  }
+
+  /** Checks a snapshot's file in every part, without a change to the machine. @throws SnapshotError */
+  checkSnapshot(file: SnapshotFile, turn: Turn, progress?: Progress): Promise<CheckedSnapshot> {
+    return this.snapshots.check(file, turn, progress);
+  }
+
+  /**
+   * Takes up the state of a snapshot that this machine has checked. Must not run before that has resolved. History begins anew.
+   * @throws SnapshotError when it can't; the machine is then as before
+   */
+  async loadSnapshot(snapshot: CheckedSnapshot, turn: Turn): Promise<void> {
+    await this.snapshots.load(snapshot, turn);
+    this.end = undefined;
+    this.stopRequested = false;
+    this.resetRequested = false;
+    // What comes from here on has not been seen before.
+    this.inputs.reset();
+    this.shownUntil = 0;
+    if (this.recording) this.history.begin();
   }
 
   // ---- state -----------------------------------------------------------------------------------------------------

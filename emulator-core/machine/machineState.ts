@@ -87,12 +87,13 @@ export function restoreMachine(parts: StateParts, saved: SavedMachine): void {
   memory.u8.set(s.ept, memory.eptBase);
   memory.eptUsedEnd = memory.eptBase + s.ept.length;
   parts.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
-  parts.vmm.restore(s.vmm);
   parts.delivery.restore(s.delivery);
   parts.guest?.restore(s.guest);
   parts.monitors.restore(s.monitors);
   parts.disks.forEach((disk, i) => disk.restore(disks[i]));
   parts.platform.restore(s.platform);
+  // What else might not take its state has done so: the log keeps its exits until here.
+  parts.vmm.restore(s.vmm);
   parts.mmu.invalidateEpt();
   core.flushAllTranslations();
 }
