@@ -37,6 +37,7 @@ export class Changes {
   }
 
   reset(): void {
+    this.count++;
     this.changes = [];
     this.next = 0;
   }
