@@ -146,7 +146,7 @@ describe('snapshots over stdio', () => {
     await withAdapter(async (a) => {
       await a.initializeRequest({ adapterID: 'r', pathFormat: 'path', supportsProgressReporting: true });
       const initialized = a.event('initialized');
-      await a.launchRequest({ kernel: path.join(path.dirname(hello), '../../test/guests/spin.bin'), boot: 'raw', memory: '3G', stopOnEntry: false } as object); // prettier-ignore
+      await a.launchRequest({ kernel: path.join(path.dirname(hello), '../../test/guests/spin.bin'), boot: 'raw', memory: '1G', stopOnEntry: false } as object); // prettier-ignore
       await initialized;
       await a.configurationDoneRequest();
       assert.match(await refusal(a.repl(`save ${file}`)), /the guest is running; pause it first/);
