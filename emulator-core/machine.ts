@@ -8,7 +8,7 @@ import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { Core, type CoreHost } from './cpu/core';
-import { cpuid, cr4Allowed, makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
+import { makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
@@ -27,6 +27,7 @@ import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
+import { exitHandlers, type ExitParts } from './machine/exitHandlers';
 import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
@@ -41,7 +42,7 @@ import { Changes } from './time/changes';
 import { History } from './time/history';
 import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
-import { exitAssists, type ExitHandlers } from './virt/exitAssists';
+import { exitAssists } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
 import { ExitReason } from './virt/vmx/exitReasons';
@@ -207,50 +208,16 @@ export class Machine implements CoreHost {
       disks,
     };
     const { features } = this.model;
-    const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
+    const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(exitHandlers(this, this.exitParts())) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
     this.loadGuest();
     this.image = new PowerOnImage(this.memory.ram);
     this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
   }
 
-  /** What instructions that may exit to the VMM need of the machine. */
-  private exitHandlers(): ExitHandlers {
-    return {
-      vmm: this.vmm,
-      monitors: this.monitors,
-      features: this.model.features,
-      readPort: (port, size) => {
-        this.platform.currentCpu = this.context.cpu.index;
-        const value = this.platform.bus.readPort(port, size);
-        this.afterDeviceAccess();
-        return value;
-      },
-      writePort: (port, value, size) => {
-        this.platform.currentCpu = this.context.cpu.index;
-        this.platform.bus.writePort(port, value, size);
-        this.afterDeviceAccess();
-      },
-      cpuid: (cpu, leaf, subleaf) => cpuid(this.model, leaf, subleaf, this.cpuidContext(cpu)),
-      msrs: (cpu) => {
-        this.platform.currentCpu = cpu.index;
-        return this.msrViews[cpu.index];
-      },
-      tsc: (cpu) => this.clock.tsc(cpu.index),
-      halt: (cpu) => {
-        if (this.guest && !this.guest.halts(cpu)) return;
-        cpu.activity = 'halted';
-        cpu.attention = true;
-      },
-      firmwareCall: (c) => this.firmware.call(c.cpu),
-      isFirmwareCall: (c) => this.firmware.service(c.cpu) !== undefined,
-      guest: this.guest,
-      apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
-      setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
-      loadPointers: (cpu, cr3) => this.loadPointers(cpu, cr3),
-      cr4Allowed: cr4Allowed(this.model),
-      maxPhysicalAddress: this.model.maxPhysicalAddress,
-    };
+  private exitParts(): ExitParts {
+    const { monitors, context, msrViews, firmware } = this;
+    return { monitors, context, msrViews, firmware, afterDeviceAccess: () => this.afterDeviceAccess() };
   }
 
   cpuidContext(cpu: Vcpu): CpuidContext {

@@ -85,6 +85,7 @@ class GuestRun {
   async finish(): Promise<RunOutcome> {
     const { target, options } = this;
     target.setEvents(this.events());
+    this.drain.begin(target);
     options.onStart?.(target);
     const quit = () => this.stop({ kind: 'quit' });
     options.signal?.addEventListener('abort', quit);
