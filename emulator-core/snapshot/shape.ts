@@ -51,7 +51,7 @@ export function misfit(value: unknown, shape: Shape, path = 'state'): string | u
     case 'any':
       return wholeNumbers(value, path);
     case 'number':
-      return Number.isInteger(value) ? undefined : wrong('a whole number');
+      return right(value, path) ? undefined : wrong(TIMES.test(path) ? 'a finite number' : 'a whole number');
     case 'bigint':
     case 'string':
     case 'boolean':
@@ -91,9 +91,16 @@ function first<T>(list: readonly T[], check: (each: T, i: number) => string | un
   return undefined;
 }
 
-/** Counters, times in ns, registers: nothing in a state is another number. */
+/** Members that are points in virtual time, or spans of it: those may lie between two nanoseconds. */
+const TIMES = /(At|[Ss]ince|due|deadline|stolen|reported|ns|Ns)$/;
+
+/** All other numbers are counters and registers. */
+function right(value: unknown, path: string): boolean {
+  return TIMES.test(path) ? Number.isFinite(value) : Number.isInteger(value);
+}
+
 function wholeNumbers(value: unknown, path: string): string | undefined {
-  if (typeof value === 'number') return Number.isInteger(value) ? undefined : `${path}: expected a whole number`;
+  if (typeof value === 'number') return right(value, path) ? undefined : `${path}: expected a whole number`;
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return undefined;
   return first(Object.entries(value), ([name, each]) => wholeNumbers(each, `${path}.${name}`));
 }

@@ -189,7 +189,10 @@ describe('bad snapshots', () => {
       ],
       [(s) => (s.ept[1] = 0x1000 >> 8), /the EPT PML4E at offset 0x0 refers to no table/],
       [(s) => (s.monitors[0].line = 8 << 20), 'state.monitors'],
-      [(s) => (s.platform.events = [{ name: 'pit', ns: 'x' }]), 'state.platform.events[0].ns: expected a whole number'],
+      [
+        (s) => (s.platform.events = [{ name: 'pit', ns: 'x' }]),
+        'state.platform.events[0].ns: expected a finite number',
+      ],
       [
         (s) => (s.platform.events = [{ name: 'nobody', ns: 1 }]),
         "its state can't be taken up: event 'nobody' has no handler",

@@ -95,6 +95,15 @@ describe('shapes', () => {
     assert.equal(misfit({ ...good, absent: [1, 'x'] }, shape), undefined);
   });
 
+  it('take parts of nanoseconds for times only', () => {
+    const times = shapeOf({ periodicAt: 0, events: [{ ns: 0 }], low: [0], optional: undefined });
+    const value = { periodicAt: 3286132812.5, events: [{ ns: 0.25 }], low: [1], optional: { due: 1.5 } };
+    assert.equal(misfit(value, times), undefined);
+    assert.match(misfit({ ...value, low: [0.5] }, times)!, /^state\.low\[0\]: expected a whole number, got 0\.5$/);
+    assert.match(misfit({ ...value, optional: { id: 1.5 } }, times)!, /^state\.optional\.id: expected a whole number/);
+    assert.match(misfit({ ...value, periodicAt: Infinity }, times)!, /^state\.periodicAt: expected a finite number/);
+  });
+
   it('say what does not fit', () => {
     const cases: [object, string][] = [
       [{ n: '5' }, 'state.n: expected a whole number, got a string'],
