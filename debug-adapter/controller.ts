@@ -14,6 +14,7 @@ import { toBase64 } from './memoryReference';
 import { runtimeModule } from './modules';
 import type { RingsideEvent, RingsideEvents } from './protocol';
 import { ScreenChanges } from './screen';
+import { SessionSnapshots } from './snapshotFiles';
 import { StackWalker } from './stack';
 import { Stepper, type NextRun, type Step } from './stepping';
 import { SymbolStore } from './symbols/symbolStore';
@@ -157,6 +158,12 @@ export class Controller {
       screen: new ScreenChanges(),
       breakpoints: this.breakpoints,
       kernel,
+      snapshots: new SessionSnapshots(
+        target,
+        { host, resolve: plan.resolve, file: plan.snapshot },
+        (event, body) => this.send(event, body),
+        (text) => this.restored(text),
+      ),
       run: (request) => {
         this.start({ request });
         this.send('continued', { threadId: 1, allThreadsContinued: true });
@@ -175,6 +182,7 @@ export class Controller {
     kernel.prepare(plan.engine.kernel);
     for (const name of plan.engine.exits) await this.breakpoints.arm(name);
     await this.breakpoints.attach({ target, symbols, evaluator });
+    if (plan.engine.from) await kernel.arrived();
     for (const warning of symbols.warnings) this.note(warning);
     if (this.configured) this.begin();
     else this.startWaits = true;
@@ -218,6 +226,21 @@ export class Controller {
     this.request = request;
     this.runs++;
     this.machine.target.run(request);
+  }
+
+  /** The stopped machine has become another by a snapshot. */
+  private async restored(text: string): Promise<void> {
+    const { kernel, stack, variables, console: guestConsole } = this.machine;
+    guestConsole.flush();
+    stack.clear();
+    variables.clear();
+    this.runs++;
+    this.lastSeq = -1;
+    await kernel.reset();
+    await kernel.arrived();
+    await this.breakpoints.refresh();
+    this.send('invalidated', { areas: ['all'] });
+    this.report({ reason: 'goto', cpu: 0, text });
   }
 
   /** The symbols of the kernel came or moved. */
@@ -279,6 +302,7 @@ export class Controller {
     this.runs++;
     await this.machine.kernel.reset();
     await target.restart();
+    if (this.launched!.engine.from) await this.machine.kernel.arrived();
     this.configured = true;
     if (!target.running()) this.begin();
   }

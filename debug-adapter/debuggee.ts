@@ -4,6 +4,7 @@ import type { Evaluator } from './evaluate';
 import type { GuestConsole } from './guestConsole';
 import type { LinuxKernel } from './introspection/linux/kernel';
 import type { ScreenChanges } from './screen';
+import type { SessionSnapshots } from './snapshotFiles';
 import type { StackWalker } from './stack';
 import type { Stepper } from './stepping';
 import type { SymbolStore } from './symbols/symbolStore';
@@ -21,6 +22,7 @@ export interface Debuggee {
   screen: ScreenChanges;
   breakpoints: Breakpoints;
   kernel: LinuxKernel;
+  snapshots: SessionSnapshots;
   /** Starts a run that the client did not ask for (a command of the debug console); it gets a `continued` event. */
   run(request: RunRequest): void;
 }

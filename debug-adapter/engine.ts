@@ -28,6 +28,12 @@ export interface OutputFile {
   close(): Promise<void>;
 }
 
+export interface FileReplacement {
+  write(data: Uint8Array): Promise<void>;
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
 /** Files and paths, given by the entry point: Node on the desktop, something else in a browser. */
 export interface Host {
   cwd(): string;
@@ -40,6 +46,11 @@ export interface Host {
    * @param write it is also written to; else it is not
    */
   openFile?(path: string, write?: boolean): Promise<OpenFile | undefined>;
+  /**
+   * A file that takes the place of `path` once all of it is written: until commit(), `path` stays as it is, and after discard() as well.
+   * Each throws with the system's reason.
+   */
+  replaceFile?(path: string): Promise<FileReplacement>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

@@ -6,6 +6,8 @@ import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } 
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
 import { openDisks, type DiskAttributes } from './launchDisks';
+import { readSnapshot } from './snapshotFiles';
+import { baseName } from './symbols/paths';
 import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
 
 export { LaunchError } from './launchSchema';
@@ -25,6 +27,10 @@ export interface LaunchPlan {
   sourceMap: [from: string, to: string][];
   console: ConsoleChoice;
   attachConsole: boolean;
+  /** Makes a path of the session's absolute. */
+  resolve(path: string): string;
+  /** Where snapshots go, and come from, that name no file. */
+  snapshot: string;
 }
 
 const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -117,6 +123,11 @@ export async function planLaunch(
   if (wanted.length === 0 && isElf(kernel.bytes))
     symbols.push({ name: kernel.name, contents: kernel.bytes, offset: 0n });
 
+  const snapshot = resolve((checked.snapshot as string) || `${baseName(kernel.name)}.snapshot`);
+  const chosen = (checked.from as string | undefined) ?? 'boot';
+  const from = chosen === 'snapshot' ? snapshot : chosen;
+  const start = from === 'boot' ? undefined : await get(from, 'from', (file) => readSnapshot(host, file));
+
   const cpu = (checked.cpu ?? {}) as { model?: string; features?: string[] };
   const output = (checked.console ?? 'terminal') as ConsoleChoice;
   // Last, since they stay open.
@@ -135,6 +146,7 @@ export async function planLaunch(
       cpu: { vendor: 'intel', ...(cpu.model ? { model: cpu.model } : {}), features: cpu.features ?? [] },
       exits,
       record: (checked.record as boolean | undefined) ?? true,
+      ...(start ? { from: start.contents } : {}),
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
       debugExit: (checked.debugExit as boolean | undefined) ?? true,
       ...displayMode(checked.display as string | undefined),
@@ -145,6 +157,8 @@ export async function planLaunch(
       .map(([from, to]) => [from, resolve(to)]),
     console: typeof output === 'object' ? { file: resolve(output.file) } : output,
     attachConsole: configuration.__attachConsole === true,
+    resolve,
+    snapshot,
   };
 }
 

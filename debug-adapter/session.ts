@@ -98,6 +98,8 @@ export class Session extends ProtocolServer {
   private columnsStartAt1 = true;
   private readonly pending = new Set<number>();
   private readonly cancelled = new Set<number>();
+  /** Of pending requests that can be given up. */
+  private readonly aborts = new Map<number, AbortController>();
   /** Run requests that are being answered: events wait, so that `stopped` never overtakes the response of what led to it. */
   private holding = 0;
   private held: DAP.Event[] = [];
@@ -118,8 +120,11 @@ export class Session extends ProtocolServer {
   }
 
   private emitEvent(event: DAP.Event): void {
-    if (event.event.startsWith('progress') && !this.client.supportsProgressReporting) return;
-    if (this.holding > 0) this.held.push(event);
+    const progress = event.event.startsWith('progress');
+    if (progress && !this.client.supportsProgressReporting) return;
+    if (event.event === 'invalidated' && !this.client.supportsInvalidatedEvent) return;
+    // A request that takes long shows its progress before its response.
+    if (this.holding > 0 && !progress) this.held.push(event);
     else this.sendEvent(event);
   }
 
@@ -133,7 +138,7 @@ export class Session extends ProtocolServer {
     if (holds) this.holding++;
     this.pending.add(request.seq);
     try {
-      const body = await this.handle(request.command, request.arguments ?? {});
+      const body = await this.handle(request.command, request.arguments ?? {}, request.seq);
       if (this.cancelled.delete(request.seq)) throw new Error('cancelled');
       if (body !== undefined) response.body = body;
     } catch (error) {
@@ -155,7 +160,9 @@ export class Session extends ProtocolServer {
     if (request.command === 'disconnect') this.options.onDisconnect?.();
   }
 
-  private handle(command: string, args: unknown): unknown {
+  private handle(command: string, args: unknown, seq: number): unknown {
+    if (command === 'evaluate')
+      return this.cancellable(seq, (signal) => this.evaluate(args as DAP.EvaluateArguments, signal));
     if (Object.hasOwn(this.requests, command))
       return (this.requests[command as keyof Requests] as (a: unknown) => unknown)(args);
     if (Object.hasOwn(customRequests, command)) {
@@ -163,6 +170,17 @@ export class Session extends ProtocolServer {
       return handler(this.controller.machine, args);
     }
     throw new Error(`the request '${command}' is not known`);
+  }
+
+  /** Runs what ends early when the client cancels request `seq`. */
+  private async cancellable<T>(seq: number, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const abort = new AbortController();
+    this.aborts.set(seq, abort);
+    try {
+      return await action(abort.signal);
+    } finally {
+      this.aborts.delete(seq);
+    }
   }
 
   /** The table. */
@@ -185,8 +203,11 @@ export class Session extends ProtocolServer {
     disconnect: () => this.controller.dispose(),
     terminate: () => this.controller.terminate(),
     restart: () => this.controller.restart(),
-    cancel: ({ requestId }) => {
-      if (requestId !== undefined && this.pending.has(requestId)) this.cancelled.add(requestId);
+    cancel: ({ requestId, progressId }) => {
+      if (progressId !== undefined) this.controller.debuggee?.snapshots.cancel(progressId);
+      if (requestId === undefined || !this.pending.has(requestId)) return;
+      this.cancelled.add(requestId);
+      this.aborts.get(requestId)?.abort();
     },
 
     threads: () => {
@@ -483,18 +504,16 @@ export class Session extends ProtocolServer {
     }
   }
 
-  private async evaluate({
-    expression,
-    frameId,
-    context,
-    format,
-  }: DAP.EvaluateArguments): Promise<DAP.EvaluateResponse['body']> {
+  private async evaluate(
+    { expression, frameId, context, format }: DAP.EvaluateArguments,
+    signal?: AbortSignal,
+  ): Promise<DAP.EvaluateResponse['body']> {
     const { machine } = this.controller;
     const text = expression.trim();
     if (text === '') return { result: '', variablesReference: 0 };
     const frame = await this.frameOrTop(frameId);
     if (context === 'repl') {
-      const output = await runCommand({ debuggee: machine, frame }, text);
+      const output = await runCommand({ debuggee: machine, frame, signal }, text);
       if (output !== undefined) return { result: output, variablesReference: 0 };
     }
     try {

@@ -243,6 +243,21 @@ export interface TargetEvents {
   exitsChanged(): void;
 }
 
+/** A snapshot's file, read: its bytes in order, in pieces. */
+export interface SnapshotContents {
+  /** As messages give it. */
+  name: string;
+  pieces: readonly Uint8Array[];
+}
+
+/** Work that takes a while. */
+export interface SnapshotWork {
+  /** 0 to 1. */
+  progress?(done: number): void;
+  /** Gives it up: the work rejects, nothing has changed. */
+  signal?: AbortSignal;
+}
+
 export interface Target {
   readonly capabilities: TargetCapabilities;
   setEvents(events: TargetEvents): void;
@@ -308,6 +323,17 @@ export interface Target {
   swapOut?(gpa: bigint): void;
   /** Its hypercalls: VMCALL exits whose field `nr` is the number. */
   hypercalls?(): HypercallInfo[];
+
+  /**
+   * Writes a snapshot of the stopped machine; `write` gets the file's bytes in order. Until it has resolved nothing runs, and nothing can be
+   * written to the machine. Error when it runs or has ended.
+   */
+  save?(write: (data: Uint8Array) => Promise<void>, work?: SnapshotWork): Promise<void>;
+  /**
+   * Takes up a snapshot while stopped; its remarks for the user. All of the file is checked before anything changes: Error when it is
+   * damaged or of another machine, with the attribute of launch.json that differs. History begins anew, breakpoints stay.
+   */
+  restore?(file: SnapshotContents, work?: SnapshotWork): Promise<string[]>;
 
   /** Bytes typed on the serial console; false when the machine has none, or has so many waiting that it takes no more. */
   consoleInput(data: Uint8Array): boolean;

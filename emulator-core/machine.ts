@@ -8,7 +8,7 @@ import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { Core, type CoreHost } from './cpu/core';
-import { cpuid, cr4Allowed, makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
+import { makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
@@ -17,31 +17,33 @@ import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
-import { restoreVcpu, saveVcpu, type SavedVcpu } from './cpu/savedVcpu';
 import { Abandon, Vcpu } from './cpu/vcpu';
 import { keyBytes } from './devices/keyCodes';
 import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
 import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
 import type { Screen } from './devices/screen';
-import type { Disk, DiskState } from './disk/disk';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
 import { EptExits } from './machine/eptExits';
+import { exitHandlers, type ExitParts } from './machine/exitHandlers';
 import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
 import { Links } from './machine/links';
+import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
 import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
+import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
+import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
 import { Changes } from './time/changes';
 import { History } from './time/history';
-import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ, type SavedClock } from './time/machineClock';
+import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
-import { exitAssists, type ExitHandlers } from './virt/exitAssists';
+import { exitAssists } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
 import { ExitReason } from './virt/vmx/exitReasons';
@@ -93,9 +95,10 @@ export class Machine implements CoreHost {
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
-  /** The BIOS's drive 80h, and those of devices. */
-  private readonly disks: readonly Disk[];
+  /** What holds state. Its disks: the BIOS's drive 80h, and those of devices. */
+  private readonly parts: StateParts;
   private recording = false;
+  private readonly snapshots: Snapshots;
 
   constructor(
     private readonly options: MachineOptions,
@@ -185,8 +188,8 @@ export class Machine implements CoreHost {
     });
     this.history = new History({
       icount: () => this.core.retired,
-      saveState: () => this.saveState(),
-      restoreState: (state) => this.restoreState(state),
+      saveState: () => saveMachine(this.parts, this.end),
+      restoreState: (state) => this.restoreState(state as SavedMachine),
       ram: this.memory.ram,
       markAllClean: () => this.markAllClean(),
       pageReplaced: (page) => this.core.code.drop(page),
@@ -197,52 +200,35 @@ export class Machine implements CoreHost {
       console: (byte) => this.print(byte),
       note: (text) => this.note(text),
     });
-    this.disks = [this.firmware.disk, ...(options.disks ?? [])];
+    const { memory, core, mmu, clock, scheduler, inputs, keys, vcpus, vmm, delivery, guest, monitors, platform } = this;
+    const disks = [this.firmware.disk, ...(options.disks ?? [])];
+    this.parts = {
+      memory,
+      core,
+      mmu,
+      clock,
+      scheduler,
+      inputs,
+      keys,
+      vcpus,
+      vmm,
+      delivery,
+      guest,
+      monitors,
+      platform,
+      disks,
+    };
     const { features } = this.model;
-    const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(this.exitHandlers()) };
+    const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(exitHandlers(this, this.exitParts())) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
     this.loadGuest();
     this.image = new PowerOnImage(this.memory.ram);
+    this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
   }
 
-  /** What instructions that may exit to the VMM need of the machine. */
-  private exitHandlers(): ExitHandlers {
-    return {
-      vmm: this.vmm,
-      monitors: this.monitors,
-      features: this.model.features,
-      readPort: (port, size) => {
-        this.platform.currentCpu = this.context.cpu.index;
-        const value = this.platform.bus.readPort(port, size);
-        this.afterDeviceAccess();
-        return value;
-      },
-      writePort: (port, value, size) => {
-        this.platform.currentCpu = this.context.cpu.index;
-        this.platform.bus.writePort(port, value, size);
-        this.afterDeviceAccess();
-      },
-      cpuid: (cpu, leaf, subleaf) => cpuid(this.model, leaf, subleaf, this.cpuidContext(cpu)),
-      msrs: (cpu) => {
-        this.platform.currentCpu = cpu.index;
-        return this.msrViews[cpu.index];
-      },
-      msrWritten: () => this.afterDeviceAccess(),
-      tsc: (cpu) => this.clock.tsc(cpu.index),
-      halt: (cpu) => {
-        if (this.guest && !this.guest.halts(cpu)) return;
-        cpu.activity = 'halted';
-        cpu.attention = true;
-      },
-      firmwareCall: (c) => this.firmware.call(c.cpu),
-      isFirmwareCall: (c) => this.firmware.service(c.cpu) !== undefined,
-      guest: this.guest,
-      apicTaskPriority: (cpu) => this.platform.apic(cpu.index).cr8,
-      setApicTaskPriority: (cpu, value) => (this.platform.apic(cpu.index).cr8 = value),
-      loadPointers: (cpu, cr3) => this.loadPointers(cpu, cr3),
-      cr4Allowed: cr4Allowed(this.model),
-      maxPhysicalAddress: this.model.maxPhysicalAddress,
-    };
+  private exitParts(): ExitParts {
+    const { monitors, context, msrViews, firmware } = this;
+    return { monitors, context, msrViews, firmware, afterDeviceAccess: () => this.afterDeviceAccess() };
   }
 
   cpuidContext(cpu: Vcpu): CpuidContext {
@@ -289,7 +275,7 @@ export class Machine implements CoreHost {
     this.core.retired = 0;
     this.clock.reset();
     this.platform.reset();
-    if (!keepDisks) for (const disk of this.disks) disk.reset();
+    if (!keepDisks) for (const disk of this.parts.disks) disk.reset();
     this.delivery.reset();
     this.vmm.reset();
     this.monitors.reset();
@@ -508,7 +494,10 @@ export class Machine implements CoreHost {
     return this.eptExits.walk(cpu, linear, access);
   }
 
-  /** An access to a device or to a local APIC's MSR may have asserted an interrupt, ended the machine, or made something due earlier than the slice's end. */
+  /**
+   * An access to a device or to a local APIC's MSR may have asserted an interrupt, ended the machine, or made something due earlier than
+   * the slice's end.
+   */
   private afterDeviceAccess(): void {
     if (this.platform.events.nextDeadline() < this.sliceEnd) this.attendAll();
     if (this.keys.waiting) this.keys.offer();
@@ -576,6 +565,40 @@ export class Machine implements CoreHost {
     return this.guestRam.write(gpa, data);
   }
 
+  // ---- snapshots -------------------------------------------------------------------------------------------------
+
+  /**
+   * All of the machine as sections of a snapshot's file (snapshot/format.ts), with undefined between them where a while has passed. The
+   * machine must not change before the last one. Error when the guest has ended: nothing could go on from there.
+   */
+  snapshot(progress?: Progress): Generator<Uint8Array | undefined, void> {
+    if (this.end) throw new Error('the guest has ended');
+    return this.snapshots.sections(progress);
+  }
+
+  /** Checks a snapshot's file in every part, without a change to the machine. @throws SnapshotError */
+  checkSnapshot(file: SnapshotFile, turn: Turn, progress?: Progress): Promise<CheckedSnapshot> {
+    return this.snapshots.check(file, turn, progress);
+  }
+
+  /**
+   * Takes up the state of a snapshot that this machine has checked. Must not run before that has resolved. History begins anew.
+   * @throws SnapshotError when it can't; the machine is then as before
+   */
+  async loadSnapshot(snapshot: CheckedSnapshot, turn: Turn): Promise<void> {
+    await this.snapshots.load(snapshot, turn);
+    this.end = undefined;
+    this.stopRequested = false;
+    this.resetRequested = false;
+    // What comes from here on has not been seen before.
+    this.inputs.reset();
+    this.shownUntil = 0;
+    // Those outside know nothing of what was under way.
+    this.links.lost();
+    this.platform.linksLost();
+    if (this.recording) this.history.begin();
+  }
+
   // ---- state -----------------------------------------------------------------------------------------------------
 
   private markAllClean(): void {
@@ -584,68 +607,11 @@ export class Machine implements CoreHost {
     for (const cpu of this.vcpus) cpu.flushTlb();
   }
 
-  private saveState(): SavedMachine {
-    const { memory } = this;
-    return {
-      retired: this.core.retired,
-      clock: this.clock.save(),
-      scheduler: this.scheduler.save(),
-      inputs: this.inputs.save(),
-      keys: this.keys.save(),
-      vcpus: this.vcpus.map(saveVcpu),
-      ept: memory.u8.slice(memory.eptBase, memory.eptUsedEnd),
-      vmm: this.vmm.save(),
-      delivery: this.delivery.save(),
-      guest: this.guest?.save(),
-      monitors: this.monitors.save(),
-      disks: this.disks.map((disk) => disk.save()),
-      platform: structuredClone(this.platform.save()),
-      end: this.end,
-    };
-  }
-
-  private restoreState(saved: unknown): void {
-    // What disks hold is shared with the checkpoint, which they do not change.
-    const { disks, ...rest } = saved as SavedMachine;
-    const s = structuredClone(rest);
-    const { memory, core } = this;
-    this.shownUntil = Math.max(this.shownUntil, core.retired);
-    core.retired = s.retired;
-    this.clock.restore(s.clock);
-    this.scheduler.restore(s.scheduler);
-    this.inputs.restore(s.inputs);
-    this.keys.restore(s.keys);
-    memory.u8.set(s.ept, memory.eptBase);
-    memory.eptUsedEnd = memory.eptBase + s.ept.length;
-    this.vcpus.forEach((cpu, i) => restoreVcpu(cpu, s.vcpus[i]));
-    this.vmm.restore(s.vmm);
-    this.delivery.restore(s.delivery);
-    this.guest?.restore(s.guest);
-    this.monitors.restore(s.monitors);
-    this.disks.forEach((disk, i) => disk.restore(disks[i]));
-    this.platform.restore(s.platform);
-    this.mmu.invalidateEpt();
-    core.flushAllTranslations();
-    this.end = s.end;
+  private restoreState(saved: SavedMachine): void {
+    this.shownUntil = Math.max(this.shownUntil, this.core.retired);
+    restoreMachine(this.parts, saved);
+    this.end = saved.end;
     this.stopRequested = false;
     this.resetRequested = false;
   }
-}
-
-/** Everything of a checkpoint but guest RAM, as plain data. */
-interface SavedMachine {
-  retired: number;
-  clock: SavedClock;
-  scheduler: ReturnType<Scheduler['save']>;
-  inputs: ReturnType<Changes['save']>;
-  keys: ReturnType<ConsoleKeys['save']>;
-  vcpus: SavedVcpu[];
-  ept: Uint8Array;
-  vmm: unknown;
-  delivery: ReturnType<Delivery['save']>;
-  guest: unknown;
-  monitors: ReturnType<Monitors['save']>;
-  disks: DiskState[];
-  platform: ReturnType<Platform['save']>;
-  end?: MachineEnd;
 }

@@ -4,6 +4,7 @@ import { SerialConsoles } from './console';
 import { registerExitPlace } from './exitPlace';
 import { registerLaunch, type LaunchProvider } from './launch';
 import { GuestSessions } from './session';
+import { registerSnapshots } from './snapshots';
 import { DisplayViews } from './views/display';
 import { createEptView } from './views/ept';
 import { createPageTablesView } from './views/pageTables';
@@ -28,6 +29,7 @@ export function activate(context: vscode.ExtensionContext): RingsideApi {
   const ept = createEptView(sessions);
   const pageTables = createPageTablesView(sessions);
   registerExitPlace(context, sessions);
+  registerSnapshots(context, sessions);
   context.subscriptions.push(
     consoles,
     sessions,

@@ -33,6 +33,13 @@ const optionRows = {
     commands: ['run', 'trace'],
     description: 'End with status 124 after N retired instructions. Takes K, M and G (powers of 1000).',
   },
+  save: {
+    flag: '--save',
+    value: 'FILE',
+    commands: ['run'],
+    description:
+      'When --until was seen or --max-icount is reached, save a snapshot into FILE: --from FILE goes on there.',
+  },
   exits: { flag: '--exits', commands: ['run'], description: 'Write each VM exit to standard error.' },
   stats: {
     flag: '--stats',
@@ -169,7 +176,9 @@ function takeOption(line: CommandLine, flags: readonly LaunchFlag[], word: strin
 }
 
 /** Attributes that name files: on the command line, these are relative to the current folder. */
-const fileAttributes = ['initrd', 'modules', 'disks', 'domains'];
+const fileAttributes = ['initrd', 'modules', 'disks', 'domains', 'from', 'snapshot'];
+/** What stands where a path may stand. */
+const WORDS: Readonly<Record<string, readonly string[]>> = { from: ['boot', 'snapshot'] };
 
 /** Lays the launch attributes of the command line over a configuration, which stays as it is. `absolute` makes a path absolute. */
 export function applyAttributes(
@@ -184,7 +193,10 @@ export function applyAttributes(
     given.add(flag.flag);
   }
   for (const name of fileAttributes) {
-    if (attributes.some(({ flag }) => flag.path[0] === name)) result[name] = withAbsolutePaths(result[name], absolute);
+    const given = attributes.some(({ flag }) => flag.path[0] === name);
+    if (given && !WORDS[name]?.includes(result[name] as string)) {
+      result[name] = withAbsolutePaths(result[name], absolute);
+    }
   }
   return result;
 }

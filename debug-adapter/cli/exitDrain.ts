@@ -9,6 +9,11 @@ export class ExitDrain {
   /** Exits that left the ring before they were taken. */
   lost = 0;
 
+  /** Exits up to now are of no interest: of a guest that starts from a snapshot. */
+  begin(target: Pick<Target, 'exits'>): void {
+    this.next = (target.exits(1)[0]?.seq ?? -1) + 1;
+  }
+
   /** Exits since the last call. */
   take(target: Pick<Target, 'exits'>): ExitRecord[] {
     const batches: ExitRecord[][] = [];

@@ -11,6 +11,7 @@ import type { Services } from './services';
 import { exitLine, statisticsJson, statisticsText, traceLine } from './statistics';
 import { TerminalInput } from './terminalInput';
 import { UsageError } from './usageError';
+import { writeSnapshot } from '../snapshotFiles';
 
 /** Status of a process that a signal ended: 128 + SIGINT. */
 const EXIT_INTERRUPTED = 130;
@@ -49,6 +50,9 @@ const oneLine = (text: string) => text.trim().replace(/\s*\n\s*/g, ' ');
 async function runMachine(line: CommandLine, services: Services): Promise<number> {
   const { options } = line;
   const maxIcount = options.maxIcount === undefined ? undefined : parseCount(options.maxIcount, '--max-icount');
+  if (options.save !== undefined && options.until === undefined && maxIcount === undefined) {
+    throw new UsageError('--save: needs --until TEXT or --max-icount N, which say when');
+  }
   if (options.until === '') throw new UsageError('--until: the text is empty');
   const wantsExits = line.command === 'trace' || options.exits !== undefined;
   const target = await makeTarget(line, services, maxIcount !== undefined || wantsExits);
@@ -85,6 +89,13 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
         onNote: (text) => toErr.line(`ringside: ${text}`),
         onExits:
           trace?.write ?? (wantsExits ? (exits) => exits.forEach((exit) => toErr.line(exitLine(exit))) : undefined),
+        onEnd: async (machine, end) => {
+          if (options.save === undefined) return;
+          if (end.kind !== 'until' && end.kind !== 'limit') return toErr.line('ringside: nothing was saved');
+          const path = services.host.resolve(services.host.cwd(), options.save);
+          await explained(() => writeSnapshot(services.host, path, machine), `--save: can't write '${path}': `);
+          toErr.line(`ringside: saved icount ${machine.icount()} to '${path}'`);
+        },
         onStart: (machine) => {
           if (!keyboard) return;
           const send = (data: Uint8Array) => void machine.consoleInput(data);

@@ -18,6 +18,8 @@ export interface RunOptions {
   onExits?: (exits: ExitRecord[]) => void;
   /** The machine, before its first instruction: for input, for breakpoints. */
   onStart?: (target: Target) => void;
+  /** The machine, stopped at its end, before it is disposed of. */
+  onEnd?: (target: Target, end: RunEnd) => Promise<void>;
   /** Ends the run when this has appeared on the console. */
   until?: string;
   /** Ends the run when so many instructions have retired. */
@@ -83,6 +85,7 @@ class GuestRun {
   async finish(): Promise<RunOutcome> {
     const { target, options } = this;
     target.setEvents(this.events());
+    this.drain.begin(target);
     options.onStart?.(target);
     const quit = () => this.stop({ kind: 'quit' });
     options.signal?.addEventListener('abort', quit);
@@ -92,6 +95,7 @@ class GuestRun {
       else if (!target.running()) this.guard(() => this.goOn());
       const end = await this.end;
       this.takeExits();
+      await options.onEnd?.(target, end);
       return {
         end,
         status: exitStatus(end),

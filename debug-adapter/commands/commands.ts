@@ -11,14 +11,17 @@ import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
 import { parseExamine, perLine, showUnit } from './examine';
 import { screenText } from './screenText';
+import { SNAPSHOT_COMMANDS } from './snapshotCommands';
 
 export interface CommandContext {
   debuggee: Debuggee;
   /** The selected frame, or the innermost one. */
   frame: Frame;
+  /** The client gives the command up. */
+  signal?: AbortSignal;
 }
 
-interface Command {
+export interface Command {
   name: string;
   /** Arguments as shown by help: 'ADDR', '[COUNT]'. */
   arguments: string;
@@ -401,6 +404,7 @@ export const COMMANDS: readonly Command[] = [
     pattern: /^kvm\b(.*)$/s,
     run: swapOut,
   },
+  ...SNAPSHOT_COMMANDS,
   {
     name: 'print',
     arguments: 'EXPRESSION',

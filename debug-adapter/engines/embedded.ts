@@ -5,6 +5,8 @@ import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
 import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
+import { keyBytes } from '../../emulator-core/devices/keyCodes';
+import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
 import { makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
@@ -12,6 +14,7 @@ import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedd
 import { exitRecord, Hits } from './embedded/hits';
 import { LinkServices } from './embedded/links';
 import { Runner } from './embedded/runner';
+import { restoreSnapshot, saveSnapshot } from './embedded/snapshots';
 import type { EmbeddedLaunch } from './launch';
 import type {
   AddressSpace,
@@ -26,6 +29,8 @@ import type {
   RegisterInfo,
   RunRequest,
   Screen,
+  SnapshotContents,
+  SnapshotWork,
   StopEvent,
   Target,
   TargetCapabilities,
@@ -101,9 +106,12 @@ const EXITS_INTERVAL_MS = 100;
 /** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
 const START_TIME = Date.UTC(2026, 0, 1);
 
+/** @throws Error that names the attribute of launch.json */
 export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
   try {
-    return new EmbeddedTarget(launch);
+    const target = new EmbeddedTarget(launch);
+    await target.begin();
+    return target;
   } catch (error) {
     for (const { image } of launch.disks) image.close?.();
     throw error;
@@ -122,11 +130,16 @@ class EmbeddedTarget implements Target {
   private events?: TargetEvents;
   private active = false;
   private disposed = false;
+  private readonly disposing = new AbortController();
   private console: number[] = [];
   private notes: string[] = [];
   private exitsSent = 0;
   private exitsSentAt = 0;
   private stopExit?: ExitRecord;
+  /** What the machine has to stand still for: 'a snapshot is being saved'. */
+  private busy?: string;
+  /** Input that came meanwhile. */
+  private waiting: (() => void)[] = [];
 
   constructor(private readonly launch: EmbeddedLaunch) {
     // First of all, before memory is taken: an error names the attribute.
@@ -193,6 +206,18 @@ class EmbeddedTarget implements Target {
     };
   }
 
+  /** To where the launch says that the machine starts. */
+  async begin(): Promise<void> {
+    const { from } = this.launch;
+    if (!from) return;
+    try {
+      this.notes.push(...(await this.restore(from)));
+    } catch (error) {
+      if (error instanceof SnapshotError) error.message = `from: ${error.message}`;
+      throw error;
+    }
+  }
+
   setEvents(events: TargetEvents): void {
     this.events = events;
     queueMicrotask(() => void this.flush(false));
@@ -221,6 +246,7 @@ class EmbeddedTarget implements Target {
 
   run(request: RunRequest): void {
     if (this.active) throw new Error('the guest is running already');
+    this.checkIdle();
     if (this.machine.end && !isBackward(request, this.icount()))
       throw new Error('the guest has ended; restart it, or go back');
     if (isBackward(request, this.icount()) && !this.launch.record) {
@@ -264,13 +290,61 @@ class EmbeddedTarget implements Target {
   }
   async restart(): Promise<void> {
     if (this.active) throw new Error('pause the guest before restarting it');
+    this.checkIdle();
     this.machine.reset();
+    await this.begin();
     this.stopExit = undefined;
     this.exitsSent = 0;
     void this.flush(true);
   }
+
+  // ---- snapshots -------------------------------------------------------------------------------------------------
+
+  private checkIdle(): void {
+    if (this.busy) throw new Error(`${this.busy}: wait for its end`);
+  }
+
+  /** Keeps the machine still while `work` is under way. */
+  private async still<T>(what: string, work: () => Promise<T>): Promise<T> {
+    if (this.active) throw new Error('the guest is running; pause it first');
+    this.checkIdle();
+    this.busy = what;
+    try {
+      return await work();
+    } finally {
+      this.busy = undefined;
+      for (const input of this.waiting.splice(0)) input();
+    }
+  }
+
+  /** Input waits while the machine has to stand still. */
+  private whenIdle(input: () => void): void {
+    if (this.busy) this.waiting.push(input);
+    else input();
+  }
+
+  async save(write: (data: Uint8Array) => Promise<void>, work: SnapshotWork = {}): Promise<void> {
+    await this.still('a snapshot is being saved', () => saveSnapshot(this.machine, write, this.whileAlive(work)));
+  }
+  async restore(file: SnapshotContents, work: SnapshotWork = {}): Promise<string[]> {
+    const remarks = await this.still('a snapshot is being restored', () =>
+      restoreSnapshot(this.machine, file, this.whileAlive(work)),
+    );
+    this.stopExit = undefined;
+    this.hits.stop = undefined;
+    this.exitsSent = 0;
+    this.flush(true);
+    return remarks;
+  }
+  /** The session's end gives the work up as well. */
+  private whileAlive(work: SnapshotWork): SnapshotWork {
+    const { signal } = this.disposing;
+    return { ...work, signal: work.signal ? AbortSignal.any([work.signal, signal]) : signal };
+  }
+
   dispose(): void {
     if (this.disposed) return;
+    this.disposing.abort();
     this.runner.pause();
     this.links.close();
     this.notes.push(...storeDisks(this.launch, this.attached.disks));
@@ -337,6 +411,7 @@ class EmbeddedTarget implements Target {
   }
   async writeRegister(cpu: number, name: string, value: bigint): Promise<void> {
     const row = this.row(name);
+    this.checkIdle();
     if (!row.writable || !row.write) throw new Error(`${name} cannot be written`);
     if (value < 0n || value >> BigInt(row.width))
       throw new Error(`${name} is ${row.width} bits wide: 0x${value.toString(16)} does not fit`);
@@ -348,6 +423,7 @@ class EmbeddedTarget implements Target {
     return readGuest(this.machine, this.cpu(cpu), space, address, length);
   }
   async writeMemory(space: AddressSpace, cpu: number, address: bigint, data: Uint8Array): Promise<number> {
+    this.checkIdle();
     return writeGuest(this.machine, this.cpu(cpu), space, address, data);
   }
 
@@ -401,12 +477,17 @@ class EmbeddedTarget implements Target {
     if (!guest?.swapOut) throw new Error('this machine never swaps: launch it with "mode": "kvm"');
     if (gpa >= BigInt(memory.ramSize))
       throw new Error(`guest-physical 0x${gpa.toString(16)} is no RAM, which ends at 0x${memory.ramSize.toString(16)}`);
+    this.checkIdle();
     this.machine.change(() => guest.swapOut!(Number(gpa)));
   }
   hypercalls(): HypercallInfo[] {
     return this.machine.guest?.hypercalls() ?? [];
   }
   consoleInput(data: Uint8Array): boolean {
+    if (this.busy) {
+      this.waiting.push(() => void this.machine.input(data));
+      return true;
+    }
     const taken = this.machine.input(data);
     this.runner.inputArrived();
     return taken;
@@ -415,11 +496,14 @@ class EmbeddedTarget implements Target {
     return this.machine.screen();
   }
   key(code: string, down: boolean): boolean {
-    const known = this.machine.key(code, down);
+    const known = keyBytes(code, down) !== undefined;
+    if (known) this.whenIdle(() => this.machine.key(code, down));
     if (known) this.runner.inputArrived();
     return known;
   }
   pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
+    // What a hand does meanwhile is not worth keeping.
+    if (this.busy) return false;
     const listens = this.machine.pointer(dx, dy, wheel, buttons);
     if (listens) this.runner.inputArrived();
     return listens;

@@ -3,6 +3,7 @@
 import type { DiskAccess } from '../../emulator-core/disk/disk';
 import type { ImageFile } from '../../emulator-core/disk/image';
 import type { OpenFile } from '../engine';
+import type { SnapshotContents } from '../target';
 
 export { MODE_LIMITS } from '../../emulator-core/boot/framebuffer';
 
@@ -44,6 +45,8 @@ export interface EmbeddedLaunch {
   /** Keep the history for going back. */
   record: boolean;
   stopOnEntry: boolean;
+  /** Start where this snapshot is; absent: at power-on. */
+  from?: SnapshotContents;
   /** While the guest idles, virtual time does not run ahead of the host's (a user is watching). Default false. */
   pace?: boolean;
   /** The display is a linear framebuffer of this size; absent: VGA text. */

@@ -1,8 +1,8 @@
 /** Files and paths of the desktop. */
 import { type WriteStream, closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import type { Host, OpenFile } from '../engine';
+import type { FileReplacement, Host, OpenFile } from '../engine';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -58,6 +58,29 @@ function drained(stream: WriteStream): Promise<void> {
   });
 }
 
+/** Written under another name in the same folder, which is renamed at the end. */
+async function replaceFile(name: string): Promise<FileReplacement> {
+  const temporary = `${name}.${process.pid}-${Date.now().toString(36)}.part`;
+  const file = await open(temporary, 'wx').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') throw new Error(`there is no folder '${path.dirname(name)}'`);
+    throw error;
+  });
+  return {
+    async write(data) {
+      await file.writeFile(data);
+    },
+    async commit() {
+      await file.sync();
+      await file.close();
+      await rename(temporary, name);
+    },
+    async discard() {
+      await file.close().catch(() => undefined);
+      await unlink(temporary).catch(() => undefined);
+    },
+  };
+}
+
 export const nodeHost: Host = {
   cwd: () => process.cwd(),
   resolve: (base, name) => path.resolve(base, name),
@@ -75,6 +98,7 @@ export const nodeHost: Host = {
       return absent(error);
     }
   },
+  replaceFile,
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

@@ -25,12 +25,12 @@ export interface DeliveryHost {
 /** An event that takes effect as a trap: rip points behind the instruction. */
 const TRAPS = new Set<number>([Vector.DB, Vector.BP, Vector.OF]);
 
-interface Injected {
+export interface Injected {
   vector: number;
   type: number;
 }
 
-interface SavedDelivery {
+export interface SavedDelivery {
   window: number[];
   nmi: number[];
   injecting: [number, Injected][];

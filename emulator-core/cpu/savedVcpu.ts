@@ -50,3 +50,21 @@ export function restoreVcpu(cpu: Vcpu, saved: SavedVcpu): void {
   cpu.attention = true;
   cpu.modeChanged();
 }
+
+/** What is only for the code that runs at the moment, or follows from the rest: restoreVcpu() and flushed translations set it anew. */
+const TRANSIENT: readonly [offset: number, length: number][] = [
+  [State.zero, 8],
+  [State.budget, 4],
+  [State.tlb, 4],
+  [State.codeTag, 4],
+  [State.slowAddress, 16],
+  [State.linkFrom, 8],
+  [State.divisor, 8],
+  [State.bounce, 64],
+  [State.vectorA, 128],
+];
+
+/** Zeroes what a state has of one process only, or would do harm in another. */
+export function clearTransient({ bytes }: SavedVcpu): void {
+  for (const [offset, length] of TRANSIENT) bytes.fill(0, offset, offset + length);
+}

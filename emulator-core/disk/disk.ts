@@ -7,9 +7,9 @@ import type { DiskContents } from './image';
 
 export const SECTOR = 512;
 /** Unit of what is kept. */
-const BLOCK = 4096;
+export const BLOCK = 4096;
 /** Blocks in a table. */
-const TABLE = 512;
+export const TABLE = 512;
 
 /** Written blocks by block number / TABLE and remainder; plain data. Tables and blocks in it are never changed again. */
 export type DiskState = (readonly (Uint8Array | undefined)[] | undefined)[];
@@ -17,7 +17,8 @@ export type DiskState = (readonly (Uint8Array | undefined)[] | undefined)[];
 /** snapshot: writes are forgotten at the end. readonly: they fail. write: they go into the image file at the end. */
 export type DiskAccess = 'snapshot' | 'readonly' | 'write';
 
-const ZEROS = new Uint8Array(BLOCK);
+/** The block of every block that was zeroed as a whole. */
+export const ZEROS = new Uint8Array(BLOCK);
 
 export class Disk {
   private tables: ((Uint8Array | undefined)[] | undefined)[] = [];

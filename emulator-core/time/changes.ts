@@ -55,6 +55,7 @@ export class Changes {
   }
 
   reset(): void {
+    this.count++;
     this.changes = [];
     this.next = 0;
     this.bytes = 0;

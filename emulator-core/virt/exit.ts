@@ -213,6 +213,14 @@ export class ExitLog {
     this.next = state.next;
   }
 
+  /** Takes over position and counters of another log, and of its exits those given, newest first, that lead up to the position. */
+  adopt(state: ExitLogState, newest: readonly VmExit[]): void {
+    this.reset();
+    this.next = Math.max(0, state.next - newest.length);
+    for (const exit of [...newest].reverse()) this.record({ ...exit });
+    this.restore(state);
+  }
+
   private has(seq: number): boolean {
     return seq >= 0 && seq < this.next && this.seqs[seq & MASK] === seq;
   }

@@ -14,6 +14,20 @@ import { Abandon, Cr0, Cr4, type Vcpu } from '../cpu/vcpu';
 import type { MachineMemory } from '../mmu/memory';
 import type { Field as DecodedField } from '../fields';
 
+export interface SavedVmm {
+  log: ReturnType<ExitLog['save']>;
+  lastSeq: number[];
+  passing?: PassedExits;
+}
+
+/** Exits that were stopped at: when their instruction runs again, they are not new exits. `next`: of those, not passed over yet. */
+interface PassedExits {
+  cpu: number;
+  icount: number;
+  reasons: number[];
+  next: number;
+}
+
 export interface VmmHost {
   /** Instructions retired before the current one. */
   icount(): number;
@@ -61,8 +75,7 @@ export class Vmm {
   /** Accesses to MSRs that need not exit do so nevertheless. */
   private wantedMsrExits = { reads: false, writes: false };
   private readonly scratch = emptyExit();
-  /** Exits that were stopped at: when their instruction runs again, they are not new exits. `next`: of those, not passed over yet. */
-  private passing?: { cpu: number; icount: number; reasons: number[]; next: number };
+  private passing?: PassedExits;
   /** Newest exit of each vCPU (seq), -1: none. */
   readonly lastSeq: number[];
 
@@ -277,11 +290,10 @@ export class Vmm {
     return vmcs.describe();
   }
 
-  save(): unknown {
-    return { log: this.log.save(), lastSeq: [...this.lastSeq], passing: this.passing };
+  save(): SavedVmm {
+    return { log: this.log.save(), lastSeq: [...this.lastSeq], passing: structuredClone(this.passing) };
   }
-  restore(state: unknown): void {
-    const s = state as { log: ReturnType<ExitLog['save']>; lastSeq: number[]; passing?: Vmm['passing'] };
+  restore(s: SavedVmm): void {
     this.log.restore(s.log);
     s.lastSeq.forEach((seq, i) => (this.lastSeq[i] = seq));
     this.passing = s.passing;

@@ -38,6 +38,22 @@ describe('ringside as a process', () => {
     assert.equal(status, 0);
   });
 
+  it('saves a snapshot and goes on from it', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'ringside-cli-'));
+    try {
+      const file = path.join(folder, 's');
+      const whole = await ringside(['run', launchJson]);
+      const first = await ringside(['run', launchJson, '--until', 'vmcall', '--save', file]);
+      assert.equal(first.status, 0);
+      assert.match(first.err, /ringside: saved icount \d+ to '/);
+      const second = await ringside(['run', launchJson, '--from', file]);
+      assert.equal(first.out + second.out, whole.out);
+      assert.equal(second.status, 0);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('types what is piped into it', async () => {
     let typed = false;
     const { status, out } = await ringside(['run', launchJson, '--name', 'Boot sector'], (child, seen) => {

@@ -34,6 +34,7 @@ describe('package.json', () => {
     const sources = [
       'launch.ts',
       'exitPlace.ts',
+      'snapshots.ts',
       'extension.ts',
       'views/display.ts',
       'views/vmExits.ts',
@@ -72,7 +73,7 @@ describe('package.json', () => {
     visit(launch, 'launch');
     visit(attach, 'attach');
     const documented =
-      'kernel initrd cmdline boot disks memory cpus mode cpu domains engine symbols sourceMap stopOnEntry exits record console gdbServer';
+      'kernel initrd cmdline boot disks memory cpus mode cpu domains engine symbols sourceMap stopOnEntry exits record console gdbServer from snapshot';
     for (const name of documented.split(' ')) assert.ok(name in launch.properties, name);
   });
 

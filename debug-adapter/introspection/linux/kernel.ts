@@ -134,7 +134,13 @@ export class LinuxKernel {
     }
   }
 
-  /** The machine was reset: the kernel comes anew, and elsewhere. */
+  /** The machine stands in the middle of a run that nobody followed: a snapshot's. */
+  async arrived(): Promise<void> {
+    await this.ready;
+    await this.stopped({ reason: 'entry', cpu: 0 });
+  }
+
+  /** The machine was reset, or became another: the kernel comes anew, and elsewhere. */
   async reset(): Promise<void> {
     this.attempts = 0;
     this.searches = 0;

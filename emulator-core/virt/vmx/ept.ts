@@ -45,13 +45,14 @@ export type EptWalkResult =
   | { kind: 'violation'; permissions: number; entryAddress: number }
   | { kind: 'misconfig'; entryAddress: number; reason: string };
 
-const PAGE = 0x1000;
+export const EPT_PAGE = 0x1000;
+const PAGE = EPT_PAGE;
 const LARGE = 0x200000;
 const HUGE = 0x40000000;
 const INPUT_LIMIT = 2 ** 48;
-const LEVEL_NAMES = ['', 'EPT PTE', 'EPT PDE', 'EPT PDPTE', 'EPT PML4E'];
+export const LEVEL_NAMES = ['', 'EPT PTE', 'EPT PDE', 'EPT PDPTE', 'EPT PML4E'];
 /** Bytes that one entry covers, by level. */
-const SPANS = [0, PAGE, LARGE, HUGE, HUGE * 512];
+export const SPANS = [0, PAGE, LARGE, HUGE, HUGE * 512];
 
 const LEAF = 1 << 7;
 const IGNORE_PAT = 1 << 6;
@@ -448,11 +449,11 @@ interface RawEntry {
   level: number;
 }
 
-function isLeaf(lo: number, level: number): boolean {
+export function isLeaf(lo: number, level: number): boolean {
   return level === 1 || (level < 4 && (lo & LEAF) !== 0);
 }
 
-function addressOf(lo: number, hi: number): number {
+export function addressOf(lo: number, hi: number): number {
   return (hi & 0xfffff) * 0x100000000 + ((lo & 0xfffff000) >>> 0);
 }
 

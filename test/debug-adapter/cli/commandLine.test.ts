@@ -11,6 +11,18 @@ const parse = (...args: string[]) => parseCommandLine(args, schema);
 const attributes = (base: Record<string, unknown>, ...args: string[]) =>
   applyAttributes(base, parse('run', 'k', ...args).attributes, (path) => `/cwd/${path}`);
 
+describe('the start of a run', () => {
+  it('takes a word or a path, relative to the current folder', () => {
+    assert.deepStrictEqual(attributes({}, '--from', 'a.snapshot'), { from: '/cwd/a.snapshot' });
+    assert.deepStrictEqual(attributes({ from: 'x' }, '--from', 'snapshot'), { from: 'snapshot' });
+    assert.deepStrictEqual(attributes({ from: 'of the file' }, '--snapshot', 's'), {
+      from: 'of the file',
+      snapshot: '/cwd/s',
+    });
+    assert.deepStrictEqual(parse('run', 'k', '--save', 'f').options, { save: 'f' });
+  });
+});
+
 describe('parseCommandLine', () => {
   it('reads a run', () => {
     const line = parse('run', '--until', 'login:', 'k.elf', '--max-icount=5M', '--stats', '--json');

@@ -199,6 +199,8 @@ describe('ringside run', () => {
     [['run', 'kernel.elf', '--name', 'x'], /^ringside: --name: goes with a launch\.json/],
     [['run', 'kernel.elf', '--initrd', 'i'], /^ringside: initrd: there is no file '\/cwd\/i'\n$/],
     [['run', 'kernel.elf', '--until', ''], /^ringside: --until: the text is empty\n$/],
+    [['run', 'kernel.elf', '--save', 'x'], /^ringside: --save: needs --until TEXT or --max-icount N/],
+    [['run', 'kernel.elf', '--from', 'x'], /^ringside: from: there is no file '\/cwd\/x'\n$/],
     [['nonsense'], /^ringside: no command is called 'nonsense'/],
     [[], /^ringside: no command/],
   ];
