@@ -10,6 +10,8 @@ type Handlers = {
 };
 
 const MAX_EXITS = 10_000;
+/** 16 bits, as in struct virtio_console_config and struct winsize. */
+const MAX_CHARACTERS = 0xffff;
 
 function table(reference: TableReference | undefined): { address: bigint; level: number; base: bigint } | undefined {
   if (!reference) return undefined;
@@ -59,6 +61,12 @@ export const customRequests: Handlers = {
   'ringside/key': ({ target }, { code, down }) => {
     if (typeof code !== 'string') throw new Error(`code: expected a key such as "KeyA", got ${JSON.stringify(code)}`);
     return { accepted: target.key?.(code, down === true) ?? false };
+  },
+  'ringside/consoleSize': ({ target }, { cols, rows }) => {
+    for (const [name, value] of Object.entries({ cols, rows }))
+      if (!Number.isInteger(value) || value < 1 || value > MAX_CHARACTERS)
+        throw new Error(`${name}: expected a number from 1 to ${MAX_CHARACTERS}, got ${JSON.stringify(value)}`);
+    return { accepted: target.consoleSize?.(cols, rows) ?? false };
   },
   'ringside/consoleInput': ({ target }, { data }) => ({ accepted: target.consoleInput(fromBase64(data)) }),
 };

@@ -136,6 +136,7 @@ export async function planLaunch(
       exits,
       record: (checked.record as boolean | undefined) ?? true,
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
+      virtioConsole: (checked.virtioConsole as boolean | undefined) ?? false,
       debugExit: (checked.debugExit as boolean | undefined) ?? true,
       ...displayMode(checked.display as string | undefined),
     },

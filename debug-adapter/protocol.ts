@@ -70,6 +70,8 @@ export interface RingsideRequests {
   'ringside/key': { arguments: { code: string; down: boolean }; body: { accepted: boolean } };
   /** base64 of bytes typed. `accepted` is false when the machine has no serial console. */
   'ringside/consoleInput': { arguments: { data: string }; body: { accepted: boolean } };
+  /** The terminal's size in characters, 1 to 65535. `accepted` is false without "virtioConsole": a serial line has no size. */
+  'ringside/consoleSize': { arguments: { cols: number; rows: number }; body: { accepted: boolean } };
 }
 
 export interface RingsideEvents {

@@ -309,8 +309,10 @@ export interface Target {
   /** Its hypercalls: VMCALL exits whose field `nr` is the number. */
   hypercalls?(): HypercallInfo[];
 
-  /** Bytes typed on the serial console; false when the machine has none. */
+  /** Bytes typed on the console; false when the machine has none. */
   consoleInput(data: Uint8Array): boolean;
+  /** The console's size in characters, 1 to 65535 each; false when the machine has no console that can tell its guest. */
+  consoleSize?(cols: number, rows: number): boolean;
 
   /** What the display shows now; absent when the machine has none. */
   screen?(): Screen;
