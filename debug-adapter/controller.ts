@@ -11,7 +11,7 @@ import { LinuxKernel } from './introspection/linux/kernel';
 import { planLaunch, type LaunchPlan } from './launchConfig';
 import type { Schema } from './launchSchema';
 import { toBase64 } from './memoryReference';
-import { runtimeModule } from './modules';
+import { ModuleList } from './modules';
 import type { RingsideEvent, RingsideEvents } from './protocol';
 import { ScreenChanges } from './screen';
 import { SessionSnapshots } from './snapshotFiles';
@@ -68,6 +68,7 @@ export class Controller {
   lastStop: StopEvent | undefined;
   readonly breakpoints: Breakpoints;
   private readonly notes: OutputBatch;
+  private readonly modules = new ModuleList();
   private plan: Step['plan'];
   private stepping = false;
   private planName = '';
@@ -179,6 +180,7 @@ export class Controller {
       exitsChanged: () => this.onExits(),
     });
     this.breakpoints.ownExits = () => kernel.exitBreakpoints;
+    this.modules.changes(symbols);
     kernel.prepare(plan.engine.kernel);
     for (const name of plan.engine.exits) await this.breakpoints.arm(name);
     await this.breakpoints.attach({ target, symbols, evaluator });
@@ -243,12 +245,14 @@ export class Controller {
     this.report({ reason: 'goto', cpu: 0, text });
   }
 
-  /** The symbols of the kernel came or moved. */
+  /** The symbols of the kernel came or moved, and files of the same kernel with them. */
   private async symbolsChanged(): Promise<void> {
-    this.debuggee?.stack.clearValues();
+    const { stack, symbols } = this.machine;
+    stack.clearValues();
     await this.breakpoints.refresh();
-    const runtime = this.debuggee?.symbols.runtime;
-    if (runtime) this.send('module', { reason: 'changed', module: runtimeModule(runtime) });
+    for (const change of this.modules.changes(symbols)) this.send('module', change);
+    // A client that shows a stop asks for its stacks again.
+    if (this.lastStop) this.send('invalidated', { areas: ['stacks'] });
   }
 
   private startProgress(): void {

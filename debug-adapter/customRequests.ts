@@ -10,6 +10,8 @@ type Handlers = {
 };
 
 const MAX_EXITS = 10_000;
+/** 16 bits, as in struct virtio_console_config and struct winsize. */
+const MAX_CHARACTERS = 0xffff;
 
 function table(reference: TableReference | undefined): { address: bigint; level: number; base: bigint } | undefined {
   if (!reference) return undefined;
@@ -71,6 +73,12 @@ export const customRequests: Handlers = {
     });
     if (buttons < 0 || buttons > 31) throw new Error(`buttons: expected a mask from 0 to 31, got ${buttons}`);
     return { accepted: target.pointer?.(dx, dy, wheel, buttons) ?? false };
+  },
+  'ringside/consoleSize': ({ target }, { cols, rows }) => {
+    for (const [name, value] of Object.entries({ cols, rows }))
+      if (!Number.isInteger(value) || value < 1 || value > MAX_CHARACTERS)
+        throw new Error(`${name}: expected a number from 1 to ${MAX_CHARACTERS}, got ${JSON.stringify(value)}`);
+    return { accepted: target.consoleSize?.(cols, rows) ?? false };
   },
   'ringside/consoleInput': ({ target }, { data }) => ({ accepted: target.consoleInput(fromBase64(data)) }),
 };

@@ -148,6 +148,7 @@ export async function planLaunch(
       record: (checked.record as boolean | undefined) ?? true,
       ...(start ? { from: start.contents } : {}),
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
+      virtioConsole: (checked.virtioConsole as boolean | undefined) ?? false,
       debugExit: (checked.debugExit as boolean | undefined) ?? true,
       ...displayMode(checked.display as string | undefined),
     },

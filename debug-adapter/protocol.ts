@@ -81,6 +81,8 @@ export interface RingsideRequests {
   };
   /** base64 of bytes typed. `accepted` is false when the machine has no serial console, or has too much waiting to take these. */
   'ringside/consoleInput': { arguments: { data: string }; body: { accepted: boolean } };
+  /** The terminal's size in characters, 1 to 65535. `accepted` is false without "virtioConsole": a serial line has no size. */
+  'ringside/consoleSize': { arguments: { cols: number; rows: number }; body: { accepted: boolean } };
 }
 
 export interface RingsideEvents {

@@ -13,7 +13,7 @@ import { messageOf } from './errors';
 import { exceptionInfo } from './exceptionInfo';
 import { LaunchError } from './launchSchema';
 import { formatMemoryReference, fromBase64, parseMemoryReference, toBase64 } from './memoryReference';
-import { runtimeModule } from './modules';
+import { modulesOf } from './modules';
 import type { RingsideRequest } from './protocol';
 import type { Frame } from './stack';
 import type { Granularity } from './stepping';
@@ -399,14 +399,7 @@ export class Session extends ProtocolServer {
     },
 
     modules: ({ startModule = 0, moduleCount }) => {
-      const { files, runtime } = this.controller.machine.symbols;
-      const all: DAP.Module[] = files.map((file, id) => ({
-        id,
-        name: baseName(file.name),
-        path: file.name,
-        symbolStatus: 'Symbols loaded',
-      }));
-      if (runtime) all.push(runtimeModule(runtime));
+      const all = modulesOf(this.controller.machine.symbols);
       return {
         modules: all.slice(startModule, moduleCount ? startModule + moduleCount : undefined),
         totalModules: all.length,
@@ -498,7 +491,7 @@ export class Session extends ProtocolServer {
   /** Registers or memory were written: what the client shows is old. */
   private valuesChanged(memoryReference?: string): void {
     this.controller.machine.stack.clearValues();
-    if (this.client.supportsInvalidatedEvent) this.sendEvent(new Event('invalidated', { areas: ['variables'] }));
+    this.emitEvent(new Event('invalidated', { areas: ['variables'] }));
     if (this.client.supportsMemoryEvent && memoryReference) {
       this.sendEvent(new Event('memory', { memoryReference, offset: 0, count: 64 }));
     }

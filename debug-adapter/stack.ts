@@ -5,6 +5,8 @@
 import type { FrameContext } from './symbols/location';
 import { i386, registerName, x86_64, type RegisterModel } from './symbols/registers';
 import type { SymbolStore, UnwindResult } from './symbols/symbolStore';
+import { unwindAhead } from './symbols/unwindAhead';
+import { callsBefore, MAX_CALL } from './symbols/callBefore';
 import { RegisterNames } from './expression/registers';
 import { littleEndian } from './expression/access';
 import type { Target } from './target';
@@ -195,7 +197,7 @@ export class StackWalker {
 
   private async caller(frame: Activation): Promise<Activation | undefined> {
     if (frame.outermost) return undefined;
-    const known = await this.symbols.unwind(frame.lookup, frame.context);
+    const known = await this.unwind(frame);
     if (known?.outermost) return undefined;
     const found = (known && this.callerByFrameInformation(frame, known)) ?? (await this.callerByFramePointer(frame));
     if (!found || found.pc === 0n) return undefined;
@@ -204,6 +206,25 @@ export class StackWalker {
     if (found.outermost) return found;
     const code = await this.target.readMemory('virtual', frame.cpu, found.pc, 1);
     return code.length > 0 ? found : undefined;
+  }
+
+  private unwind({ bitness, cpu, pc, lookup, context }: Activation): Promise<UnwindResult | undefined> {
+    const { symbols } = this;
+    if (bitness !== 64 || pc !== lookup) return symbols.unwind(lookup, context);
+    return unwindAhead(context, {
+      unwind: (address, at) => symbols.unwind(address, at),
+      isReturnAddress: (address) => this.isReturnAddress(cpu, address),
+    });
+  }
+
+  /** Whether an address of 64-bit code is behind a call, in a function that symbols know. */
+  private async isReturnAddress(cpu: number, address: bigint): Promise<boolean> {
+    const isCode = (at: bigint): boolean => (this.symbols.symbolAt(at)?.kind ?? 'object') !== 'object';
+    if (!isCode(address - 1n)) return false;
+    const bytes = await this.target.readMemory('virtual', cpu, address - BigInt(MAX_CALL), MAX_CALL);
+    return callsBefore(bytes).some(
+      ({ displacement }) => displacement === undefined || isCode(address + BigInt(displacement)),
+    );
   }
 
   private callerByFrameInformation(frame: Activation, result: UnwindResult): Activation | undefined {

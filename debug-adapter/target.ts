@@ -335,8 +335,10 @@ export interface Target {
    */
   restore?(file: SnapshotContents, work?: SnapshotWork): Promise<string[]>;
 
-  /** Bytes typed on the serial console; false when the machine has none, or has so many waiting that it takes no more. */
+  /** Bytes typed on the console; false when the machine has none, or has so many waiting that it takes no more. */
   consoleInput(data: Uint8Array): boolean;
+  /** The console's size in characters, 1 to 65535 each; false when the machine has no console that can tell its guest. */
+  consoleSize?(cols: number, rows: number): boolean;
 
   /** What the display shows now; absent when the machine has none. */
   screen?(): Screen;

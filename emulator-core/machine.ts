@@ -142,6 +142,7 @@ export class Machine implements CoreHost {
       memory: this.memory.ram,
       guestMemory: this.guestRam,
       virtio: options.virtio,
+      virtioConsole: options.virtioConsole,
       clock: this.clock,
       tscHz: TSC_HZ,
       debugExit: options.debugExit,
@@ -394,7 +395,14 @@ export class Machine implements CoreHost {
 
   // ---- input -----------------------------------------------------------------------------------------------------
 
-  /** Bytes typed on the serial console, from now on. False: so many (16 MiB) wait already that these were not taken. */
+  /** The console's size in characters, 1 to 65535 each; false: the machine has no console that can tell its guest. */
+  consoleSize(cols: number, rows: number): boolean {
+    const { virtioConsole } = this.platform;
+    if (virtioConsole) this.change(() => virtioConsole.resize(cols, rows));
+    return virtioConsole !== undefined;
+  }
+
+  /** Bytes typed on the console, from now on. False: so many (16 MiB) wait already that these were not taken. */
   input(data: Uint8Array): boolean {
     if (!this.keys.hasRoom(data.length)) return false;
     const bytes = data.slice();

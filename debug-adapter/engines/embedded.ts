@@ -164,6 +164,7 @@ class EmbeddedTarget implements Target {
         startTime: START_TIME,
         guest: launch.mode === 'bare' ? undefined : launch.mode,
         ...this.attached,
+        virtioConsole: launch.virtioConsole,
         kernel: {
           name: launch.kernel.name,
           kernel: launch.kernel.bytes,
@@ -491,6 +492,11 @@ class EmbeddedTarget implements Target {
     const taken = this.machine.input(data);
     this.runner.inputArrived();
     return taken;
+  }
+  consoleSize(cols: number, rows: number): boolean {
+    const known = this.machine.consoleSize(cols, rows);
+    if (known) this.runner.inputArrived();
+    return known;
   }
   screen(): Screen {
     return this.machine.screen();

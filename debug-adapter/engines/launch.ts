@@ -51,6 +51,8 @@ export interface EmbeddedLaunch {
   pace?: boolean;
   /** The display is a linear framebuffer of this size; absent: VGA text. */
   display?: { width: number; height: number };
+  /** A virtio console beside COM1, on the same terminal. */
+  virtioConsole?: boolean;
   /** isa-debug-exit at port 0xf4. */
   debugExit: boolean;
 }

@@ -70,9 +70,7 @@ export class SymbolFile {
   constructor(
     readonly name: string,
     private readonly contents: Uint8Array | ByteSource,
-    private bias: bigint,
-    /** Called when `setOffset` has changed the run-time addresses. */
-    private readonly moved: () => void = () => undefined,
+    private bias = 0n,
   ) {
     let elf: ElfFile | undefined;
     try {
@@ -108,12 +106,10 @@ export class SymbolFile {
 
   /**
    * Says where the file really is, when that becomes known only at run time (KASLR). Everything kept here is as linked and
-   * stays good; who keeps run-time addresses (breakpoints, stacks) listens to SymbolStore.onMoved.
+   * stays good; who moves a file tells those that keep run-time addresses (breakpoints, stacks): KernelListener.changed.
    */
   setOffset(offset: bigint): void {
-    if (offset === this.bias) return;
     this.bias = offset;
-    this.moved();
   }
 
   /** Types of the section .BTF, of a kernel that has no DWARF. */

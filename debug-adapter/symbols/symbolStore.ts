@@ -68,7 +68,6 @@ export class SymbolStore {
   private sourceMap: [from: string, to: string][] = [];
   /** Prefixes found by matching files by the end of their path. */
   private readonly learned: [from: string, to: string][] = [];
-  private readonly moveListeners: ((file: SymbolFile) => void)[] = [];
 
   /**
    * Adds an object file.
@@ -77,9 +76,7 @@ export class SymbolStore {
    * @param options offset: address at run time less address as linked
    */
   addFile(name: string, contents: Uint8Array | ByteSource, options: { offset?: bigint } = {}): SymbolFile {
-    const file: SymbolFile = new SymbolFile(name, contents, options.offset ?? 0n, () => {
-      for (const listener of this.moveListeners) listener(file);
-    });
+    const file = new SymbolFile(name, contents, options.offset);
     this.files.push(file);
     if (file.btf) this.addTypes(file.btf);
     return file;
@@ -93,11 +90,6 @@ export class SymbolStore {
   removeTypes(source: TypeSource): void {
     const at = this.types.indexOf(source);
     if (at >= 0) this.types.splice(at, 1);
-  }
-
-  /** Calls `listener` after each SymbolFile.setOffset that changed something: addresses asked for before are void then. */
-  onMoved(listener: (file: SymbolFile) => void): void {
-    this.moveListeners.push(listener);
   }
 
   /** The session is over: closes files. */

@@ -26,10 +26,12 @@ import { SystemControl } from './systemControl';
 import { Uart16550 } from './uart16550';
 import { VgaText } from './vgaText';
 import { attachVirtio, type AttachedVirtio, type VirtioSlot } from './virtio/attach';
+import { VirtioConsole } from './virtio/console';
+import type { VirtioHost } from './virtio/virtioDevice';
 
 /** What the platform asks of the machine around it. */
 export interface PlatformHost {
-  /** A byte from COM1. */
+  /** A byte from COM1, or from the virtio console. */
   console(byte: number): void;
   powerOff(): void;
   /** A write to port 0xf4. */
@@ -58,6 +60,8 @@ export interface PlatformOptions {
   guestMemory?: GuestMemory;
   /** virtio devices, in the order of their places on the bus. */
   virtio?: readonly VirtioSlot[];
+  /** Whether there is a virtio console (hvc0 under Linux), behind all others on the bus. */
+  virtioConsole?: boolean;
   clock: VirtualClock;
   /** Rate of the time-stamp counter, for the TSC-deadline timer. */
   tscHz: number;
@@ -115,6 +119,7 @@ export class Platform {
   readonly pit: Pit8254;
   readonly rtc: CmosRtc;
   readonly uart: Uart16550;
+  virtioConsole?: VirtioConsole;
   readonly keyboard: I8042;
   readonly pci: Pci;
   readonly vga: VgaText;
@@ -235,7 +240,12 @@ export class Platform {
       bus.addPorts(DEBUG_EXIT_PORT, DEBUG_EXIT_PORT, debugExit, { width: 4 });
       this.devices.push(debugExit);
     }
-    this.virtio = attachVirtio(options.virtio ?? [], {
+    const slots = [...(options.virtio ?? [])];
+    if (options.virtioConsole) {
+      const create = (virtio: VirtioHost) => (this.virtioConsole = new VirtioConsole(0, virtio, transmit));
+      slots.push({ bus: 'pci', create });
+    }
+    this.virtio = attachVirtio(slots, {
       memory: options.guestMemory ?? plainGuestMemory(memory),
       events,
       clock,
@@ -272,9 +282,13 @@ export class Platform {
     return this.pic.intr && apic.acceptsExtInt ? this.pic.acknowledge() : apic.acknowledge();
   }
 
-  /** Console input to COM1. Returns how many bytes were taken: offer the rest again when the guest has read some. */
+  /**
+   * Console input: to the virtio console once its driver listens, until then to COM1. Returns how many bytes were taken: offer the rest
+   * again when the guest has read some.
+   */
   consoleInput(bytes: Uint8Array): number {
-    return this.uart.receive(bytes);
+    const { virtioConsole } = this;
+    return virtioConsole?.open ? virtioConsole.input(bytes) : this.uart.receive(bytes);
   }
 
   /** A message from outside for a virtio device. Throws when there is no such device. */

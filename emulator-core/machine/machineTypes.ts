@@ -25,6 +25,8 @@ export interface MachineOptions {
   disks?: readonly Disk[];
   /** virtio devices, in the order of their places on the bus. */
   virtio?: readonly VirtioSlot[];
+  /** A virtio console beside COM1. */
+  virtioConsole?: boolean;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

@@ -15,6 +15,8 @@ export interface FileUse {
 
 /** Tables whose headers are read between two pauses. */
 const STEP = 16;
+/** Tables searched between two pauses: each names hundreds of files. */
+const SEARCH_STEP = 256;
 
 /**
  * Which source files the line tables of an object file name, from their headers alone. Every unit of a kernel names hundreds of
@@ -102,11 +104,12 @@ export class LineFiles {
   }
 
   /** Where files are used, in section order. Asked after `prepare`. */
-  usesOf(name: string, paths: ReadonlySet<string>): FileUse[] {
+  *usesOf(name: string, paths: ReadonlySet<string>): Generator<void, FileUse[]> {
     const wanted = new Set((this.byName.get(name) ?? []).filter((number) => paths.has(this.paths[number]!)));
     const uses: FileUse[] = [];
     const { tables, files } = this;
     for (let table = 0; wanted.size > 0 && table < tables.length; table++) {
+      if (table % SEARCH_STEP === 0) yield;
       const { offset, firstFile, start } = tables[table]!;
       const end = tables[table + 1]?.start ?? files.length;
       for (let i = start; i < end; i++) {

@@ -192,7 +192,7 @@ export class LineInfo {
   ): Generator<void, void> {
     yield* this.prepare();
     const numbers = new Map<number, Set<number>>();
-    for (const { table, number } of this.files.usesOf(name, paths)) {
+    for (const { table, number } of yield* this.files.usesOf(name, paths)) {
       const set = numbers.get(table);
       if (set) set.add(number);
       else numbers.set(table, new Set([number]));

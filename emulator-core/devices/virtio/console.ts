@@ -7,12 +7,19 @@ interface ConsoleState {
   waiting: Uint8Array;
   received: number;
   sent: number;
+  /** Characters. */
+  cols: number;
+  rows: number;
 }
 
 const RECEIVE = 0;
 const TRANSMIT = 1;
 /** struct virtio_console_config: cols, rows, max_nr_ports, emerg_wr. */
 const CONFIG_BYTES = 12;
+const COLS = 0;
+const ROWS = 2;
+/** Until somebody says otherwise. */
+const DEFAULT_SIZE = { cols: 80, rows: 25 };
 const EMERGENCY_WRITE = 8;
 /** Input that waits for the driver. */
 const INPUT_BOUND = 4096;
@@ -22,13 +29,13 @@ const MAX_OUTPUT = 1 << 20;
 export class VirtioConsole implements VirtioDevice<ConsoleState> {
   readonly name: string;
   readonly type = 'console';
-  readonly features = { EMERG_WRITE: 2 };
+  readonly features = { SIZE: 0, EMERG_WRITE: 2 };
   readonly queues = [
     { name: 'receiveq', size: 64 },
     { name: 'transmitq', size: 64 },
   ];
   readonly config = new Uint8Array(CONFIG_BYTES);
-  private state: ConsoleState = { waiting: new Uint8Array(0), received: 0, sent: 0 };
+  private state: ConsoleState = { waiting: new Uint8Array(0), received: 0, sent: 0, ...DEFAULT_SIZE };
 
   /** @param output gets what the guest writes */
   constructor(
@@ -37,6 +44,7 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
     private readonly output: (byte: number) => void,
   ) {
     this.name = `virtconsole${index}`;
+    this.showSize();
   }
 
   /** Whether a driver listens. */
@@ -54,6 +62,19 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
     state.waiting = joined;
     this.fill();
     return taken.length;
+  }
+
+  /** The terminal outside has another size, in characters (1 to 65535): tells the driver. */
+  resize(cols: number, rows: number): void {
+    Object.assign(this.state, { cols, rows });
+    this.showSize();
+    this.host.configChanged();
+  }
+
+  private showSize(): void {
+    const view = new DataView(this.config.buffer);
+    view.setUint16(COLS, this.state.cols, true);
+    view.setUint16(ROWS, this.state.rows, true);
   }
 
   notify(queue: number): void {
@@ -89,7 +110,8 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
   }
 
   reset(): void {
-    this.state = { waiting: new Uint8Array(0), received: 0, sent: 0 };
+    const { cols, rows } = this.state; // a reset does not change the terminal outside
+    this.state = { waiting: new Uint8Array(0), received: 0, sent: 0, cols, rows };
   }
 
   save(): ConsoleState {
@@ -98,11 +120,13 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
 
   restore(state: ConsoleState): void {
     this.state = { ...state, waiting: state.waiting.slice() };
+    this.showSize();
   }
 
   describe(): Field[] {
-    const { waiting, received, sent } = this.state;
+    const { waiting, received, sent, cols, rows } = this.state;
     return [
+      { name: 'size', value: `${cols}x${rows}`, text: 'characters' },
       { name: 'sent', value: String(sent), text: 'bytes from the guest' },
       { name: 'received', value: String(received), text: 'bytes to the guest' },
       { name: 'input waiting', value: String(waiting.length), text: 'bytes' },

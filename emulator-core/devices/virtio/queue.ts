@@ -206,11 +206,6 @@ export class VirtQueue {
     return chain;
   }
 
-  /** Puts the chain that pop() gave last back: the next pop() gives it again. For a device that has nothing for it yet. */
-  unpop(): void {
-    this.state.available = (this.state.available - 1) & 0xffff;
-  }
-
   /**
    * Returns a chain to the driver and interrupts it if it wants that. Chains may be returned in any order.
    * @param written bytes written into the chain's writable buffers, from the first on

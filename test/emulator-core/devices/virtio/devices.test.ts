@@ -95,6 +95,25 @@ describe('virtio-console', () => {
     assert.equal(device.input(new Uint8Array(10000)), 4096, 'no more than it has room for');
   });
 
+  it('says its size, tells the driver of another one, and keeps it over a reset', () => {
+    const { driver, device } = start();
+    assert.equal(driver.features() & 1n, 1n, 'VIRTIO_CONSOLE_F_SIZE');
+    driver.start();
+    // struct virtio_console_config: le16 cols, rows
+    const size = () => [driver.read(4, 0, 2), driver.read(4, 2, 2)];
+    assert.deepEqual(size(), [80, 25]);
+    const generation = driver.read(1, 21, 1); // config_generation
+    device.resize(132, 43);
+    assert.deepEqual(size(), [132, 43]);
+    assert.notEqual(driver.read(1, 21, 1), generation);
+    const saved = device.save();
+    device.resize(1, 65535);
+    device.reset();
+    assert.deepEqual(size(), [1, 65535]);
+    device.restore(saved);
+    assert.deepEqual(size(), [132, 43]);
+  });
+
   it('prints emergency writes without any queue', () => {
     const { driver, output } = start();
     assert.equal(driver.features() & 4n, 4n);
