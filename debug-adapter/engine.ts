@@ -1,5 +1,6 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
+import type { OpenLink } from './engines/embedded/links';
 import type { EmbeddedLaunch } from './engines/launch';
 import type { Target } from './target';
 
@@ -33,6 +34,11 @@ export interface Host {
    * @param write it is also written to; else it is not
    */
   openFile?(path: string, write?: boolean): Promise<OpenFile | undefined>;
+  /**
+   * A folder for a guest; undefined and throws as readFile. Without: folders can't be shared.
+   * @param write the guest may change what is in it
+   */
+  openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
 }

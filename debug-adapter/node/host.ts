@@ -3,6 +3,7 @@ import { closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync 
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Host, OpenFile } from '../engine';
+import { openShare } from './share';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -64,6 +65,14 @@ export const nodeHost: Host = {
     try {
       return openSource(name, write);
     } catch (error) {
+      return absent(error);
+    }
+  },
+  async openShare(name, write) {
+    try {
+      return await openShare(name, write);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') throw new Error('it is not a folder');
       return absent(error);
     }
   },

@@ -211,6 +211,11 @@ export class VirtQueue {
     this.state.available = (this.state.available - 1) & 0xffff;
   }
 
+  /** A chain that pop() has given, made anew of what was kept of it: for a device that answers later. */
+  revive(head: number, readable: readonly Segment[], writable: readonly Segment[]): Chain {
+    return new Chain(this.host.memory, head, readable, writable);
+  }
+
   /**
    * Returns a chain to the driver and interrupts it if it wants that. Chains may be returned in any order.
    * @param written bytes written into the chain's writable buffers, from the first on
