@@ -44,7 +44,7 @@ describe("Linux's 9p driver on shared folders", function () {
     const missing = paths.find((each) => !fs.existsSync(each));
     if (missing)
       skip(this, `no kernel with 9p modules: there is no ${missing}; set RINGSIDE_LINUX and RINGSIDE_MODULES`);
-    if (!fs.existsSync(BUSYBOX) || fs.readFileSync(BUSYBOX).includes('ld-linux'))
+    if (!fs.existsSync(BUSYBOX) || fs.readFileSync(BUSYBOX).subarray(0, 4096).includes('ld-linux'))
       skip(this, 'busybox-static is missing');
     kernel = await expandPayload(bzImagePayload(new Uint8Array(fs.readFileSync(vmlinuz)))!);
     files = { busybox: new Uint8Array(fs.readFileSync(BUSYBOX)) };
