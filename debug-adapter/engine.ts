@@ -1,5 +1,6 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
+import type { OpenLink } from './engines/embedded/links';
 import type { EmbeddedLaunch } from './engines/launch';
 import type { Target } from './target';
 
@@ -51,6 +52,11 @@ export interface Host {
    * Each throws with the system's reason.
    */
   replaceFile?(path: string): Promise<FileReplacement>;
+  /**
+   * A folder for a guest; undefined and throws as readFile. Without: folders can't be shared.
+   * @param write the guest may change what is in it
+   */
+  openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

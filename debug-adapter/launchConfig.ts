@@ -6,6 +6,7 @@ import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } 
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
 import { openDisks, type DiskAttributes } from './launchDisks';
+import { openShares, type ShareAttributes } from './launchShares';
 import { readSnapshot } from './snapshotFiles';
 import { baseName } from './symbols/paths';
 import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
@@ -130,6 +131,7 @@ export async function planLaunch(
 
   const cpu = (checked.cpu ?? {}) as { model?: string; features?: string[] };
   const output = (checked.console ?? 'terminal') as ConsoleChoice;
+  const shares = await openShares((checked.shares ?? []) as ShareAttributes[], host, resolve);
   // Last, since they stay open.
   const disks = await openDisks((checked.disks ?? []) as DiskAttributes[], host, resolve);
   return {
@@ -140,6 +142,7 @@ export async function planLaunch(
       cmdline: (checked.cmdline as string | undefined) ?? '',
       boot: (checked.boot ?? 'auto') as EmbeddedLaunch['boot'],
       disks,
+      shares,
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,
       mode: (checked.mode as EmbeddedLaunch['mode'] | undefined) ?? 'bare',

@@ -348,6 +348,7 @@ export class Machine implements CoreHost {
 
   /**
    * Runs at most `count` instructions. 'idle': every vCPU is halted and nothing is due; input may wake it.
+   * 'waiting': all are halted, and an answer from outside is about to come.
    * @param only freeze all other vCPUs
    */
   run(count: number, only?: number): RunResult {
@@ -377,6 +378,7 @@ export class Machine implements CoreHost {
       if (!cpu) {
         const due = this.platform.events.nextDeadline();
         if (due === Infinity || !this.scheduler.canWake()) return 'idle';
+        if (this.live && this.hooks.answering?.()) return 'waiting';
         this.clock.skipTo(due);
         if (++jumps >= MAX_IDLE_JUMPS) return 'budget';
         continue;

@@ -176,7 +176,7 @@ function takeOption(line: CommandLine, flags: readonly LaunchFlag[], word: strin
 }
 
 /** Attributes that name files: on the command line, these are relative to the current folder. */
-const fileAttributes = ['initrd', 'modules', 'disks', 'domains', 'from', 'snapshot'];
+const fileAttributes = ['initrd', 'modules', 'disks', 'shares', 'domains', 'from', 'snapshot'];
 /** What stands where a path may stand. */
 const WORDS: Readonly<Record<string, readonly string[]>> = { from: ['boot', 'snapshot'] };
 
@@ -205,7 +205,7 @@ function withAbsolutePaths(value: unknown, absolute: (path: string) => string): 
   if (typeof value === 'string') return value && absolute(value);
   if (Array.isArray(value)) return value.map((item) => withAbsolutePaths(item, absolute));
   if (typeof value !== 'object' || value === null) return value;
-  const paths = ['file', 'kernel'].map((key) => [key, (value as Record<string, unknown>)[key]] as const);
+  const paths = ['file', 'kernel', 'path'].map((key) => [key, (value as Record<string, unknown>)[key]] as const);
   const changed = paths
     .filter(([, path]) => typeof path === 'string')
     .map(([key, path]) => [key, absolute(path as string)]);

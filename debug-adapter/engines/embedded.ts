@@ -103,6 +103,8 @@ export function exceptionNames(): NamedItem[] {
 /** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
 const clock = (): number => performance.now();
 const EXITS_INTERVAL_MS = 100;
+/** How long an idle guest waits for an answer from outside before its time runs on. */
+const ANSWER_MS = 1000;
 /** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
 const START_TIME = Date.UTC(2026, 0, 1);
 
@@ -135,6 +137,8 @@ class EmbeddedTarget implements Target {
   private notes: string[] = [];
   private exitsSent = 0;
   private exitsSentAt = 0;
+  /** When a device last asked those outside. */
+  private askedAt = 0;
   private stopExit?: ExitRecord;
   /** What the machine has to stand still for: 'a snapshot is being saved'. */
   private busy?: string;
@@ -182,7 +186,11 @@ class EmbeddedTarget implements Target {
         watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),
-        send: (device, message) => this.links.send(device, message),
+        send: (device, message) => {
+          this.askedAt = clock();
+          this.links.send(device, message);
+        },
+        answering: () => this.links.answering && clock() - this.askedAt < ANSWER_MS,
         linksLost: () => this.links.lost(),
       },
     );

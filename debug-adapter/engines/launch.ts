@@ -4,6 +4,7 @@ import type { DiskAccess } from '../../emulator-core/disk/disk';
 import type { ImageFile } from '../../emulator-core/disk/image';
 import type { OpenFile } from '../engine';
 import type { SnapshotContents } from '../target';
+import type { OpenLink } from './embedded/links';
 
 export { MODE_LIMITS } from '../../emulator-core/boot/framebuffer';
 
@@ -26,6 +27,15 @@ export interface LaunchDisk {
   access: DiskAccess;
 }
 
+export interface LaunchShare {
+  /** The folder, for descriptions. */
+  path: string;
+  /** By which the guest mounts it. */
+  tag: string;
+  access: 'readonly' | 'write';
+  open: OpenLink;
+}
+
 export type BootChoice = 'auto' | 'linux' | 'pvh' | 'multiboot' | 'multiboot2' | 'bios' | 'raw';
 
 export interface EmbeddedLaunch {
@@ -35,6 +45,8 @@ export interface EmbeddedLaunch {
   cmdline: string;
   boot: BootChoice;
   disks: LaunchDisk[];
+  /** Folders of the host; absent: none. */
+  shares?: LaunchShare[];
   /** Guest RAM in bytes, a multiple of 4096. */
   memory: number;
   cpus: number;

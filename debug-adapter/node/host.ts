@@ -3,6 +3,7 @@ import { type WriteStream, closeSync, createWriteStream, fstatSync, openSync, re
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileReplacement, Host, OpenFile } from '../engine';
+import { openShare } from './share';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -99,6 +100,14 @@ export const nodeHost: Host = {
     }
   },
   replaceFile,
+  async openShare(name, write) {
+    try {
+      return await openShare(name, write);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') throw new Error('it is not a folder');
+      return absent(error);
+    }
+  },
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

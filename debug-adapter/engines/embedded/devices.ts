@@ -1,8 +1,9 @@
-/** The optional devices of a launch: an entropy source, and the disks. */
+/** The optional devices of a launch: an entropy source, the disks, and shared folders. */
 import { Disk } from '../../../emulator-core/disk/disk';
 import { ImageError, openImage } from '../../../emulator-core/disk/image';
 import type { VirtioSlot } from '../../../emulator-core/devices/virtio/attach';
 import { VirtioBlk } from '../../../emulator-core/devices/virtio/blk';
+import { shareDeviceName, VirtioNinep } from '../../../emulator-core/devices/virtio/ninep';
 import { VirtioRng } from '../../../emulator-core/devices/virtio/rng';
 import type { OpenLink } from './links';
 import type { EmbeddedLaunch, LaunchDisk } from '../launch';
@@ -25,7 +26,13 @@ export function makeDevices(launch: EmbeddedLaunch, note: (text: string) => void
     const bus = launch.disks[index].bus === 'virtio' ? 'pci' : 'mmio';
     virtio.push({ bus, create: (host) => new VirtioBlk({ index, disk, note }, host) });
   }
-  return { virtio, disks, links: new Map() };
+  const links = new Map<string, OpenLink>();
+  for (const [index, { path, tag, access, open }] of (launch.shares ?? []).entries()) {
+    const options = { index, tag, root: path, writable: access === 'write' };
+    virtio.push({ bus: 'pci', create: (host) => new VirtioNinep(options, host) });
+    links.set(shareDeviceName(index), open);
+  }
+  return { virtio, disks, links };
 }
 
 function makeDisk({ attribute, image, access }: LaunchDisk): Disk {

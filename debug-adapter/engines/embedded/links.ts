@@ -4,6 +4,8 @@
 export interface LinkService {
   /** A message of the device's. Answers come later, never within this call. */
   message(message: Uint8Array): void;
+  /** Messages whose answers will come soon. Absent: nobody can say. */
+  readonly waiting?: number;
   /** Nobody listens any more: ends what is under way, closes what is open. */
   close(): void;
 }
@@ -30,6 +32,12 @@ export class LinkServices {
   /** A device's message. */
   send(device: string, message: Uint8Array): void {
     this.open.get(device)?.message(message);
+  }
+
+  /** Some answer will come soon. */
+  get answering(): boolean {
+    for (const { waiting = 0 } of this.open.values()) if (waiting > 0) return true;
+    return false;
   }
 
   /** What was under way belongs to a future that is gone: services begin anew, and what old ones still say is not heard. */

@@ -11,6 +11,8 @@ import type { RunRequest, StopEvent } from '../../target';
 
 /** Milliseconds after which the event loop gets its turn. */
 const SLICE_MS = 6;
+/** How often it is looked whether an answer from outside is still to be waited for. */
+const ANSWER_MS = 20;
 
 /** What one advance came to. */
 type Advance = 'done' | 'stopped' | 'ended' | 'paused';
@@ -117,6 +119,7 @@ export class Runner {
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();
       if (result === 'idle') await this.sleep();
+      else if (result === 'waiting') await this.answer();
       else if (now - since >= SLICE_MS) {
         await this.breathe();
         const ahead = this.pace ? (machine.clock.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
@@ -137,6 +140,20 @@ export class Runner {
     void this.host.breathe();
     if (this.pauseRequested) return;
     await new Promise<void>((resolve) => (this.wake = resolve));
+    this.wake = undefined;
+  }
+
+  /** An answer from outside is about to come. */
+  private async answer(): Promise<void> {
+    this.host.breathe();
+    if (this.pauseRequested) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ANSWER_MS);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
     this.wake = undefined;
   }
 

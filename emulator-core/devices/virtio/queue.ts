@@ -206,6 +206,11 @@ export class VirtQueue {
     return chain;
   }
 
+  /** A chain that pop() has given, made anew of what was kept of it: for a device that answers later. */
+  revive(head: number, readable: readonly Segment[], writable: readonly Segment[]): Chain {
+    return new Chain(this.host.memory, head, readable, writable);
+  }
+
   /**
    * Returns a chain to the driver and interrupts it if it wants that. Chains may be returned in any order.
    * @param written bytes written into the chain's writable buffers, from the first on

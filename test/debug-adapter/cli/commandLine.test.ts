@@ -102,6 +102,8 @@ describe('launch attributes as flags', () => {
     );
     assert.deepStrictEqual(result.disks, [{ file: '/cwd/a.img' }, { file: '/cwd/b.img', bus: 'ide' }]);
     assert.deepStrictEqual(attributes({}, '--modules', 'm').modules, ['/cwd/m']);
+    const shares = attributes({}, '--shares', 'src', '--shares', '{"path": "out", "tag": "out", "access": "write"}');
+    assert.deepStrictEqual(shares.shares, [{ path: '/cwd/src' }, { path: '/cwd/out', tag: 'out', access: 'write' }]);
   });
   it('sets parts of an object and leaves the others', () => {
     const cpu = Object.freeze({ vendor: 'intel', features: ['+vmx'] });

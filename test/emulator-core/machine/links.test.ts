@@ -108,6 +108,22 @@ describe('links', () => {
     assert.deepEqual(log, ['lost']);
   });
 
+  it('are waited for by a guest that idles, while they are about to come', () => {
+    let answering = true;
+    const kernel = Uint8Array.of(0xfb, 0xf4, 0xeb, 0xfc); // sti; hlt; jmp to sti
+    const { machine } = new TestMachine(
+      { kernel: { name: 'test', kernel, protocol: 'raw', cmdline: '', modules: [] } },
+      { answering: () => answering },
+    );
+    machine.platform.events.register('test', () => undefined);
+    machine.platform.events.at('test', 1e6);
+    assert.equal(machine.run(1000), 'waiting');
+    assert.ok(machine.clock.now() < 1e6, 'time stands still');
+    answering = false;
+    assert.notEqual(machine.run(1000), 'waiting');
+    assert.ok(machine.clock.now() >= 1e6);
+  });
+
   it('begin history anew before what came takes too much memory', () => {
     const { machine, adder, t } = start();
     const megabyte = new Uint8Array(1 << 20).fill(1);
