@@ -145,7 +145,7 @@ export class Runner {
 
   /** An answer from outside is about to come. */
   private async answer(): Promise<void> {
-    this.host.breathe();
+    void this.host.breathe();
     if (this.pauseRequested) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ANSWER_MS);
