@@ -46,19 +46,6 @@ rm -f "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*_* "$1/etc/resol
 /** Ways to make it, best first. */
 const METHODS = [
   {
-    name: 'mmdebstrap',
-    // Every user may; as root it needs no user namespace.
-    possible: () => has('mmdebstrap') && (process.getuid() === 0 || has('newuidmap')),
-    make({ uri, suite }, image, log) {
-      const mode = process.getuid() === 0 ? 'root' : 'unshare';
-      logged(log, 'mmdebstrap', [
-        ...[`--mode=${mode}`, '--variant=minbase', `--include=${INCLUDE.join(',')}`, '--format=null'],
-        ...[`--customize-hook=${SETUP}`, `--customize-hook=mke2fs -q -F -t ext4 -L ringside -d "$1" '${image}'`],
-        ...[suite, '/dev/null', uri],
-      ]);
-    },
-  },
-  {
     name: 'debootstrap',
     possible: () => has('debootstrap') && process.getuid() === 0,
     make({ uri, suite }, image, log) {
@@ -71,6 +58,19 @@ const METHODS = [
       } finally {
         rmSync(tree, { recursive: true, force: true });
       }
+    },
+  },
+  {
+    name: 'mmdebstrap',
+    // Every user may.
+    possible: () => has('mmdebstrap') && (process.getuid() === 0 || has('newuidmap')),
+    make({ uri, suite }, image, log) {
+      const mode = process.getuid() === 0 ? 'root' : 'unshare';
+      logged(log, 'mmdebstrap', [
+        ...[`--mode=${mode}`, '--variant=minbase', `--include=${INCLUDE.join(',')}`, '--format=null'],
+        ...[`--customize-hook=${SETUP}`, `--customize-hook=mke2fs -q -F -t ext4 -L ringside -d "$1" '${image}'`],
+        ...[suite, '/dev/null', uri],
+      ]);
     },
   },
 ];
