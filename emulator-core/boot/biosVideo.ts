@@ -42,6 +42,11 @@ function blanks(count: number, attribute: number): Uint8Array {
   return line;
 }
 
+/** The screen as the power-on test leaves it: mode 3, blanks in light grey on black. */
+export function clearScreen(memory: Uint8Array): void {
+  if (memory.length >= TEXT + TEXT_SIZE) memory.set(blanks(TEXT_SIZE / 2, NORMAL), TEXT);
+}
+
 /** Moves the lines of a window up (by > 0) or down (by < 0); 0 clears it. Window coordinates are inclusive. */
 function scroll(call: BiosCall, page: number, by: number, attribute: number, from: Cursor, to: Cursor): void {
   const bottom = Math.min(to.row, ROWS - 1);

@@ -16,12 +16,28 @@ export class DisplayViews implements vscode.Disposable {
     private readonly extensionUri: vscode.Uri,
     private readonly sessions: GuestSessions,
   ) {
-    this.subscriptions = [vscode.commands.registerCommand('ringside.showDisplay', () => this.show())];
+    this.subscriptions = [
+      vscode.commands.registerCommand('ringside.showDisplay', () => this.show()),
+      sessions.onDidChangeActive(() => this.follow()),
+    ];
   }
 
   dispose(): void {
     for (const subscription of this.subscriptions) subscription.dispose();
     for (const panel of this.open.values()) panel.dispose();
+  }
+
+  /** A new session shows its display where an ended one of the same name has shown its own. */
+  private follow(): void {
+    const guest = this.sessions.active;
+    if (!guest || guest.state === 'ended' || this.open.has(guest)) return;
+    for (const [ended, panel] of this.open) {
+      if (ended.state !== 'ended' || ended.session.name !== guest.session.name) continue;
+      this.open.delete(ended);
+      this.open.set(guest, panel);
+      panel.show(guest);
+      return;
+    }
   }
 
   /** Opens the display of the session that the views show, or brings it to the front. */
@@ -35,13 +51,19 @@ export class DisplayViews implements vscode.Disposable {
     }
     const panel = this.open.get(guest);
     if (panel) panel.reveal();
-    else this.open.set(guest, new DisplayPanel(this.extensionUri, guest, () => this.open.delete(guest)));
+    else {
+      const created = new DisplayPanel(this.extensionUri, guest, () => {
+        for (const [shown, each] of this.open) if (each === created) this.open.delete(shown);
+      });
+      this.open.set(guest, created);
+    }
   }
 }
 
 class DisplayPanel {
   private readonly panel: vscode.WebviewPanel;
   private readonly subscriptions: vscode.Disposable[];
+  private guestState: vscode.Disposable;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private version = 0;
   private ready = false;
@@ -54,7 +76,7 @@ class DisplayPanel {
 
   constructor(
     extensionUri: vscode.Uri,
-    private readonly guest: GuestSession,
+    private guest: GuestSession,
     disposed: () => void,
   ) {
     const scripts = vscode.Uri.joinPath(extensionUri, 'out', 'webview');
@@ -68,13 +90,24 @@ class DisplayPanel {
     this.subscriptions = [
       this.panel.webview.onDidReceiveMessage((message: PageMessage) => this.received(message)),
       this.panel.onDidChangeViewState(() => this.look()),
-      guest.onDidChangeState(() => this.look()),
       this.panel.onDidDispose(() => {
         clearTimeout(this.timer);
+        this.guestState.dispose();
         for (const subscription of this.subscriptions) subscription.dispose();
         disposed();
       }),
     ];
+    this.guestState = guest.onDidChangeState(() => this.look());
+  }
+
+  /** Shows another guest from now on. */
+  show(guest: GuestSession): void {
+    this.guestState.dispose();
+    this.guest = guest;
+    this.guestState = guest.onDidChangeState(() => this.look());
+    this.version = 0;
+    this.told = undefined;
+    this.look();
   }
 
   reveal(): void {
@@ -147,12 +180,14 @@ class DisplayPanel {
 
   private async ask(): Promise<void> {
     if (!this.ready || this.asking || !this.panel.visible) return;
+    const { guest } = this;
     this.asking = true;
     let more = false;
     let interval = INTERVAL.unchanged;
     try {
       if (this.guest.state !== 'ended' && this.guest.state !== 'starting') {
-        const update = await this.guest.request('ringside/screen', { since: this.version });
+        const update = await guest.request('ringside/screen', { since: this.version });
+        if (guest !== this.guest) return;
         this.version = update.version;
         more = update.kind === 'graphics' && update.more;
         if (update.kind === 'text' || update.kind === 'graphics') interval = INTERVAL.changed;
@@ -160,13 +195,18 @@ class DisplayPanel {
         if (update.kind !== 'unchanged' || this.told !== this.guest.state) await this.tell(update);
       } else await this.tell();
     } catch {
-      // The session is ending: its state says so soon.
+      this.told = guest.state; // the session is ending: its state says so soon
     } finally {
       this.asking = false;
+      // What happened meanwhile had no look of its own.
+      if (guest !== this.guest || this.told !== this.guest.state) more = true;
+      this.lookAgain(more ? 0 : interval, more);
     }
+  }
+
+  private lookAgain(after: number, anyway: boolean): void {
     clearTimeout(this.timer);
-    if (more) this.timer = setTimeout(() => void this.ask(), 0);
-    else if (this.guest.state === 'running') this.timer = setTimeout(() => void this.ask(), interval);
+    if (anyway || this.guest.state === 'running') this.timer = setTimeout(() => void this.ask(), after);
   }
 }
 

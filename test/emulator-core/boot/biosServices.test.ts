@@ -55,6 +55,9 @@ function machine(image = disk(4000)) {
 describe('BIOS services', () => {
   it('vectors lead to stubs that name them', () => {
     const { m } = machine();
+    // Mode 3 after the power-on test: blanks, attribute 07h.
+    assert.equal(m.u16(0xb8000), 0x0720);
+    assert.equal(m.u16(0xb8000 + 1999 * 2), 0x0720);
     const linear = (vector: number): number => m.u16(vector * 4 + 2) * 16 + m.u16(vector * 4);
     for (const vector of [0, 0x10, 0x13, 0x15, 0x16, 0x1a, 0xff]) {
       assert.equal(biosVector(linear(vector)), vector);
