@@ -128,6 +128,7 @@ export async function planLaunch(
       modules,
       cmdline: (checked.cmdline as string | undefined) ?? '',
       boot: (checked.boot ?? 'auto') as EmbeddedLaunch['boot'],
+      linuxEntry: (checked.linuxEntry ?? 'auto') as EmbeddedLaunch['linuxEntry'],
       disks,
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,

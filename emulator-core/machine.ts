@@ -89,7 +89,7 @@ export class Machine implements CoreHost {
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
-  /** The BIOS's drive 80h, and those of devices. */
+  /** The image booted as a disk, and those of devices. */
   private readonly disks: readonly Disk[];
   private recording = false;
 
@@ -251,6 +251,7 @@ export class Machine implements CoreHost {
   private loadGuest(): void {
     const { kernel, cpus } = this.options;
     this.boot = bootGuest({ ...kernel, memory: this.memory.ram, cpus });
+    this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : this.options.disks?.[0];
     this.enterGuest();
   }
 
@@ -397,7 +398,7 @@ export class Machine implements CoreHost {
   /** Bytes typed on the serial console, from now on. */
   input(data: Uint8Array): void {
     const bytes = data.slice();
-    this.change(() => this.keys.type(bytes, this.boot.protocol === 'bios'));
+    this.change(() => this.keys.type(bytes, this.boot.realMode));
   }
 
   /** A key of the keyboard by its code; false: the keyboard has no such key. */

@@ -1,6 +1,7 @@
 /** What an engine gets to make a machine: launch.json's attributes, checked, with all files already read. */
 
 import type { DiskAccess } from '../../emulator-core/disk/disk';
+import type { LinuxEntry } from '../../emulator-core/boot/linux';
 import type { ImageFile } from '../../emulator-core/disk/image';
 import type { OpenFile } from '../engine';
 
@@ -33,6 +34,8 @@ export interface EmbeddedLaunch {
   modules: LaunchModule[];
   cmdline: string;
   boot: BootChoice;
+  /** Absent: auto. */
+  linuxEntry?: LinuxEntry;
   disks: LaunchDisk[];
   /** Guest RAM in bytes, a multiple of 4096. */
   memory: number;

@@ -1,18 +1,15 @@
 /**
  * The kernel inside a bzImage: where it is, how it is compressed, and the ELF file that comes out.
- * Linux, Documentation/arch/x86/boot.rst: "payload_offset", "payload_length"; the payload of all methods ends with the length of what is in it.
+ * Linux, Documentation/arch/x86/boot.rst: "payload_offset"; the payload of all methods ends with the length of what is in it.
  */
 import { isElf } from '../../../emulator-core/boot/elf';
+import { SetupHeader } from '../../../emulator-core/boot/linuxSetupHeader';
 import { CompressionError } from '../compression/error';
 import { expandGzip } from '../compression/gzip';
 import { expandLz4 } from '../compression/lz4';
 import { expandXz } from '../compression/xz';
 import { inSlices } from '../slices';
 
-const Header = { setupSectors: 0x1f1, magic: 0x202, version: 0x206, payloadOffset: 0x248, payloadLength: 0x24c };
-const HDRS = 0x53726448;
-/** First version of the boot protocol that has the payload's place. */
-const PAYLOAD_VERSION = 0x208;
 /** Largest kernel that is expanded. */
 const MAX_KERNEL = 1 << 29;
 
@@ -36,13 +33,10 @@ const METHODS: readonly Method[] = [
 
 /** The compressed kernel of a bzImage; undefined when the image is none, or older than Linux 2.6.26. */
 export function bzImagePayload(image: Uint8Array): Uint8Array | undefined {
-  if (image.length < Header.payloadLength + 4) return undefined;
-  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
-  if (view.getUint32(Header.magic, true) !== HDRS) return undefined;
-  if (view.getUint16(Header.version, true) < PAYLOAD_VERSION) return undefined;
-  const setup = ((image[Header.setupSectors] || 4) + 1) * 512;
-  const start = setup + view.getUint32(Header.payloadOffset, true);
-  const length = view.getUint32(Header.payloadLength, true);
+  const header = SetupHeader.of(image);
+  if (!header?.has('payload_length')) return undefined;
+  const start = header.setupSize + header.get('payload_offset');
+  const length = header.get('payload_length');
   if (length < 8 || start + length > image.length) return undefined;
   return image.subarray(start, start + length);
 }
