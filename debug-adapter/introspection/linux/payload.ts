@@ -8,6 +8,7 @@ import { CompressionError } from '../compression/error';
 import { expandGzip } from '../compression/gzip';
 import { expandLz4 } from '../compression/lz4';
 import { expandXz } from '../compression/xz';
+import { expandZstd } from '../compression/zstd';
 import { inSlices } from '../slices';
 
 /** Largest kernel that is expanded. */
@@ -25,7 +26,7 @@ const METHODS: readonly Method[] = [
   { name: 'LZ4', magic: [0x02, 0x21, 0x4c, 0x18], expand: (data, size) => inSlices(expandLz4(data, size)) },
   { name: 'gzip', magic: [0x1f, 0x8b, 0x08], expand: expandGzip },
   { name: 'XZ', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], expand: (data, size) => inSlices(expandXz(data, size)) },
-  { name: 'Zstandard', magic: [0x28, 0xb5, 0x2f, 0xfd] },
+  { name: 'Zstandard', magic: [0x28, 0xb5, 0x2f, 0xfd], expand: (data, size) => inSlices(expandZstd(data, size)) },
   { name: 'LZMA', magic: [0x5d, 0x00, 0x00] },
   { name: 'bzip2', magic: [0x42, 0x5a, 0x68] },
   { name: 'LZO', magic: [0x89, 0x4c, 0x5a, 0x4f] },
