@@ -184,6 +184,10 @@ export class Machine implements CoreHost {
       writePhysical: (gpa, data) => this.writePhysical(gpa, data),
       key: (take) => this.keys.biosKey(take),
       console: (byte) => this.print(byte),
+      cmos: (index) => {
+        this.platform.bus.writePort(0x70, index, 1);
+        return this.platform.bus.readPort(0x71, 1);
+      },
       note: (text) => this.note(text),
     });
     this.disks = [this.firmware.disk, ...(options.disks ?? [])];

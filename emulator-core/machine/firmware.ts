@@ -17,6 +17,8 @@ export interface FirmwareHost {
   /** ASCII code of the oldest key typed, which `take` removes; undefined when there is none. */
   key(take: boolean): number | undefined;
   console(byte: number): void;
+  /** A register of the real-time clock. */
+  cmos(index: number): number;
   note(text: string): void;
 }
 
@@ -48,6 +50,7 @@ export class Firmware {
         return ascii === undefined ? undefined : { ascii, scanCode: 0 };
       },
       console: (byte) => host.console(byte),
+      cmos: (index) => host.cmos(index),
       note: (text) => host.note(text),
     };
   }

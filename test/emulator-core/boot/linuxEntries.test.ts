@@ -96,6 +96,19 @@ describe('Linux entries', () => {
       }
     });
 
+    it('finds the date and time by INT 1Ah', () => {
+      // mov ah, 2; int 1ah; mov [400h], cx; mov ah, 4; int 1ah; mov [402h], cx; mov [404h], dx; mov al, 0; out 0f4h, al
+      const setup = fromHex('b402cd1a890e0004b404cd1a890e020489160404b000e6f4');
+      const kernel = { name: 'k', kernel: bzImage({ setup }), cmdline: '', modules: [] };
+      const startTime = Date.UTC(2024, 1, 29, 21, 47, 5);
+      const test = new TestMachine({ startTime, kernel: { ...kernel, protocol: 'auto', linuxEntry: '16-bit' } });
+      test.machine.run(100_000);
+      const at = test.machine.boot.entry.segments.ds.base + 0x400;
+      // BCD: hours and minutes, century and year, month and day.
+      assert.deepEqual([...test.read(at, 6)], [0x47, 0x21, 0x24, 0x20, 0x29, 0x02]);
+      assert.deepEqual(test.notes, []);
+    });
+
     it('takes vga= as boot loaders do', () => {
       assert.deepEqual(
         ['', 'vga=normal', 'quiet vga=ext', 'vga=0x317', 'vga=791', 'vga=01417', 'vga=wide', 'xvga=ask'].map(videoMode),
