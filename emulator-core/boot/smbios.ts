@@ -11,8 +11,11 @@ export const SMBIOS_ADDRESS = 0xf2000;
 const VERSION = { major: 2, minor: 8 };
 const MAKER = 'Ringside';
 const PRODUCT = 'Virtual PC';
-/** Month, day and year; operating systems take firmware of before 2001 or 2008 for broken. */
-const RELEASE_DATE = '01/01/2026';
+/**
+ * Month, day and year. Operating systems take firmware of before 2001 or 2008 for broken, and Linux that of 2015 and later for one whose ACPI
+ * gives the real-time clock's alarms: here they are the clock's own, or the HPET's.
+ */
+const RELEASE_DATE = '01/01/2014';
 const UNKNOWN = 2;
 const SAFE = 3;
 const NO_HANDLE = 0xffff;
