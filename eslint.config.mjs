@@ -31,6 +31,7 @@ const throughTarget = from('emulator-core', 'Engines implement Target; all else 
   'fields',
   'boot/byteSource',
   'boot/elf',
+  'boot/linuxSetupHeader',
   'devices/screen',
   'guest/hypercallInfo',
   'inflate',

@@ -141,6 +141,7 @@ export async function planLaunch(
       modules,
       cmdline: (checked.cmdline as string | undefined) ?? '',
       boot: (checked.boot ?? 'auto') as EmbeddedLaunch['boot'],
+      linuxEntry: (checked.linuxEntry ?? 'auto') as EmbeddedLaunch['linuxEntry'],
       disks,
       shares,
       memory,

@@ -95,7 +95,7 @@ export class Machine implements CoreHost {
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
-  /** What holds state. Its disks: the BIOS's drive 80h, and those of devices. */
+  /** What holds state. Its disks: the image booted as a disk, and those of devices. */
   private readonly parts: StateParts;
   private recording = false;
   private readonly snapshots: Snapshots;
@@ -199,6 +199,10 @@ export class Machine implements CoreHost {
       writePhysical: (gpa, data) => this.writePhysical(gpa, data),
       key: (take) => this.keys.biosKey(take),
       console: (byte) => this.print(byte),
+      cmos: (index) => {
+        this.platform.bus.writePort(0x70, index, 1);
+        return this.platform.bus.readPort(0x71, 1);
+      },
       note: (text) => this.note(text),
     });
     const { memory, core, mmu, clock, scheduler, inputs, keys, vcpus, vmm, delivery, guest, monitors, platform } = this;
@@ -250,6 +254,7 @@ export class Machine implements CoreHost {
   private loadGuest(): void {
     const { kernel, cpus } = this.options;
     this.boot = bootGuest({ ...kernel, memory: this.memory.ram, cpus });
+    this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : this.options.disks?.[0];
     this.enterGuest();
   }
 
@@ -408,7 +413,7 @@ export class Machine implements CoreHost {
   input(data: Uint8Array): boolean {
     if (!this.keys.hasRoom(data.length)) return false;
     const bytes = data.slice();
-    this.change(() => this.keys.type(bytes, this.boot.protocol === 'bios'));
+    this.change(() => this.keys.type(bytes, this.boot.realMode));
     return true;
   }
 

@@ -173,6 +173,7 @@ class EmbeddedTarget implements Target {
           name: launch.kernel.name,
           kernel: launch.kernel.bytes,
           protocol: launch.boot,
+          linuxEntry: launch.linuxEntry,
           cmdline: launch.cmdline,
           initrd: launch.initrd?.bytes,
           framebuffer: launch.display,

@@ -1,6 +1,7 @@
 /** What an engine gets to make a machine: launch.json's attributes, checked, with all files already read. */
 
 import type { DiskAccess } from '../../emulator-core/disk/disk';
+import type { LinuxEntry } from '../../emulator-core/boot/linux';
 import type { ImageFile } from '../../emulator-core/disk/image';
 import type { OpenFile } from '../engine';
 import type { SnapshotContents } from '../target';
@@ -44,6 +45,8 @@ export interface EmbeddedLaunch {
   modules: LaunchModule[];
   cmdline: string;
   boot: BootChoice;
+  /** Absent: auto. */
+  linuxEntry?: LinuxEntry;
   disks: LaunchDisk[];
   /** Folders of the host; absent: none. */
   shares?: LaunchShare[];

@@ -50,6 +50,12 @@ const ROUTINES = {
 /** The diskette parameter table that INT 1Eh points to: 512-byte sectors, 18 to a track. */
 const DISKETTE_PARAMETERS = { offset: 0x10a0, data: [0xaf, 0x02, 0x25, 0x02, 18, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 0x08] };
 
+/**
+ * The configuration table of INT 15h AH = C0h, at its place in a PC/AT's BIOS: 8 bytes follow; PC/AT; second 8259, real-time clock and
+ * extended BIOS data area. No Micro Channel (bit 1 of the features).
+ */
+export const CONFIGURATION = { offset: 0xe6f5, data: [8, 0, 0xfc, 0, 0, 0x64, 0, 0, 0, 0] };
+
 /** What firmware leaves in the 8259s (vectors 08h and 70h, IRQ 0 to 2 unmasked) and the 8254 (18.2 interrupts a second). */
 export const FIRMWARE_PORT_WRITES: readonly PortWrite[] = [
   [0x20, 0x11],
@@ -86,7 +92,7 @@ export function biosRom(): Uint8Array {
   const rom = new Uint8Array(ROM_WINDOW.end - BIOS_BASE);
   for (let vector = 0; vector < 256; vector++) rom.set(STUB, vector * STUB_SIZE);
   for (const { offset, code } of Object.values(ROUTINES)) rom.set(code, offset);
-  rom.set(DISKETTE_PARAMETERS.data, DISKETTE_PARAMETERS.offset);
+  for (const { data, offset } of [DISKETTE_PARAMETERS, CONFIGURATION]) rom.set(data, offset);
   const reset = ROUTINES.reset.offset;
   // The reset vector, the BIOS date, and the model byte of a PC/AT.
   rom.set([0xea, reset & 0xff, reset >> 8, BIOS_SEGMENT & 0xff, BIOS_SEGMENT >> 8], 0xfff0);

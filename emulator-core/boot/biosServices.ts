@@ -9,9 +9,9 @@
 import { BOOT_DRIVE, BOOT_SECTOR_ADDRESS, hasBootSignature, SECTOR } from './bios';
 import { diskService } from './biosDisk';
 import { BiosCall, type BiosMachine, type BiosOutcome, type BiosRegisters } from './biosMachine';
-import { Bda } from './biosRom';
+import { Bda, BIOS_SEGMENT, CONFIGURATION } from './biosRom';
 import { videoService } from './biosVideo';
-import { ACPI_AREA, memoryMap } from './memoryMap';
+import { ACPI_AREA, EBDA, memoryMap } from './memoryMap';
 import { Writer } from './writer';
 
 const SMAP = 0x534d4150;
@@ -55,6 +55,8 @@ function systemService(call: BiosCall): BiosOutcome {
       call.setWord('ebx', 3);
       return call.status(0);
     case 0x2400: // disable A20: this machine has no such gate
+    case 0xe980: // SpeedStep, which Linux asks for
+    case 0xec00: // the mode in which the caller will run, which Linux tells
       return call.status(0x86);
   }
   switch (call.high('eax')) {
@@ -62,6 +64,13 @@ function systemService(call: BiosCall): BiosOutcome {
       call.setWord('eax', Math.min(kib, 0xffff));
       call.setCarry(false);
       return 'return';
+    case 0xc0: // the configuration table
+      call.regs.setSegment('es', BIOS_SEGMENT);
+      call.setWord('ebx', CONFIGURATION.offset);
+      return call.status(0);
+    case 0xc1:
+      call.regs.setSegment('es', EBDA >> 4);
+      return call.status(0);
     case 0x41: // wait for external event, keyboard intercept, PS/2 mouse, APM, joystick: asked for routinely
     case 0x4f:
     case 0x53:

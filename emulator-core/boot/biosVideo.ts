@@ -173,9 +173,23 @@ export function videoService(call: BiosCall): BiosOutcome {
       call.setWord('eax', (COLUMNS << 8) | call.readByte(Bda.videoMode));
       call.setHigh('ebx', active);
       return 'return';
+    case 0x12: {
+      const EGA_INFORMATION = 0x10;
+      if (call.low('ebx') !== EGA_INFORMATION) return call.unsupported();
+      call.setWord('ebx', 3); // colour, 256 KiB
+      call.setWord('ecx', 9); // no feature bits; switches of an 80x25 colour display
+      return 'return';
+    }
     case 0x13:
       writeString(call, page);
       return 'return';
+    case 0x1a:
+      if (call.low('eax') !== 0) return call.unsupported();
+      call.setLow('eax', 0x1a); // the function exists
+      call.setWord('ebx', 8); // VGA with a colour display, and no other
+      return 'return';
+    case 0x4f: // VESA modes, asked for routinely: AL other than 4Fh says that there are none
+      return call.status(0x86);
     default:
       return call.unsupported();
   }

@@ -8,7 +8,7 @@ import { BootError } from './bootError';
 import { ElfFile, isElf } from './elf';
 import { writeFirmware } from './firmware';
 import type { Framebuffer, FramebufferMode } from './framebuffer';
-import { isLinux, loadLinux } from './linux';
+import { isLinux, loadLinux, type LinuxEntry } from './linux';
 import { findMultiboot, loadMultiboot } from './multiboot';
 import { findMultiboot2, loadMultiboot2 } from './multiboot2';
 import { Placement } from './placement';
@@ -37,6 +37,8 @@ export interface BootRequest {
   /** Guest RAM, from guest-physical 0, `bytes.length` long (a multiple of 4 KiB). */
   memory: Uint8Array;
   cpus: number;
+  /** Which entry of a Linux image; absent: auto. */
+  linuxEntry?: LinuxEntry;
   /** The display shows a linear framebuffer of this size instead of text. */
   framebuffer?: FramebufferMode;
 }
@@ -72,6 +74,8 @@ export interface PortWrite {
 export interface BootResult {
   protocol: BootProtocol;
   entry: EntryState;
+  /** The guest starts in real mode, where it uses the BIOS services. */
+  realMode: boolean;
   /** Byte writes to devices that firmware would have made before the guest starts, in order (8259 and 8254 set-up). */
   portWrites: readonly PortWrite[];
   /** What was put where, for `info devices`, messages and docs: 'kernel', 'cmdline', 'ACPI tables' ... */
@@ -130,12 +134,16 @@ export function bootGuest(request: BootRequest): BootResult {
     const able = HAND_OVER_FRAMEBUFFER.join(', ');
     throw new BootError(`${name}: "display": the ${protocol} protocol cannot hand over a framebuffer; ${able} can`);
   }
+  if (request.linuxEntry && request.linuxEntry !== 'auto' && protocol !== 'linux') {
+    throw new BootError(`${name}: "linuxEntry": the ${protocol} protocol has one entry only; leave it at "auto"`);
+  }
   const placement = new Placement(request);
   const { rsdp } = writeFirmware(request, placement, protocol === 'bios' ? 1 : 0);
   const entry = loaders[protocol]({ request, placement, rsdp });
   return {
     protocol,
     entry,
+    realMode: (entry.cr0 & 1) === 0,
     portWrites: FIRMWARE_PORT_WRITES,
     loaded: placement.loaded,
     framebuffer: placement.framebuffer,

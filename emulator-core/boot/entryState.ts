@@ -109,18 +109,31 @@ function placeIdentityPageTables(placement: Placement): number {
   return base;
 }
 
-/** Real mode with all segments 0, interrupts on: how a BIOS starts a boot sector. */
-export function realModeEntry(rip: number, registers: Registers): EntryState {
-  const segment = (attributes: number): SegmentState => ({ selector: 0, base: 0, limit: 0xffff, attributes });
+/**
+ * Real mode: how a BIOS starts a boot sector (all segments 0, interrupts on), or a boot loader real-mode code.
+ * @param rip offset in the code segment
+ * @param start selectors of CS and of the other segments, and the interrupt flag
+ */
+export function realModeEntry(
+  rip: number,
+  registers: Registers,
+  { code = 0, data = 0, interrupts = true } = {},
+): EntryState {
+  const segment = (selector: number, attributes: number): SegmentState => ({
+    selector,
+    base: selector << 4,
+    limit: 0xffff,
+    attributes,
+  });
   return {
     rip,
-    rflags: 0x202,
+    rflags: interrupts ? 0x202 : 2,
     registers,
     cr0: CR0_ET,
     cr3: 0,
     cr4: 0,
     efer: 0,
-    segments: all(segment(CODE), segment(DATA)),
+    segments: all(segment(code, CODE), segment(data, DATA)),
     gdtr: { base: 0, limit: 0xffff },
     idtr: { base: 0, limit: 0x3ff },
   };

@@ -1,10 +1,11 @@
-/** What firmware leaves in memory before any guest starts: vectors, BIOS data, ROM, ACPI tables, MP table. */
+/** What firmware leaves in memory before any guest starts: vectors, BIOS data, ROM, ACPI tables, MP table, SMBIOS. */
 import { acpiTables, RSDP_ADDRESS } from './acpi';
 import { BIOS_BASE, biosDataArea, biosRom, interruptVectors } from './biosRom';
 import type { BootRequest } from './boot';
 import { ACPI_NVS, EBDA } from './memoryMap';
 import { MP_POINTER_ADDRESS, mpTable } from './mpTable';
 import type { Placement } from './placement';
+import { SMBIOS_ADDRESS, smbiosTables } from './smbios';
 
 export interface Firmware {
   /** The RSDP, for protocols that hand over a copy. */
@@ -30,6 +31,7 @@ export function writeFirmware(request: BootRequest, placement: Placement, disks:
   put('BIOS', BIOS_BASE, rom);
   put('ACPI RSDP', RSDP_ADDRESS, acpi.rsdp);
   put('MP table', MP_POINTER_ADDRESS, mp);
+  put('SMBIOS', SMBIOS_ADDRESS, smbiosTables(cpus, memory.length));
   put('ACPI tables', tablesAddress, acpi.tables);
   put('ACPI FACS', facsAddress, acpi.facs);
   return { rsdp: acpi.rsdp };

@@ -1,37 +1,19 @@
 /**
- * The Linux/x86 boot protocol: a bzImage's 64-bit entry, or its 32-bit one where it has no other.
+ * The Linux/x86 boot protocol: a bzImage's 64-bit, 32-bit or 16-bit entry.
  * Source: Linux kernel documentation, "The Linux/x86 Boot Protocol" (sections "The Real-Mode Kernel Header",
  * "32-bit Boot Protocol", "64-bit Boot Protocol") and "Zero Page".
  */
 import type { EntryState } from './boot';
 import { flatProtectedEntry, longModeEntry } from './entryState';
 import { BITS_PER_PIXEL, COLOUR_BITS, COLOURS, framebufferBytes, type Framebuffer } from './framebuffer';
+import { enterRealMode, ZIMAGE_ADDRESS } from './linuxRealMode';
+import { LOADED_HIGH, SETUP_FIELDS, SetupHeader, showField, XLF_KERNEL_64 } from './linuxSetupHeader';
 import { cmdlineBytes, refuseExtras, type BootContext } from './protocol';
 import { RSDP_ADDRESS } from './acpi';
 
-/** Offsets in the image's first sectors and, from setup_sects on, in the zero page alike. */
-const Setup = {
-  setupSects: 0x1f1,
-  syssize: 0x1f4,
-  vidMode: 0x1fa,
-  bootFlag: 0x1fe,
-  jump: 0x200,
-  header: 0x202,
-  version: 0x206,
-  typeOfLoader: 0x210,
-  loadflags: 0x211,
-  code32Start: 0x214,
-  ramdiskImage: 0x218,
-  ramdiskSize: 0x21c,
-  cmdLinePtr: 0x228,
-  initrdAddrMax: 0x22c,
-  kernelAlignment: 0x230,
-  relocatableKernel: 0x234,
-  xloadflags: 0x236,
-  cmdlineSize: 0x238,
-  prefAddress: 0x258,
-  initSize: 0x260,
-} as const;
+/** Where a Linux image is entered; auto: the one with the widest registers that it has. */
+export const LINUX_ENTRIES = ['auto', '64-bit', '32-bit', '16-bit'] as const;
+export type LinuxEntry = (typeof LINUX_ENTRIES)[number];
 
 /** Offsets in the zero page (struct boot_params) outside the setup header. */
 const ZeroPage = {
@@ -56,7 +38,6 @@ const ZeroPage = {
   acpiRsdp: 0x070,
   altMemK: 0x1e0,
   e820Entries: 0x1e8,
-  setupHeader: 0x1f1,
   setupHeaderEnd: 0x290,
   e820Table: 0x2d0,
 } as const;
@@ -64,28 +45,26 @@ const ZeroPage = {
 /** screen_info.orig_video_isVGA: VIDEO_TYPE_VGAC, VIDEO_TYPE_VLFB. */
 const VIDEO_TYPE_VGA = 1;
 const VIDEO_TYPE_VESA = 0x23;
-const LOADED_HIGH = 1;
-const XLF_KERNEL_64 = 1;
-const HDRS = 0x53726448;
 const ENTRY_64 = 0x200;
-const MIN_VERSION = 0x202;
+/** The first version whose command line lies where the loader wants it: the entries in protected mode need that. */
+const MIN_PROTECTED_VERSION = 0x202;
 const NO_LOADER_ID = 0xff;
+const CODE32_START = 0x100000;
+const MAX_ZIMAGE = 0x80000;
 
 const hex = (value: number): string => '0x' + value.toString(16);
 
-/** Whether an image carries the setup header's signature: 'HdrS' at offset 202h after the boot flag AA55h. */
+/** Whether an image carries the setup header's signature. */
 export function isLinux(kernel: Uint8Array): boolean {
-  if (kernel.length < Setup.typeOfLoader) return false;
-  const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
-  return view.getUint16(Setup.bootFlag, true) === 0xaa55 && view.getUint32(Setup.header, true) === HDRS;
+  return SetupHeader.of(kernel) !== undefined;
 }
 
-interface SetupHeader {
-  version: number;
+interface LinuxImage {
+  header: SetupHeader;
+  /** A zImage's protected-mode part lies below 640 KiB. */
+  high: boolean;
   /** Protected-mode part of the file. */
   payload: Uint8Array;
-  headerEnd: number;
-  codeStart: number;
   alignment: number;
   relocatable: boolean;
   /** Memory the kernel needs from its load address until it has a memory map of its own. */
@@ -97,65 +76,74 @@ interface SetupHeader {
 }
 
 /** Reads and checks the setup header. Fields that the image's protocol version lacks get their documented default. */
-function readSetup({ request, placement }: BootContext): SetupHeader {
+function readImage({ request, placement }: BootContext): LinuxImage {
   const { kernel } = request;
-  if (!isLinux(kernel))
-    throw placement.error('no Linux setup header: expected aa55 at offset 0x1fe and "HdrS" at offset 0x202');
-  const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
-  const version = view.getUint16(Setup.version, true);
-  if (version < MIN_VERSION) {
-    throw placement.error(
-      `setup header: protocol version ${hex(version)} at offset 0x206, expected at least ${hex(MIN_VERSION)}`,
-    );
-  }
-  const headerEnd = Setup.header + kernel[Setup.jump + 1];
-  const setupSize = ((kernel[Setup.setupSects] || 4) + 1) * 512;
+  const header = SetupHeader.of(kernel);
+  if (!header) throw placement.error('no Linux setup header: expected aa55 at offset 0x1fe and "HdrS" at offset 0x202');
+  const { setupSize, payload } = header;
   if (kernel.length <= setupSize) {
     throw placement.error(`truncated: ${hex(kernel.length)} bytes, but the setup sectors alone have ${hex(setupSize)}`);
   }
-  if (!(kernel[Setup.loadflags] & LOADED_HIGH)) {
-    throw placement.error('setup header: loadflags at offset 0x211 lack LOADED_HIGH: a zImage, expected a bzImage');
-  }
-  const syssize = version >= 0x204 ? view.getUint32(Setup.syssize, true) : view.getUint16(Setup.syssize, true);
-  // syssize is rounded up to 16 bytes; the file may end before the last of them.
-  if (kernel.length <= setupSize + (syssize - 1) * 16) {
+  // syssize is rounded up to 16 bytes; the file may end before the last of them. Older headers have no true size.
+  const syssize = header.get('syssize');
+  if (payload.length <= (syssize - 1) * 16) {
     throw placement.error(
-      `truncated: the setup header promises ${hex(setupSize + syssize * 16)} bytes (syssize at offset 0x1f4), ` +
+      `truncated: the setup header promises ${hex(setupSize + syssize * 16)} bytes (${showField(header, 'syssize')}), ` +
         `the file has ${hex(kernel.length)}`,
     );
   }
-  const has = (since: number, offset: number, size: number): boolean =>
-    version >= since && offset + size <= headerEnd && offset + size <= setupSize;
-  const u32 = (since: number, offset: number, missing: number): number =>
-    has(since, offset, 4) ? view.getUint32(offset, true) : missing;
-  const payload = kernel.subarray(setupSize);
-  const codeStart = view.getUint32(Setup.code32Start, true) || 0x100000;
-  const preferred = has(0x20a, Setup.prefAddress, 8) ? view.getBigUint64(Setup.prefAddress, true) : BigInt(codeStart);
-  if (preferred >= 0x1_0000_0000n)
-    throw placement.error(`setup header: pref_address 0x${preferred.toString(16)} is above 4 GiB`);
-  const relocatable = has(0x205, Setup.relocatableKernel, 1) && kernel[Setup.relocatableKernel] !== 0;
-  const alignment = u32(0x205, Setup.kernelAlignment, 0x1000) || 0x1000;
+  const high = (header.get('loadflags') & LOADED_HIGH) !== 0;
+  if (!high && payload.length > MAX_ZIMAGE) {
+    throw placement.error(
+      `setup header: ${showField(header, 'loadflags')} lack LOADED_HIGH, which makes it a zImage, ` +
+        `but its ${payload.length} bytes of protected-mode code are more than ${MAX_ZIMAGE}`,
+    );
+  }
+  const codeStart = high ? header.get('code32_start') || CODE32_START : ZIMAGE_ADDRESS;
+  const preferred = high ? header.get('pref_address', codeStart) : codeStart;
+  if (preferred >= 2 ** 32) throw placement.error(`setup header: ${showField(header, 'pref_address')} is above 4 GiB`);
+  const relocatable = high && header.get('relocatable_kernel') !== 0;
+  const alignment = header.get('kernel_alignment') || 0x1000;
   if (relocatable && (alignment & (alignment - 1)) !== 0) {
-    throw placement.error(`setup header: kernel_alignment ${hex(alignment)} at offset 0x230, expected a power of two`);
+    throw placement.error(`setup header: ${showField(header, 'kernel_alignment')}, expected a power of two`);
   }
   return {
-    version,
+    header,
+    high,
     payload,
-    headerEnd: Math.min(headerEnd, ZeroPage.setupHeaderEnd, setupSize),
-    codeStart,
     alignment,
     relocatable,
-    initSize: Math.max(u32(0x20a, Setup.initSize, 0), payload.length),
-    preferred: Number(preferred),
-    cmdlineSize: u32(0x206, Setup.cmdlineSize, 255),
-    initrdMax: u32(0x203, Setup.initrdAddrMax, 0x37ffffff),
-    has64: has(0x20c, Setup.xloadflags, 2) && (view.getUint16(Setup.xloadflags, true) & XLF_KERNEL_64) !== 0,
+    initSize: high ? Math.max(header.get('init_size'), payload.length) : payload.length,
+    preferred,
+    cmdlineSize: header.get('cmdline_size', 255),
+    initrdMax: header.get('initrd_addr_max', 0x37ffffff),
+    has64: (header.get('xloadflags') & XLF_KERNEL_64) !== 0,
   };
 }
 
+/** The entry wanted, or the best that the image has. @throws BootError when it has not got the one wanted */
+function chooseEntry({ request, placement }: BootContext, image: LinuxImage): Exclude<LinuxEntry, 'auto'> {
+  const { header, high, has64 } = image;
+  const wanted = request.linuxEntry ?? 'auto';
+  if (!high || header.version < MIN_PROTECTED_VERSION) {
+    if (wanted === 'auto' || wanted === '16-bit') return '16-bit';
+    const why = high
+      ? `${showField(header, 'version')}, and entries in protected mode need ${hex(MIN_PROTECTED_VERSION)}`
+      : `${showField(header, 'loadflags')} lack LOADED_HIGH (a zImage), so only its real-mode code can start it`;
+    throw placement.error(`"linuxEntry": "${wanted}" is not possible: ${why}; use "16-bit"`);
+  }
+  if (wanted === '64-bit' && !has64) {
+    throw placement.error(
+      `"linuxEntry": "64-bit" is not possible: ${showField(header, 'xloadflags')} lack XLF_KERNEL_64; use "32-bit"`,
+    );
+  }
+  if (wanted === 'auto') return has64 ? '64-bit' : '32-bit';
+  return wanted;
+}
+
 /** The preferred address where it is free, else, for a relocatable kernel, the lowest suitable one from 1 MiB. */
-function loadAddress({ placement }: BootContext, setup: SetupHeader): number {
-  const { preferred, initSize, relocatable, alignment } = setup;
+function loadAddress({ placement }: BootContext, image: LinuxImage): number {
+  const { preferred, initSize, relocatable, alignment } = image;
   const fits = preferred + initSize <= placement.ramEnd && !placement.conflict(preferred, initSize);
   if (fits || !relocatable) return preferred;
   return placement.find(initSize, { alignment, floor: 0x100000, upward: true }) ?? preferred;
@@ -164,40 +152,51 @@ function loadAddress({ placement }: BootContext, setup: SetupHeader): number {
 export function loadLinux(context: BootContext): EntryState {
   const { request, placement } = context;
   refuseExtras(context, 'linux', 'modules');
-  const setup = readSetup(context);
+  const image = readImage(context);
+  const entry = chooseEntry(context, image);
   const cmdline = cmdlineBytes(context);
-  if (cmdline.length - 1 > setup.cmdlineSize) {
-    throw placement.error(`"cmdline": ${cmdline.length - 1} bytes, but this kernel takes at most ${setup.cmdlineSize}`);
+  if (cmdline.length - 1 > image.cmdlineSize) {
+    throw placement.error(`"cmdline": ${cmdline.length - 1} bytes, but this kernel takes at most ${image.cmdlineSize}`);
+  }
+  if (entry === '16-bit' && placement.framebuffer) {
+    throw placement.error(
+      '"display": the 16-bit entry asks the video BIOS, which has text only; use another "linuxEntry"',
+    );
   }
 
-  const start = loadAddress(context, setup);
-  placement.place('kernel', start, setup.payload, setup.initSize);
-  const zeroPage = zeroPageBytes(context, setup, start);
-  const view = new DataView(zeroPage.buffer);
-  view.setUint32(Setup.cmdLinePtr, placement.allocateLow('command line', cmdline), true);
+  const start = loadAddress(context, image);
+  placement.place('kernel', start, image.payload, image.initSize);
+  let initrd: { gpa: number; length: number } | undefined;
   if (request.initrd?.length) {
-    const options = { alignment: 0x1000, floor: 0x100000, limit: setup.initrdMax + 1 };
-    view.setUint32(Setup.ramdiskImage, placement.allocate('initrd', request.initrd, options), true);
-    view.setUint32(Setup.ramdiskSize, request.initrd.length, true);
+    const options = { alignment: 0x1000, floor: 0x100000, limit: image.initrdMax + 1 };
+    initrd = { gpa: placement.allocate('initrd', request.initrd, options), length: request.initrd.length };
   }
+  if (entry === '16-bit') return enterRealMode(context, image.header, cmdline, start, initrd);
+
+  const zeroPage = zeroPageBytes(context, image, start);
+  const setup = new SetupHeader(zeroPage);
+  setup.set('cmd_line_ptr', placement.allocateLow('command line', cmdline));
+  setup.set('ramdisk_image', initrd?.gpa ?? 0);
+  setup.set('ramdisk_size', initrd?.length ?? 0);
   const rsi = placement.allocateLow('zero page', zeroPage, 0x1000);
-  if (!setup.has64) return flatProtectedEntry(placement, start, { rsi });
-  if (setup.payload.length <= ENTRY_64) {
-    throw placement.error(`truncated: the 64-bit entry is at ${hex(ENTRY_64)} of ${hex(setup.payload.length)} bytes`);
+  if (entry === '32-bit') return flatProtectedEntry(placement, start, { rsi });
+  if (image.payload.length <= ENTRY_64) {
+    throw placement.error(`truncated: the 64-bit entry is at ${hex(ENTRY_64)} of ${hex(image.payload.length)} bytes`);
   }
   return longModeEntry(placement, start + ENTRY_64, { rsi });
 }
 
 /** struct boot_params: the image's setup header with the loader's fields filled in, screen, and E820 map. */
-function zeroPageBytes({ request, placement }: BootContext, setup: SetupHeader, start: number): Uint8Array {
+function zeroPageBytes({ request, placement }: BootContext, { header }: LinuxImage, start: number): Uint8Array {
   const page = new Uint8Array(0x1000);
   const view = new DataView(page.buffer);
-  page.set(request.kernel.subarray(ZeroPage.setupHeader, setup.headerEnd), ZeroPage.setupHeader);
-  page[Setup.typeOfLoader] = NO_LOADER_ID;
-  view.setUint16(Setup.vidMode, 0xffff, true); // "normal"
-  view.setUint32(Setup.code32Start, start, true);
-  view.setUint32(Setup.ramdiskImage, 0, true);
-  view.setUint32(Setup.ramdiskSize, 0, true);
+  const [first] = SETUP_FIELDS.setup_sects;
+  const end = Math.min(header.end, ZeroPage.setupHeaderEnd, header.setupSize);
+  page.set(request.kernel.subarray(first, end), first);
+  const setup = new SetupHeader(page);
+  setup.set('type_of_loader', NO_LOADER_ID);
+  setup.set('vid_mode', 0xffff); // "normal"
+  setup.set('code32_start', start);
 
   page[ZeroPage.videoMode] = 3;
   page[ZeroPage.videoColumns] = 80;

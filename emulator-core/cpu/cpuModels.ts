@@ -64,8 +64,8 @@ export const CPU_MODELS: Record<CpuModelName, NamedModel> = {
   'x86-64-v3': {
     text: 'AVX2, FMA and BMI; SMEP, SMAP, PCID and 1-GByte pages',
     features: withVendor(V3),
-    // Skylake client; Zen.
-    signature: { intel: { family: 6, model: 0x5e, stepping: 3 }, amd: { family: 0x17, model: 1, stepping: 2 } },
+    // Tiger Lake, since Linux warns that client processors before it are open to RETBleed; Zen.
+    signature: { intel: { family: 6, model: 0x8c, stepping: 1 }, amd: { family: 0x17, model: 1, stepping: 2 } },
   },
   max: {
     text: 'everything that the embedded processor does',

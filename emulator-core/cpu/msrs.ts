@@ -153,6 +153,7 @@ const ARCH_CAPABILITY_BITS = names(
   [24, 'PBRSB_NO'],
   [26, 'GDS_NO'],
   [27, 'RFDS_NO'],
+  [62, 'ITS_NO'],
 );
 const ARCH_CAPABILITIES = ARCH_CAPABILITY_BITS.reduce((all, { bit }) => all | (1n << BigInt(bit)), 0n);
 

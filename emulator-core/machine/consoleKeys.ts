@@ -1,4 +1,4 @@
-/** Keys typed on the console that no device has taken yet: for the UART, and in a guest that the BIOS booted for INT 16h as well. */
+/** Keys typed on the console that no device has taken yet: for the UART, and in a guest that starts in real mode for INT 16h as well. */
 import { ByteQueue } from './byteQueue';
 
 /** Bytes that wait for the UART at most: what is typed beyond is refused. */

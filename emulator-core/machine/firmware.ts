@@ -1,4 +1,4 @@
-/** The firmware behind the BIOS ROM's stubs: their VMCALL runs the service on the machine. The disk is the image that was booted. */
+/** The firmware behind the BIOS ROM's stubs: their VMCALL runs the service on the machine. */
 import type { BiosMachine } from '../boot/biosMachine';
 import { biosResumeOffset, biosVector } from '../boot/biosRom';
 import { biosCall } from '../boot/biosServices';
@@ -17,14 +17,19 @@ export interface FirmwareHost {
   /** ASCII code of the oldest key typed, which `take` removes; undefined when there is none. */
   key(take: boolean): number | undefined;
   console(byte: number): void;
+  /** A register of the real-time clock. */
+  cmos(index: number): number;
   note(text: string): void;
 }
 
 export class Firmware {
+  /** The image that was booted, as a disk. */
   readonly disk: Disk;
+  /** What INT 13h offers as drive 80h. */
+  drive?: Disk;
   private readonly machine: BiosMachine;
 
-  /** @param image contents of drive 80h */
+  /** @param image contents of `disk` */
   constructor(
     private readonly context: AssistContext,
     memory: MachineMemory,
@@ -32,16 +37,20 @@ export class Firmware {
     host: FirmwareHost,
   ) {
     this.disk = new Disk(rawContents(memoryImage('kernel', image)), 'snapshot');
+    const drive = () => this.drive;
     this.machine = {
       memorySize: memory.ramSize,
       readMemory: (gpa, length) => memory.ram.slice(gpa, gpa + length),
       writeMemory: (gpa, data) => host.writePhysical(gpa, data),
-      disk: this.disk,
+      get disk() {
+        return drive();
+      },
       key: (take) => {
         const ascii = host.key(take);
         return ascii === undefined ? undefined : { ascii, scanCode: 0 };
       },
       console: (byte) => host.console(byte),
+      cmos: (index) => host.cmos(index),
       note: (text) => host.note(text),
     };
   }

@@ -1,18 +1,16 @@
 /**
  * The kernel inside a bzImage: where it is, how it is compressed, and the ELF file that comes out.
- * Linux, Documentation/arch/x86/boot.rst: "payload_offset", "payload_length"; the payload of all methods ends with the length of what is in it.
+ * Linux, Documentation/arch/x86/boot.rst: "payload_offset"; the payload of all methods ends with the length of what is in it.
  */
 import { isElf } from '../../../emulator-core/boot/elf';
+import { SetupHeader } from '../../../emulator-core/boot/linuxSetupHeader';
 import { CompressionError } from '../compression/error';
 import { expandGzip } from '../compression/gzip';
 import { expandLz4 } from '../compression/lz4';
 import { expandXz } from '../compression/xz';
+import { expandZstd } from '../compression/zstd';
 import { inSlices } from '../slices';
 
-const Header = { setupSectors: 0x1f1, magic: 0x202, version: 0x206, payloadOffset: 0x248, payloadLength: 0x24c };
-const HDRS = 0x53726448;
-/** First version of the boot protocol that has the payload's place. */
-const PAYLOAD_VERSION = 0x208;
 /** Largest kernel that is expanded. */
 const MAX_KERNEL = 1 << 29;
 
@@ -28,7 +26,7 @@ const METHODS: readonly Method[] = [
   { name: 'LZ4', magic: [0x02, 0x21, 0x4c, 0x18], expand: (data, size) => inSlices(expandLz4(data, size)) },
   { name: 'gzip', magic: [0x1f, 0x8b, 0x08], expand: expandGzip },
   { name: 'XZ', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], expand: (data, size) => inSlices(expandXz(data, size)) },
-  { name: 'Zstandard', magic: [0x28, 0xb5, 0x2f, 0xfd] },
+  { name: 'Zstandard', magic: [0x28, 0xb5, 0x2f, 0xfd], expand: (data, size) => inSlices(expandZstd(data, size)) },
   { name: 'LZMA', magic: [0x5d, 0x00, 0x00] },
   { name: 'bzip2', magic: [0x42, 0x5a, 0x68] },
   { name: 'LZO', magic: [0x89, 0x4c, 0x5a, 0x4f] },
@@ -36,13 +34,10 @@ const METHODS: readonly Method[] = [
 
 /** The compressed kernel of a bzImage; undefined when the image is none, or older than Linux 2.6.26. */
 export function bzImagePayload(image: Uint8Array): Uint8Array | undefined {
-  if (image.length < Header.payloadLength + 4) return undefined;
-  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
-  if (view.getUint32(Header.magic, true) !== HDRS) return undefined;
-  if (view.getUint16(Header.version, true) < PAYLOAD_VERSION) return undefined;
-  const setup = ((image[Header.setupSectors] || 4) + 1) * 512;
-  const start = setup + view.getUint32(Header.payloadOffset, true);
-  const length = view.getUint32(Header.payloadLength, true);
+  const header = SetupHeader.of(image);
+  if (!header?.has('payload_length')) return undefined;
+  const start = header.setupSize + header.get('payload_offset');
+  const length = header.get('payload_length');
   if (length < 8 || start + length > image.length) return undefined;
   return image.subarray(start, start + length);
 }

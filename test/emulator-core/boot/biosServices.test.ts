@@ -169,6 +169,33 @@ describe('BIOS services', () => {
     assert.equal(values.eax, 639);
   });
 
+  it('INT 15h has a configuration table; says no to what Linux asks for in passing', () => {
+    const { call, m, values, selectors, flags, notes } = machine();
+    call(0x15, { eax: 0xc000 });
+    assert.deepEqual([flags() & 1, (values.eax >> 8) & 0xff], [0, 0]);
+    // RBIL, INT 15/AH=C0h: length, model FCh; features: no Micro Channel (bit 1), extended BIOS data area (bit 2), RTC (5), second 8259 (6).
+    const at = selectors.es * 16 + (values.ebx & 0xffff);
+    assert.deepEqual([m.u16(at), m.bytes[at + 2], m.bytes[at + 5]], [8, 0xfc, 0x64]);
+    call(0x15, { eax: 0xc100 });
+    assert.deepEqual([selectors.es * 16, m.u16(0x40e) * 16], [0x9fc00, 0x9fc00]);
+    for (const eax of [0xec00, 0xe980, 0x5300]) {
+      call(0x15, { eax, ebx: 2 });
+      assert.equal(flags() & 1, 1, eax.toString(16));
+    }
+    assert.deepEqual(notes, []);
+  });
+
+  it('INT 10h says that this is a VGA without VESA modes', () => {
+    const { call, values, notes } = machine();
+    call(0x10, { eax: 0x1a00, ebx: 0 });
+    assert.deepEqual([values.eax & 0xff, values.ebx & 0xffff], [0x1a, 8]);
+    call(0x10, { eax: 0x1200, ebx: 0x10 });
+    assert.deepEqual([values.ebx & 0xffff], [3]);
+    call(0x10, { eax: 0x4f00 });
+    assert.notEqual(values.eax & 0xff, 0x4f);
+    assert.deepEqual(notes, []);
+  });
+
   it('INT 16h waits for keys and peeks', () => {
     const { call, values, flags, keys } = machine();
     assert.equal(call(0x16, { eax: 0 }), 'wait');

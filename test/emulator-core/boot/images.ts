@@ -129,3 +129,41 @@ export class Memory {
 
 /** Sum of bytes modulo 256: 0 for a correct checksum. */
 export const sum = (bytes: Uint8Array): number => bytes.reduce((total, b) => (total + b) & 0xff, 0);
+
+export interface BzImageOptions {
+  version?: number;
+  xloadflags?: number;
+  relocatable?: boolean;
+  initSize?: number;
+  initrdMax?: number;
+  loadflags?: number;
+  /** Replaces the setup sector from offset 268h on. */
+  setup?: Uint8Array;
+  /** Replaces the protected-mode part. */
+  payload?: Uint8Array;
+  cmdlineSize?: number;
+}
+
+/** A bzImage of one setup sector and 0x400 bytes of HLT. */
+export function bzImage(options: BzImageOptions = {}): Uint8Array {
+  const image = new Uint8Array(1024 + 0x400).fill(0xf4, 1024);
+  const view = new DataView(image.buffer);
+  image[0x1f1] = 1;
+  view.setUint32(0x1f4, 0x40, true);
+  view.setUint16(0x1fe, 0xaa55, true);
+  view.setUint16(0x200, 0x66eb, true);
+  view.setUint32(0x202, 0x53726448, true);
+  view.setUint16(0x206, options.version ?? 0x20f, true);
+  image[0x211] = options.loadflags ?? 1;
+  view.setUint32(0x214, 0x100000, true);
+  view.setUint32(0x22c, options.initrdMax ?? 0x7fffffff, true);
+  view.setUint32(0x230, 0x200000, true);
+  image[0x234] = options.relocatable ? 1 : 0;
+  view.setUint16(0x236, options.xloadflags ?? 1, true);
+  view.setUint32(0x238, options.cmdlineSize ?? 2047, true);
+  view.setBigUint64(0x258, 0x400000n, true);
+  view.setUint32(0x260, options.initSize ?? 0x100000, true);
+  if (options.setup) image.set(options.setup, 0x268);
+  if (options.payload) image.set(options.payload, 1024);
+  return image;
+}

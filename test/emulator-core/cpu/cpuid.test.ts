@@ -38,8 +38,8 @@ describe('CPUID', () => {
     assert.equal(text(e.ebx, e.edx, e.ecx), 'AuthenticAMD');
   });
 
-  it('signature: Skylake 0x506e3, Zen 0x800f12', () => {
-    assert.equal(read(1).eax, 0x506e3);
+  it('signature: Tiger Lake 0x806c1, Zen 0x800f12', () => {
+    assert.equal(read(1).eax, 0x806c1);
     assert.equal(read(1, 0, {}, amd).eax, 0x800f12);
     assert.equal(read(0x80000001, 0, {}, amd).eax, 0x800f12);
   });
@@ -177,7 +177,7 @@ describe('CPUID', () => {
   it('describes an answer', () => {
     const field = describeLeaf(1, 0, read(1));
     assert.equal(field.text, 'Version and features');
-    assert.equal(field.children?.[0].text, 'family 0x06 model 0x5e stepping 3');
+    assert.equal(field.children?.[0].text, 'family 0x06 model 0x8c stepping 1');
     assert.match(field.children?.[2].text ?? '', /\bcx16\b.* hypervisor$/);
     assert.equal(describeLeaf(0, 0, read(0)).children?.[1].text, "'Genu'");
     assert.equal(describeLeaf(0x123, 0, { eax: 0, ebx: 0, ecx: 0, edx: 0 }).text, undefined);

@@ -102,6 +102,7 @@ describe("Linux's 9p driver on shared folders", function () {
             guest.output += Buffer.from(data).toString('latin1');
             if (guest.output.includes(END)) resolve();
             else during?.(guest);
+            return undefined;
           },
           note: () => undefined,
           exitsChanged: () => undefined,

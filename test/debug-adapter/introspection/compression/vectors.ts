@@ -22,7 +22,7 @@ export const ZSTD = bytes(
   'KLUv/WQIBu0DAMJEDxGgPYDgW2EXW1VnU2bijt9TI0N48+oQ3rw6hDevDuHNq0N4sylkQQa0DnyV8Mlx5+WT9PnxfJJELTUPUysoqGHssf53sDMNaxE0DCEj/P+M0GACTPVuXBVDplA+abGPFNwnE/YhhftIApgsPUt5miYTCiC9DTfUFUCqGtVSuA==',
 );
 
-function generated(count: number, next: (x: number) => readonly number[]): Uint8Array {
+export function generated(count: number, next: (x: number) => readonly number[]): Uint8Array {
   const out: number[] = [];
   for (let i = 0, x = 1; i < count; i++) {
     x = (Math.imul(x, 1103515245) + 12345) >>> 0;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import { bzImagePayload, expandPayload } from '../../../../debug-adapter/introspection/linux/payload';
-import { LZ4, TEXT } from '../compression/vectors';
+import { LZ4, TEXT, XZ, ZSTD } from '../compression/vectors';
 import { bzImage } from './images';
 
 const sized = (data: Uint8Array, size: number): Uint8Array =>
@@ -22,8 +22,10 @@ describe('the payload of a bzImage', () => {
     assert.equal(bzImagePayload(bzImage(payload, { length: 0 })), undefined);
   });
 
-  it('is expanded from LZ4, from gzip, and left as it is when it is ELF', async () => {
+  it('is expanded from LZ4, XZ, Zstandard, gzip, and left as it is when it is ELF', async () => {
     assert.deepEqual(await expandPayload(sized(LZ4, TEXT.length)), TEXT);
+    assert.deepEqual(await expandPayload(sized(XZ, TEXT.length)), TEXT);
+    assert.deepEqual(await expandPayload(sized(ZSTD, TEXT.length)), TEXT);
     // gzip ends with the length by itself.
     assert.deepEqual(await expandPayload(new Uint8Array(gzipSync(TEXT))), TEXT);
     const elf = Uint8Array.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0]);
