@@ -49,4 +49,8 @@ export interface MachineHooks {
   note(text: string): void;
 }
 
-export type RunResult = 'budget' | 'stopped' | 'idle' | 'ended';
+/**
+ * Why a run returned. 'idle': every vCPU is halted and nothing is due. 'ahead': they are, and what is due next lies behind the time up to
+ * which idling was allowed.
+ */
+export type RunResult = 'budget' | 'stopped' | 'idle' | 'ahead' | 'ended';
