@@ -1,6 +1,6 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
-import type { EmbeddedLaunch } from './engines/launch';
+import type { EmbeddedLaunch, Streams, StreamsWanted } from './engines/launch';
 import type { Target } from './target';
 
 export interface NamedFilter {
@@ -33,6 +33,8 @@ export interface Host {
    * @param write it is also written to; else it is not
    */
   openFile?(path: string, write?: boolean): Promise<OpenFile | undefined>;
+  /** TCP on the loopback interface for a guest's network. Without: there is none. Throws the system's reason, with the `port`. */
+  openStreams?(wanted: StreamsWanted): Promise<Streams>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<{ write(data: Uint8Array): void; close(): Promise<void> }>;
 }

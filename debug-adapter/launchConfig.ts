@@ -6,6 +6,7 @@ import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } 
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
 import { openDisks, type DiskAttributes } from './launchDisks';
+import { openNetworks, type NetworkAttributes, type VsockAttributes } from './launchNetwork';
 import { checkConfiguration, LaunchError, type Schema } from './launchSchema';
 
 export { LaunchError } from './launchSchema';
@@ -121,6 +122,12 @@ export async function planLaunch(
   const output = (checked.console ?? 'terminal') as ConsoleChoice;
   // Last, since they stay open.
   const disks = await openDisks((checked.disks ?? []) as DiskAttributes[], host, resolve);
+  const networks = await openNetworks(checked as { network?: NetworkAttributes; vsock?: VsockAttributes }, host).catch(
+    (error: unknown) => {
+      for (const { image } of disks) image.close?.();
+      throw error;
+    },
+  );
   return {
     engine: {
       kernel,
@@ -129,6 +136,7 @@ export async function planLaunch(
       cmdline: (checked.cmdline as string | undefined) ?? '',
       boot: (checked.boot ?? 'auto') as EmbeddedLaunch['boot'],
       disks,
+      ...networks,
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,
       mode: (checked.mode as EmbeddedLaunch['mode'] | undefined) ?? 'bare',

@@ -7,7 +7,7 @@ import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
-import { makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
+import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
 import { LinkServices } from './embedded/links';
@@ -106,6 +106,7 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
     return new EmbeddedTarget(launch);
   } catch (error) {
     for (const { image } of launch.disks) image.close?.();
+    closeNetworks(launch);
     throw error;
   }
 }
@@ -180,7 +181,12 @@ class EmbeddedTarget implements Target {
     this.runner = new Runner(
       this.machine,
       this.hits,
-      { breathe: () => this.flush(false), clock, note: (text) => this.notes.push(text) },
+      {
+        breathe: () => this.flush(false),
+        clock,
+        note: (text) => this.notes.push(text),
+        expecting: () => this.links.busy,
+      },
       launch.pace ?? false,
     );
     this.capabilities = {
@@ -273,6 +279,7 @@ class EmbeddedTarget implements Target {
     if (this.disposed) return;
     this.runner.pause();
     this.links.close();
+    closeNetworks(this.launch);
     this.notes.push(...storeDisks(this.launch, this.attached.disks));
     this.flush(true);
     this.disposed = true;

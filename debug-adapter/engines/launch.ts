@@ -3,6 +3,7 @@
 import type { DiskAccess } from '../../emulator-core/disk/disk';
 import type { ImageFile } from '../../emulator-core/disk/image';
 import type { OpenFile } from '../engine';
+import type { OpenLink } from './embedded/links';
 
 export { MODE_LIMITS } from '../../emulator-core/boot/framebuffer';
 
@@ -25,6 +26,36 @@ export interface LaunchDisk {
   access: DiskAccess;
 }
 
+/** TCP on this machine's loopback interface that a guest has to do with. */
+export interface StreamsWanted {
+  /** Ports that the guest may connect to. */
+  ports: readonly number[];
+  /** Ports here, and the guest's ports that connections to them go to. */
+  forward: readonly { host: number; guest: number }[];
+}
+
+export interface Streams {
+  open: OpenLink;
+  /** Ends listening. */
+  close(): void;
+}
+
+interface StreamDevice {
+  bus: 'virtio' | 'virtio-mmio';
+  ports: readonly number[];
+  /** Absent: nothing is reachable, either way. */
+  streams?: Streams;
+}
+
+export interface LaunchNetwork extends StreamDevice {
+  /** Six bytes. */
+  mac: Uint8Array;
+}
+
+export interface LaunchVsock extends StreamDevice {
+  cid: number;
+}
+
 export type BootChoice = 'auto' | 'linux' | 'pvh' | 'multiboot' | 'multiboot2' | 'bios' | 'raw';
 
 export interface EmbeddedLaunch {
@@ -34,6 +65,8 @@ export interface EmbeddedLaunch {
   cmdline: string;
   boot: BootChoice;
   disks: LaunchDisk[];
+  network?: LaunchNetwork;
+  vsock?: LaunchVsock;
   /** Guest RAM in bytes, a multiple of 4096. */
   memory: number;
   cpus: number;

@@ -3,6 +3,7 @@ import { closeSync, createWriteStream, fstatSync, openSync, readSync, writeSync 
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Host, OpenFile } from '../engine';
+import { openStreams } from './streams';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -67,6 +68,7 @@ export const nodeHost: Host = {
       return absent(error);
     }
   },
+  openStreams,
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

@@ -1,12 +1,29 @@
 /** A DHCP server: RFC 2131 for the exchange, RFC 2132 for the options. */
-import { FIRST_LEASE, GATEWAY, LAST_LEASE, LIMITED_BROADCAST, NAME_SERVER, NETMASK, NETWORK_BROADCAST } from './addresses';
+import {
+  FIRST_LEASE,
+  GATEWAY,
+  LAST_LEASE,
+  LIMITED_BROADCAST,
+  NAME_SERVER,
+  NETMASK,
+  NETWORK_BROADCAST,
+} from './addresses';
 import { viewOf } from './bytes';
 
 export const DHCP_SERVER_PORT = 67;
 export const DHCP_CLIENT_PORT = 68;
 
 /** RFC 2132, "DHCP Message Type". */
-export const DhcpType = { discover: 1, offer: 2, request: 3, decline: 4, ack: 5, nak: 6, release: 7, inform: 8 } as const;
+export const DhcpType = {
+  discover: 1,
+  offer: 2,
+  request: 3,
+  decline: 4,
+  ack: 5,
+  nak: 6,
+  release: 7,
+  inform: 8,
+} as const;
 
 const Option = {
   ...{ pad: 0, subnetMask: 1, router: 3, nameServer: 6, hostName: 12, broadcast: 28, requested: 50, leaseTime: 51 },

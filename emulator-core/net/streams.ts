@@ -70,7 +70,8 @@ export function encodeStream(message: StreamMessage): Uint8Array {
 
 /** The message in these bytes. Data is a copy. Throws when it is none. */
 export function decodeStream(bytes: Uint8Array): StreamMessage {
-  if (bytes.length < HEADER) throw new RangeError(`a stream message of ${bytes.length} bytes, expected ${HEADER} or more`);
+  if (bytes.length < HEADER)
+    throw new RangeError(`a stream message of ${bytes.length} bytes, expected ${HEADER} or more`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const kind = KINDS.at(view.getUint8(0));
   const id = view.getUint32(1, true);
@@ -78,7 +79,9 @@ export function decodeStream(bytes: Uint8Array): StreamMessage {
   const length = bytes.length - HEADER;
   const expected = LENGTHS[kind];
   if (expected !== undefined ? length !== expected : length < 1 || length > MAX_STREAM_DATA) {
-    throw new RangeError(`stream ${id}: '${kind}' with ${length} bytes, expected ${expected ?? `1 to ${MAX_STREAM_DATA}`}`);
+    throw new RangeError(
+      `stream ${id}: '${kind}' with ${length} bytes, expected ${expected ?? `1 to ${MAX_STREAM_DATA}`}`,
+    );
   }
   switch (kind) {
     case 'open':

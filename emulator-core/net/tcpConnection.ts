@@ -83,7 +83,14 @@ export function newConnection(ends: TcpEnds, id: number, state: TcpState, now: n
     ...ends,
     ...{ id, state, unanswered: false },
     ...{ sndUna: iss, sndNxt: iss, sndMax: iss, sndWnd: 0, sndWl1: 0, sndWl2: 0, sndScale: 0, mss: DEFAULT_MSS },
-    ...{ buffer: byteQueue(), bufferSeq: seqAdd(iss, 1), outsideShut: false, freed: 0, duplicateAcks: 0, probing: false },
+    ...{
+      buffer: byteQueue(),
+      bufferSeq: seqAdd(iss, 1),
+      outsideShut: false,
+      freed: 0,
+      duplicateAcks: 0,
+      probing: false,
+    },
     ...{ rcvNxt: 0, rcvEdge: 0, rcvScale: 0, credit: STREAM_WINDOW, ackDue: false },
     ...{ timer: Infinity, retries: 0, sent: 0, received: 0 },
   };

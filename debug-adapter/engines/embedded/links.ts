@@ -2,6 +2,8 @@
 
 /** What answers a device's messages. */
 export interface LinkService {
+  /** Something is under way: an idle guest waits for it, so its time should not run ahead of the world's. Absent: never. */
+  readonly busy?: boolean;
   /** A message of the device's. Answers come later, never within this call. */
   message(message: Uint8Array): void;
   /** Nobody listens any more: ends what is under way, closes what is open. */
@@ -36,6 +38,11 @@ export class LinkServices {
   lost(): void {
     this.close();
     this.openAll();
+  }
+
+  /** Whether the guest waits for somebody outside. */
+  get busy(): boolean {
+    return [...this.open.values()].some((service) => service.busy);
   }
 
   close(): void {

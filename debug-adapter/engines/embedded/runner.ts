@@ -7,6 +7,7 @@ import { readGuest } from './guestMemory';
 import type { Hits } from './hits';
 import { Travel } from './travel';
 import type { RunRequest, StopEvent } from '../../target';
+import { Waiting } from './waiting';
 
 /** Instructions between looks at the clock, and the milliseconds after which the event loop gets its turn. */
 const BURST = 100_000;
@@ -20,12 +21,15 @@ export interface RunnerHost {
   breathe(): void;
   /** Milliseconds, for slices and pacing only. */
   clock(): number;
+  /** Whether the guest waits for somebody outside of the machine. */
+  expecting(): boolean;
   note(text: string): void;
 }
 
 export class Runner {
   readonly travel: Travel;
   private pauseRequested = false;
+  private readonly waiting: Waiting;
   /** Wakes a machine that waits for input. */
   private wake?: () => void;
   private deadNoted = false;
@@ -36,6 +40,7 @@ export class Runner {
     private readonly host: RunnerHost,
     private readonly pace: boolean,
   ) {
+    this.waiting = new Waiting(machine, host);
     this.travel = new Travel(machine, hits, (step) => this.slices(step));
   }
 
@@ -102,11 +107,12 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const result = machine.run(Math.min(left, BURST), only);
+      const result = machine.run(Math.min(left, BURST), only, this.waiting.idleUntil());
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();
       if (result === 'idle') await this.sleep();
+      else if (result === 'ahead') await this.sleep(this.waiting.rest());
       else if (now - since >= SLICE_MS) {
         this.host.breathe();
         const ahead = this.pace ? (machine.clock.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
@@ -118,15 +124,20 @@ export class Runner {
     }
   }
 
-  /** Nothing can happen until input comes or somebody pauses. */
-  private async sleep(): Promise<void> {
-    if (!this.machine.alive && !this.deadNoted) {
+  /** Nothing can happen until input comes, somebody pauses, or that many milliseconds have passed. */
+  private async sleep(ms?: number): Promise<void> {
+    if (ms === undefined && !this.machine.alive && !this.deadNoted) {
       this.deadNoted = true;
       this.host.note('all vCPUs are halted with interrupts disabled: only an NMI or a reset could wake the guest');
     }
     this.host.breathe();
     if (this.pauseRequested) return;
-    await new Promise<void>((resolve) => (this.wake = resolve));
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      if (ms !== undefined) timer = setTimeout(resolve, ms);
+    });
+    clearTimeout(timer);
     this.wake = undefined;
   }
 

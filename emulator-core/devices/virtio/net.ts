@@ -12,7 +12,16 @@ const TRANSMIT = 1;
 const QUEUE_SIZE = 256;
 
 /** "Feature bits". The guest may leave TCP and UDP checksums out and send TCP in large pieces, and takes both. */
-const Feature = { CSUM: 0, GUEST_CSUM: 1, MTU: 3, MAC: 5, GUEST_TSO4: 7, HOST_TSO4: 11, MRG_RXBUF: 15, STATUS: 16 } as const;
+const Feature = {
+  CSUM: 0,
+  GUEST_CSUM: 1,
+  MTU: 3,
+  MAC: 5,
+  GUEST_TSO4: 7,
+  HOST_TSO4: 11,
+  MRG_RXBUF: 15,
+  STATUS: 16,
+} as const;
 const LINK_UP = 1;
 /** struct virtio_net_config up to mtu. */
 const CONFIG_BYTES = 12;
@@ -154,7 +163,7 @@ export class VirtioNet implements VirtioDevice<NetState> {
     while (room < length) {
       const chain = queue.pop();
       if (!chain) {
-        for (const _ of chains) queue.unpop();
+        chains.forEach(() => queue.unpop());
         return false;
       }
       chains.push(chain);
@@ -203,7 +212,11 @@ export class VirtioNet implements VirtioDevice<NetState> {
     return [
       { name: 'MAC', value: macText(this.options.mac), text: `link up, MTU ${MTU}` },
       { name: 'sent', value: String(sent), text: 'frames from the guest' },
-      { name: 'received', value: String(received), text: `frames to the guest, ${this.waiting.length} waiting, ${dropped} dropped` },
+      {
+        name: 'received',
+        value: String(received),
+        text: `frames to the guest, ${this.waiting.length} waiting, ${dropped} dropped`,
+      },
       ...this.network.describe(),
     ];
   }
