@@ -402,15 +402,14 @@ export class Tcp {
   /** A window that has grown is worth telling: section 3.8.6.2.2. */
   private updateWindow(c: TcpConnection): void {
     if (!this.receives(c) || c.state === 'syn-received') return;
-    const gain = seqDiff(seqAdd(c.rcvNxt, c.credit), c.rcvEdge);
+    const gain = seqDiff(seqAdd(c.rcvNxt, announced(c) << c.rcvScale), c.rcvEdge);
     const left = seqDiff(c.rcvEdge, c.rcvNxt);
     if (gain >= STREAM_WINDOW / 4 || (left < MSS && gain >= MSS)) c.ackDue = true;
   }
 
   private transmit(c: TcpConnection, flags: number, data: Uint8Array): void {
     const seq = c.sndNxt;
-    const credit = this.receives(c) ? c.credit : 0;
-    const window = Math.min(credit >> c.rcvScale, 0xffff);
+    const window = this.receives(c) ? announced(c) : 0;
     const edge = seqAdd(c.rcvNxt, window << c.rcvScale);
     if (seqDiff(edge, c.rcvEdge) > 0) c.rcvEdge = edge;
     c.ackDue = false;
@@ -522,6 +521,11 @@ function sends({ state }: TcpConnection): boolean {
 
 function timeout({ retries }: TcpConnection): number {
   return Math.min(TIMEOUT * 2 ** retries, MAX_TIMEOUT);
+}
+
+/** The window field. */
+function announced({ credit, rcvScale }: TcpConnection): number {
+  return Math.min(credit >> rcvScale, 0xffff);
 }
 
 function segmentLength({ data, flags }: TcpSegment): number {
