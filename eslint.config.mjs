@@ -1,9 +1,10 @@
 // The import rules below are the architecture: src -> (DAP only) -> debug-adapter -> Target -> emulator-core.
 import tseslint from 'typescript-eslint';
 
+// A pattern without a slash also forbids folders of that name; '/net' is the module only.
 const nodeBuiltins = {
   group: [
-    ...['node:*', 'assert', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/*', 'http', 'net', 'os', 'path'],
+    ...['node:*', 'assert', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/*', 'http', '/net', 'os', 'path'],
     ...['perf_hooks', 'process', 'stream', 'timers', 'tty', 'url', 'util', 'v8', 'vm', 'worker_threads', 'zlib'],
   ],
   message:
@@ -36,6 +37,8 @@ const throughTarget = from('emulator-core', 'Engines implement Target; all else 
   'guest/hypercallInfo',
   'inflate',
   'disk/image',
+  'net/addresses',
+  'net/bytes',
   'x86/disassembler',
 ]);
 

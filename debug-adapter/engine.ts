@@ -1,7 +1,7 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
 import type { OpenLink } from './engines/embedded/links';
-import type { EmbeddedLaunch } from './engines/launch';
+import type { EmbeddedLaunch, Streams, StreamsWanted } from './engines/launch';
 import type { Target } from './target';
 
 export interface NamedFilter {
@@ -57,6 +57,8 @@ export interface Host {
    * @param write the guest may change what is in it
    */
   openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
+  /** TCP on the loopback interface for a guest's network. Without: there is none. Throws the system's reason, with the `port`. */
+  openStreams?(wanted: StreamsWanted): Promise<Streams>;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

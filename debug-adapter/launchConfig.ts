@@ -6,6 +6,7 @@ import { MODE_LIMITS, type EmbeddedLaunch, type LaunchFile, type LaunchModule } 
 import { messageOf } from './errors';
 import { closest } from './expression/compile';
 import { openDisks, type DiskAttributes } from './launchDisks';
+import { openNetworks, type NetworkAttributes, type VsockAttributes } from './launchNetwork';
 import { openShares, type ShareAttributes } from './launchShares';
 import { readSnapshot } from './snapshotFiles';
 import { baseName } from './symbols/paths';
@@ -134,6 +135,12 @@ export async function planLaunch(
   const shares = await openShares((checked.shares ?? []) as ShareAttributes[], host, resolve);
   // Last, since they stay open.
   const disks = await openDisks((checked.disks ?? []) as DiskAttributes[], host, resolve);
+  const networks = await openNetworks(checked as { network?: NetworkAttributes; vsock?: VsockAttributes }, host).catch(
+    (error: unknown) => {
+      for (const { image } of disks) image.close?.();
+      throw error;
+    },
+  );
   return {
     engine: {
       kernel,
@@ -144,6 +151,7 @@ export async function planLaunch(
       linuxEntry: (checked.linuxEntry ?? 'auto') as EmbeddedLaunch['linuxEntry'],
       disks,
       shares,
+      ...networks,
       memory,
       cpus: (checked.cpus as number | undefined) ?? 1,
       mode: (checked.mode as EmbeddedLaunch['mode'] | undefined) ?? 'bare',

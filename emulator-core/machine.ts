@@ -39,7 +39,7 @@ import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
 import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
-import { Changes } from './time/changes';
+import { Changes, isAfter, type Moment } from './time/changes';
 import { History } from './time/history';
 import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
@@ -53,6 +53,7 @@ export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './mach
 
 /** Memory that recorded changes from outside may take. */
 const CHANGES_BOUND = 64 << 20;
+const POWER_ON: Moment = { icount: 0, ns: 0, idle: false };
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
@@ -90,8 +91,10 @@ export class Machine implements CoreHost {
   private readonly inputs = new Changes();
   private readonly links: Links;
   private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
-  /** Instructions up to which console output has been shown already: replaying does not print it again. */
-  private shownUntil = 0;
+  /** No vCPU has anything to do, and what was due has happened: the present is behind the events of its virtual time. */
+  private idle = false;
+  /** The latest moment that there has been: replaying up to it does not print again what was printed, nor send what was sent. */
+  private shownUntil: Moment = POWER_ON;
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
@@ -289,7 +292,8 @@ export class Machine implements CoreHost {
     this.guest?.reset();
     this.inputs.reset();
     this.keys.reset();
-    this.shownUntil = 0;
+    this.shownUntil = POWER_ON;
+    this.idle = false;
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
@@ -353,10 +357,10 @@ export class Machine implements CoreHost {
 
   /**
    * Runs at most `count` instructions. 'idle': every vCPU is halted and nothing is due; input may wake it.
-   * 'waiting': all are halted, and an answer from outside is about to come.
    * @param only freeze all other vCPUs
+   * @param idleUntil virtual time in ns up to which halted vCPUs may let it pass at once
    */
-  run(count: number, only?: number): RunResult {
+  run(count: number, only?: number, idleUntil = Infinity): RunResult {
     let until = this.core.retired + count;
     let jumps = 0;
     for (;;) {
@@ -367,10 +371,11 @@ export class Machine implements CoreHost {
         until -= this.core.retired;
         this.reset(true);
       }
-      this.inputs.applyDue(this.core.retired);
+      this.inputs.applyDue(this.present);
       this.links.deliver();
       const at = this.core.retired;
       if (at >= until) return 'budget';
+      this.idle = false;
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
       if (dead) {
         this.endInTripleFault(dead);
@@ -381,10 +386,17 @@ export class Machine implements CoreHost {
       const cpu = this.scheduler.pick(only);
       this.guest?.scheduled(cpu);
       if (!cpu) {
-        const due = this.platform.events.nextDeadline();
-        if (due === Infinity || !this.scheduler.canWake()) return 'idle';
-        if (this.live && this.hooks.answering?.()) return 'waiting';
+        this.idle = true;
+        if (this.inputs.applyDue(this.present)) continue;
+        const input = this.inputs.nextIdle(at);
+        const due = this.scheduler.canWake() ? Math.min(this.platform.events.nextDeadline(), input) : input;
+        if (due === Infinity) return 'idle';
+        if (due > idleUntil) {
+          this.clock.skipTo(idleUntil);
+          return 'ahead';
+        }
         this.clock.skipTo(due);
+        this.idle = false;
         if (++jumps >= MAX_IDLE_JUMPS) return 'budget';
         continue;
       }
@@ -450,22 +462,22 @@ export class Machine implements CoreHost {
    */
   change(apply: () => void, bytes = 0): void {
     const { inputs } = this;
-    const at = this.core.retired;
+    const now = this.present;
     const forks = !this.live;
-    this.shownUntil = Math.min(this.shownUntil, at);
+    if (isAfter(this.shownUntil, now)) this.shownUntil = now;
     if (forks) this.links.lost();
     const forked = (): void => {
       this.platform.linksLost();
       apply();
     };
-    inputs.add(at, forks ? forked : apply, bytes);
-    inputs.applyDue(at);
+    inputs.add(now, forks ? forked : apply, bytes);
+    inputs.applyDue(now);
     if (!this.recording) inputs.forgetApplied();
     else if (inputs.bytes > CHANGES_BOUND) {
       inputs.forgetApplied();
       this.history.begin();
       const size = `${CHANGES_BOUND >> 20} MB`;
-      this.note(`history begins anew at instruction ${at}: it held ${size} of data that came from outside`);
+      this.note(`history begins anew at instruction ${now.icount}: it held ${size} of data that came from outside`);
     }
   }
 
@@ -476,7 +488,18 @@ export class Machine implements CoreHost {
 
   /** Whether the machine is where it has never been before: not in the past of a recorded future. */
   private get live(): boolean {
-    return this.core.icount >= this.shownUntil && this.inputs.nextDue === Infinity && !this.inputs.repeating;
+    const { inputs } = this;
+    return !inputs.repeating && inputs.nextDue === Infinity && !isAfter(this.shownUntil, this.inside);
+  }
+
+  /** Between instructions. */
+  private get present(): Moment {
+    return { icount: this.core.retired, ns: this.clock.now(), idle: this.idle };
+  }
+
+  /** The same, and inside of a slice. */
+  private get inside(): Moment {
+    return { icount: this.core.icount, ns: this.clock.now(), idle: this.idle };
   }
 
   /** How many changes there were: a recorded future is another one after each. */
@@ -485,7 +508,7 @@ export class Machine implements CoreHost {
   }
 
   private print(byte: number): void {
-    if (this.core.icount < this.shownUntil) return;
+    if (isAfter(this.shownUntil, this.inside)) return;
     this.hooks.console(byte);
   }
 
@@ -607,7 +630,8 @@ export class Machine implements CoreHost {
     this.resetRequested = false;
     // What comes from here on has not been seen before.
     this.inputs.reset();
-    this.shownUntil = 0;
+    this.shownUntil = POWER_ON;
+    this.idle = false;
     // Those outside know nothing of what was under way.
     this.links.lost();
     this.platform.linksLost();
@@ -623,9 +647,10 @@ export class Machine implements CoreHost {
   }
 
   private restoreState(saved: SavedMachine): void {
-    this.shownUntil = Math.max(this.shownUntil, this.core.retired);
+    if (isAfter(this.present, this.shownUntil)) this.shownUntil = this.present;
     restoreMachine(this.parts, saved);
     this.end = saved.end;
+    this.idle = false;
     this.stopRequested = false;
     this.resetRequested = false;
   }

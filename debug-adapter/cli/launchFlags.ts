@@ -19,6 +19,8 @@ export interface LaunchFlag {
   kind: 'text' | 'number' | 'switch' | 'list' | 'json';
   /** For lists: the member that a bare word stands for, where an item must be an object with that member. */
   member?: string;
+  /** For lists: a bare word is a number. */
+  numbers?: boolean;
   /** 'SIZE', 'FILE', 'bare|kvm|xen|vmware'. */
   placeholder: string;
   description: string;
@@ -45,6 +47,7 @@ function flagsOf(path: string[], schema: Schema): LaunchFlag[] {
     const item = schema.items ?? {};
     const takesText = [item, ...(item.anyOf ?? [])].some((one) => [one.type].flat().includes('string') || one.enum);
     const member = takesText ? undefined : item.required?.length === 1 ? item.required[0] : undefined;
+    if (item.type === 'integer') return [{ ...flag, kind: 'list', numbers: true, placeholder: 'N' }];
     const placeholder = (member ?? (takesText ? 'text' : 'json')).toUpperCase();
     return [{ ...flag, kind: 'list', member, placeholder }];
   }
@@ -87,10 +90,7 @@ export function applyFlag(
 
 function valueOf(flag: LaunchFlag, text: string): unknown {
   if (flag.kind === 'json') return json(flag, text);
-  if (flag.kind === 'number') {
-    if (!/^(0[xX][0-9a-fA-F]+|-?\d+)$/.test(text)) throw new UsageError(`${flag.flag}: '${text}' is not a number`);
-    return Number(text);
-  }
+  if (flag.kind === 'number') return number(flag, text);
   if (flag.kind === 'switch') return text === 'true';
   // `console` takes a word or an object.
   return text;
@@ -98,7 +98,13 @@ function valueOf(flag: LaunchFlag, text: string): unknown {
 
 function itemOf(flag: LaunchFlag, text: string): unknown {
   if (/^\s*[[{]/.test(text)) return json(flag, text);
+  if (flag.numbers) return number(flag, text);
   return flag.member ? { [flag.member]: text } : text;
+}
+
+function number(flag: LaunchFlag, text: string): number {
+  if (!/^(0[xX][0-9a-fA-F]+|-?\d+)$/.test(text)) throw new UsageError(`${flag.flag}: '${text}' is not a number`);
+  return Number(text);
 }
 
 function json(flag: LaunchFlag, text: string): unknown {

@@ -9,7 +9,7 @@ import { keyBytes } from '../../emulator-core/devices/keyCodes';
 import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
-import { makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
+import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
 import { LinkServices } from './embedded/links';
@@ -103,8 +103,6 @@ export function exceptionNames(): NamedItem[] {
 /** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
 const clock = (): number => performance.now();
 const EXITS_INTERVAL_MS = 100;
-/** How long an idle guest waits for an answer from outside before its time runs on. */
-const ANSWER_MS = 1000;
 /** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
 const START_TIME = Date.UTC(2026, 0, 1);
 
@@ -116,6 +114,7 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
     return target;
   } catch (error) {
     for (const { image } of launch.disks) image.close?.();
+    closeNetworks(launch);
     throw error;
   }
 }
@@ -137,8 +136,6 @@ class EmbeddedTarget implements Target {
   private notes: string[] = [];
   private exitsSent = 0;
   private exitsSentAt = 0;
-  /** When a device last asked those outside. */
-  private askedAt = 0;
   private stopExit?: ExitRecord;
   /** What the machine has to stand still for: 'a snapshot is being saved'. */
   private busy?: string;
@@ -187,11 +184,7 @@ class EmbeddedTarget implements Target {
         watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),
-        send: (device, message) => {
-          this.askedAt = clock();
-          this.links.send(device, message);
-        },
-        answering: () => this.links.answering && clock() - this.askedAt < ANSWER_MS,
+        send: (device, message) => this.links.send(device, message),
         linksLost: () => this.links.lost(),
       },
     );
@@ -203,7 +196,12 @@ class EmbeddedTarget implements Target {
     this.runner = new Runner(
       this.machine,
       this.hits,
-      { breathe: () => this.flush(false), clock, note: (text) => this.notes.push(text) },
+      {
+        breathe: () => this.flush(false),
+        clock,
+        note: (text) => this.notes.push(text),
+        expecting: () => this.links.busy,
+      },
       launch.pace ?? false,
     );
     this.capabilities = {
@@ -357,6 +355,7 @@ class EmbeddedTarget implements Target {
     this.disposing.abort();
     this.runner.pause();
     this.links.close();
+    closeNetworks(this.launch);
     this.notes.push(...storeDisks(this.launch, this.attached.disks));
     void this.flush(true);
     this.disposed = true;

@@ -37,6 +37,36 @@ export interface LaunchShare {
   open: OpenLink;
 }
 
+/** TCP on this machine's loopback interface that a guest has to do with. */
+export interface StreamsWanted {
+  /** Ports that the guest may connect to. */
+  ports: readonly number[];
+  /** Ports here, and the guest's ports that connections to them go to. */
+  forward: readonly { host: number; guest: number }[];
+}
+
+export interface Streams {
+  open: OpenLink;
+  /** Ends listening. */
+  close(): void;
+}
+
+interface StreamDevice {
+  bus: 'virtio' | 'virtio-mmio';
+  ports: readonly number[];
+  /** Absent: nothing is reachable, either way. */
+  streams?: Streams;
+}
+
+export interface LaunchNetwork extends StreamDevice {
+  /** Six bytes. */
+  mac: Uint8Array;
+}
+
+export interface LaunchVsock extends StreamDevice {
+  cid: number;
+}
+
 export type BootChoice = 'auto' | 'linux' | 'pvh' | 'multiboot' | 'multiboot2' | 'bios' | 'raw';
 
 export interface EmbeddedLaunch {
@@ -50,6 +80,8 @@ export interface EmbeddedLaunch {
   disks: LaunchDisk[];
   /** Folders of the host; absent: none. */
   shares?: LaunchShare[];
+  network?: LaunchNetwork;
+  vsock?: LaunchVsock;
   /** Guest RAM in bytes, a multiple of 4096. */
   memory: number;
   cpus: number;

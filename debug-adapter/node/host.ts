@@ -4,6 +4,7 @@ import { open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileReplacement, Host, OpenFile } from '../engine';
 import { openShare } from './share';
+import { openStreams } from './streams';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -108,6 +109,7 @@ export const nodeHost: Host = {
       return absent(error);
     }
   },
+  openStreams,
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

@@ -22,7 +22,7 @@ export async function openShare(name: string, write: boolean): Promise<OpenLink>
 }
 
 class Share implements LinkService {
-  waiting = 0;
+  private waiting = 0;
   private waitingBytes = 0;
   private last: Promise<void> = Promise.resolve();
   private closed = false;
@@ -32,6 +32,10 @@ class Share implements LinkService {
     private readonly write: boolean,
     private readonly answer: (message: Uint8Array) => void,
   ) {}
+
+  get busy(): boolean {
+    return this.waiting > 0;
+  }
 
   message(message: Uint8Array): void {
     const over = this.waiting >= MAX_WAITING || this.waitingBytes + message.length > MAX_WAITING_BYTES;

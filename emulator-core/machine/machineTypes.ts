@@ -46,11 +46,13 @@ export interface MachineHooks {
   console(byte: number): void;
   /** A device has a message for what stands behind it outside. Answer with Machine.receive, later. Not called while history is replayed. */
   send?(device: string, message: Uint8Array): void;
-  /** An answer is about to come: a guest that idles waits for it, and its time does not run ahead. Absent: none is. */
-  answering?(): boolean;
   /** No answer is wanted any more to any message so far. */
   linksLost?(): void;
   note(text: string): void;
 }
 
-export type RunResult = 'budget' | 'stopped' | 'idle' | 'waiting' | 'ended';
+/**
+ * Why a run returned. 'idle': every vCPU is halted and nothing is due. 'ahead': they are, and what is due next lies behind the time up to
+ * which idling was allowed.
+ */
+export type RunResult = 'budget' | 'stopped' | 'idle' | 'ahead' | 'ended';

@@ -31,9 +31,9 @@ export class MachineClock {
     return this.icount() * NS_PER_INSTRUCTION + this.idleNs;
   }
 
-  /** All vCPUs idle until virtual time `ns`. */
+  /** All vCPUs idle until virtual time `ns`. Time is whole nanoseconds, so that it comes to the same in however many steps. */
   skipTo(ns: number): void {
-    this.idleNs += Math.max(0, ns - this.now());
+    this.idleNs += Math.max(0, Math.ceil(ns) - this.now());
   }
 
   /** A vCPU's time-stamp counter. */

@@ -1,10 +1,12 @@
-/** The optional devices of a launch: an entropy source, the disks, and shared folders. */
+/** The optional devices of a launch: an entropy source, the disks, shared folders, a network, a socket device. */
 import { Disk } from '../../../emulator-core/disk/disk';
 import { ImageError, openImage } from '../../../emulator-core/disk/image';
 import type { VirtioSlot } from '../../../emulator-core/devices/virtio/attach';
 import { VirtioBlk } from '../../../emulator-core/devices/virtio/blk';
+import { VirtioNet } from '../../../emulator-core/devices/virtio/net';
 import { shareDeviceName, VirtioNinep } from '../../../emulator-core/devices/virtio/ninep';
 import { VirtioRng } from '../../../emulator-core/devices/virtio/rng';
+import { VirtioVsock } from '../../../emulator-core/devices/virtio/vsock';
 import type { OpenLink } from './links';
 import type { EmbeddedLaunch, LaunchDisk } from '../launch';
 
@@ -22,9 +24,9 @@ export interface LaunchDevices {
 export function makeDevices(launch: EmbeddedLaunch, note: (text: string) => void): LaunchDevices {
   const virtio: VirtioSlot[] = [{ bus: 'pci', create: (host) => new VirtioRng(0, host) }];
   const disks = launch.disks.map(makeDisk);
+  const bus = (of: { bus: 'virtio' | 'virtio-mmio' }): VirtioSlot['bus'] => (of.bus === 'virtio' ? 'pci' : 'mmio');
   for (const [index, disk] of disks.entries()) {
-    const bus = launch.disks[index].bus === 'virtio' ? 'pci' : 'mmio';
-    virtio.push({ bus, create: (host) => new VirtioBlk({ index, disk, note }, host) });
+    virtio.push({ bus: bus(launch.disks[index]), create: (host) => new VirtioBlk({ index, disk, note }, host) });
   }
   const links = new Map<string, OpenLink>();
   for (const [index, { path, tag, access, open }] of (launch.shares ?? []).entries()) {
@@ -32,7 +34,22 @@ export function makeDevices(launch: EmbeddedLaunch, note: (text: string) => void
     virtio.push({ bus: 'pci', create: (host) => new VirtioNinep(options, host) });
     links.set(shareDeviceName(index), open);
   }
+  const { network, vsock } = launch;
+  if (network) {
+    virtio.push({ bus: bus(network), create: (host) => new VirtioNet({ index: 0, ...network }, host) });
+    if (network.streams) links.set('net0', network.streams.open);
+  }
+  if (vsock) {
+    virtio.push({ bus: bus(vsock), create: (host) => new VirtioVsock({ index: 0, ...vsock }, host) });
+    if (vsock.streams) links.set('vsock0', vsock.streams.open);
+  }
   return { virtio, disks, links };
+}
+
+/** Nothing of this machine's is open for the guest any more. */
+export function closeNetworks({ network, vsock }: EmbeddedLaunch): void {
+  network?.streams?.close();
+  vsock?.streams?.close();
 }
 
 function makeDisk({ attribute, image, access }: LaunchDisk): Disk {

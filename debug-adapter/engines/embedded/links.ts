@@ -2,10 +2,10 @@
 
 /** What answers a device's messages. */
 export interface LinkService {
+  /** Something is under way: an idle guest waits for it, so its time should not run ahead of the world's. Absent: never. */
+  readonly busy?: boolean;
   /** A message of the device's. Answers come later, never within this call. */
   message(message: Uint8Array): void;
-  /** Messages whose answers will come soon. Absent: nobody can say. */
-  readonly waiting?: number;
   /** Nobody listens any more: ends what is under way, closes what is open. */
   close(): void;
 }
@@ -34,16 +34,15 @@ export class LinkServices {
     this.open.get(device)?.message(message);
   }
 
-  /** Some answer will come soon. */
-  get answering(): boolean {
-    for (const { waiting = 0 } of this.open.values()) if (waiting > 0) return true;
-    return false;
-  }
-
   /** What was under way belongs to a future that is gone: services begin anew, and what old ones still say is not heard. */
   lost(): void {
     this.close();
     this.openAll();
+  }
+
+  /** Whether the guest waits for somebody outside. */
+  get busy(): boolean {
+    return [...this.open.values()].some((service) => service.busy);
   }
 
   close(): void {

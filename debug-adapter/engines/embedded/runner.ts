@@ -8,11 +8,10 @@ import { readGuest } from './guestMemory';
 import type { Hits } from './hits';
 import { Travel } from './travel';
 import type { RunRequest, StopEvent } from '../../target';
+import { Waiting } from './waiting';
 
 /** Milliseconds after which the event loop gets its turn. */
 const SLICE_MS = 6;
-/** How often it is looked whether an answer from outside is still to be waited for. */
-const ANSWER_MS = 20;
 
 /** What one advance came to. */
 type Advance = 'done' | 'stopped' | 'ended' | 'paused';
@@ -22,6 +21,8 @@ export interface RunnerHost {
   breathe(): Promise<void> | undefined;
   /** Milliseconds, for slices and pacing only. */
   clock(): number;
+  /** Whether the guest waits for somebody outside of the machine. */
+  expecting(): boolean;
   note(text: string): void;
 }
 
@@ -29,6 +30,7 @@ export class Runner {
   readonly travel: Travel;
   private readonly burst: Burst;
   private pauseRequested = false;
+  private readonly waiting: Waiting;
   /** Wakes a machine that waits for input. */
   private wake?: () => void;
   private deadNoted = false;
@@ -40,6 +42,7 @@ export class Runner {
     private readonly pace: boolean,
   ) {
     this.burst = new Burst(() => host.clock());
+    this.waiting = new Waiting(machine, host);
     this.travel = new Travel(machine, hits, this.burst, (step) => this.slices(step));
   }
 
@@ -114,12 +117,12 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const result = this.burst.run(left, (count) => machine.run(count, only));
+      const result = this.burst.run(left, (count) => machine.run(count, only, this.waiting.idleUntil()));
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();
       if (result === 'idle') await this.sleep();
-      else if (result === 'waiting') await this.answer();
+      else if (result === 'ahead') await this.sleep(this.waiting.rest());
       else if (now - since >= SLICE_MS) {
         await this.breathe();
         const ahead = this.pace ? (machine.clock.now() - started.virtual) / 1e6 - (now - started.wall) : 0;
@@ -131,29 +134,20 @@ export class Runner {
     }
   }
 
-  /** Nothing can happen until input comes or somebody pauses. */
-  private async sleep(): Promise<void> {
-    if (!this.machine.alive && !this.deadNoted) {
+  /** Nothing can happen until input comes, somebody pauses, or that many milliseconds have passed. */
+  private async sleep(ms?: number): Promise<void> {
+    if (ms === undefined && !this.machine.alive && !this.deadNoted) {
       this.deadNoted = true;
       this.host.note('all vCPUs are halted with interrupts disabled: only an NMI or a reset could wake the guest');
     }
     void this.host.breathe();
     if (this.pauseRequested) return;
-    await new Promise<void>((resolve) => (this.wake = resolve));
-    this.wake = undefined;
-  }
-
-  /** An answer from outside is about to come. */
-  private async answer(): Promise<void> {
-    void this.host.breathe();
-    if (this.pauseRequested) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ANSWER_MS);
-      this.wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+      this.wake = resolve;
+      if (ms !== undefined) timer = setTimeout(resolve, ms);
     });
+    clearTimeout(timer);
     this.wake = undefined;
   }
 

@@ -206,6 +206,11 @@ export class VirtQueue {
     return chain;
   }
 
+  /** Puts the chain that pop() gave last back: the next pop() gives it again. For a device that has nothing for it yet. */
+  unpop(): void {
+    this.state.available = (this.state.available - 1) & 0xffff;
+  }
+
   /** A chain that pop() has given, made anew of what was kept of it: for a device that answers later. */
   revive(head: number, readable: readonly Segment[], writable: readonly Segment[]): Chain {
     return new Chain(this.host.memory, head, readable, writable);

@@ -61,6 +61,7 @@ export class VirtioCore implements VirtioHost {
   private reason = '';
   private waiting = 0;
   private readonly event: string;
+  private readonly alarmEvent: string;
 
   constructor(private readonly options: VirtioCoreOptions) {
     const queues: VirtQueue[] = [];
@@ -73,6 +74,8 @@ export class VirtioCore implements VirtioHost {
     this.offered = Object.values(bits).reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
     this.event = `${this.device.name}.queues`;
     options.events.register(this.event, () => this.goOn());
+    this.alarmEvent = `${this.device.name}.alarm`;
+    options.events.register(this.alarmEvent, () => this.alarmed());
   }
 
   private queueHost(): QueueHost {
@@ -114,6 +117,14 @@ export class VirtioCore implements VirtioHost {
   configChanged(): void {
     this.generationCount = (this.generationCount + 1) & 0xff;
     if (this.status & Status.DRIVER_OK) this.options.interrupt();
+  }
+
+  now(): number {
+    return this.options.clock.now();
+  }
+
+  alarm(ns: number): void {
+    this.options.events.at(this.alarmEvent, ns);
   }
 
   send(message: Uint8Array): void {
@@ -194,12 +205,22 @@ export class VirtioCore implements VirtioHost {
 
   /** From outside, for the device. */
   receive(message: Uint8Array): void {
-    for (const queue of this.queues) queue.beginTurn();
+    this.beginTurns();
     this.device.receive?.(message);
   }
 
   linkLost(): void {
+    this.beginTurns();
     this.device.linkLost?.();
+  }
+
+  private alarmed(): void {
+    this.beginTurns();
+    this.device.alarm?.();
+  }
+
+  private beginTurns(): void {
+    for (const queue of this.queues) queue.beginTurn();
   }
 
   private goOn(): void {
@@ -222,6 +243,7 @@ export class VirtioCore implements VirtioHost {
     this.reason = '';
     this.waiting = 0;
     this.options.events.cancel(this.event);
+    this.options.events.cancel(this.alarmEvent);
     for (const queue of this.queues) queue.reset();
     this.device.reset();
   }

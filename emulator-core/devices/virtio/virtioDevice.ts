@@ -45,6 +45,8 @@ export interface VirtioDevice<State = unknown> {
   notify(queue: number): void;
   /** A message has come from outside: see VirtioHost.send. Also when the driver is not ready. */
   receive?(message: Uint8Array): void;
+  /** The virtual time that VirtioHost.alarm was given has come. */
+  alarm?(): void;
   /** What stands behind the device outside knows nothing any more of what was under way: ask again, or give up. */
   linkLost?(): void;
   /** Power-on, or the driver writes 0 to the device status. */
@@ -69,6 +71,10 @@ export interface VirtioHost {
    * come, after linkLost() at the latest. Nothing is sent while history is replayed: what came then comes again.
    */
   send(message: Uint8Array): void;
+  /** Virtual time in ns. */
+  now(): number;
+  /** Has the device's alarm() called at virtual time `ns`, and at no other; Infinity: never. */
+  alarm(ns: number): void;
   /** The configuration space has changed by itself: tells the driver. */
   configChanged(): void;
   /** The driver did what the device cannot go on from: DEVICE_NEEDS_RESET, and nothing more until the driver resets. */

@@ -108,20 +108,52 @@ describe('links', () => {
     assert.deepEqual(log, ['lost']);
   });
 
-  it('are waited for by a guest that idles, while they are about to come', () => {
-    let answering = true;
+  /** A guest that halts for ever, and is woken at 1 ms and 2 ms of its time. */
+  function idler() {
     const kernel = Uint8Array.of(0xfb, 0xf4, 0xeb, 0xfc); // sti; hlt; jmp to sti
-    const { machine } = new TestMachine(
-      { kernel: { name: 'test', kernel, protocol: 'raw', cmdline: '', modules: [] } },
-      { answering: () => answering },
-    );
-    machine.platform.events.register('test', () => undefined);
+    const times: number[] = [];
+    class Clocked extends Adder {
+      override receive(message: Uint8Array): void {
+        super.receive(message);
+        times.push(machine.clock.now());
+      }
+    }
+    const create = (host: VirtioHost): Adder => new Clocked(host);
+    const { machine } = new TestMachine({
+      virtio: [{ bus: 'pci', create }],
+      kernel: { name: 'test', kernel, protocol: 'raw', cmdline: '', modules: [] },
+    });
+    machine.platform.events.register('test', (now) => {
+      if (now < 2e6) machine.platform.events.at('test', 2e6);
+    });
     machine.platform.events.at('test', 1e6);
-    assert.equal(machine.run(1000), 'waiting');
-    assert.ok(machine.clock.now() < 1e6, 'time stands still');
-    answering = false;
-    assert.notEqual(machine.run(1000), 'waiting');
-    assert.ok(machine.clock.now() >= 1e6);
+    return { machine, times };
+  }
+
+  it('are waited for by a guest that idles, no longer than it is told to', () => {
+    const { machine } = idler();
+    assert.equal(machine.run(1000, undefined, 300_000), 'ahead');
+    assert.equal(machine.clock.now(), 300_000);
+    assert.equal(machine.run(1000, undefined, 200_000), 'ahead');
+    assert.equal(machine.clock.now(), 300_000, 'time does not go back');
+    machine.run(1000);
+    assert.ok(machine.clock.now() >= 2e6);
+  });
+
+  it('come again at the same time of an idle guest, in which no instruction passes', () => {
+    const { machine, times } = idler();
+    machine.record();
+    machine.run(1000, undefined, 100_000);
+    const icount = machine.core.retired;
+    for (const until of [300_000, 1_500_000, 1_700_000]) {
+      machine.receive('adder0', Uint8Array.of(1));
+      machine.run(1000, undefined, until);
+    }
+    assert.deepEqual(times, [100_000, 300_000, 1_500_000]);
+    assert.equal(machine.core.retired, icount, 'no instruction in between');
+    machine.history.restoreBefore(0);
+    machine.run(1000);
+    assert.deepEqual(times.slice(3), times.slice(0, 3));
   });
 
   it('begin history anew before what came takes too much memory', () => {

@@ -1,0 +1,260 @@
+/**
+ * Debian's cloud kernel and busybox on the user-mode network: DHCP, DNS, ping, HTTP against a server of this process, a forwarded port,
+ * going back in the middle of a download. The kernel's drivers come from the package's modules.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createEmbeddedTarget } from '../../../debug-adapter/engines/embedded';
+import { planLaunch } from '../../../debug-adapter/launchConfig';
+import { nodeHost } from '../../../debug-adapter/node/host';
+import type { RunRequest, StopEvent, Target } from '../../../debug-adapter/target';
+import { schema } from '../../debug-adapter/client';
+import { skip } from '../../skip';
+import { initramfs } from './initramfs';
+import { linuxKernel } from './kernel';
+
+const TIMEOUT = 600_000;
+const BUSYBOX = '/bin/busybox';
+const MODULES = [
+  ...['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_modern_dev'],
+  ...['drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci', 'net/core/failover'],
+  ...['drivers/net/net_failover', 'drivers/net/virtio_net'],
+];
+const INIT = `#!/busybox sh
+/busybox mkdir -p /bin /proc /tmp /etc
+/busybox --install -s /bin
+export PATH=/bin
+mount -t proc p /proc
+echo 1 > /proc/sys/kernel/printk
+for m in ${MODULES.map((name) => path.basename(name)).join(' ')}; do insmod /$m.ko; done
+ip link set lo up
+ip link set eth0 up
+udhcpc -i eth0 -n -q -s /lease && echo READY
+stty -echo
+while read -r line; do eval "$line"; echo "[status $?]"; done
+`;
+const LEASE = `#!/busybox sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/24 dev eth0
+ip route add default via $router
+echo nameserver $dns > /etc/resolv.conf
+echo "lease: $ip/$mask router $router dns $dns server $serverid"
+`;
+/** Without zero bytes, which busybox's wget does not post. */
+const FILE = Buffer.from(Uint8Array.from({ length: 4 << 20 }, (_, i) => 1 + (((i * 7) >> 3) % 255)));
+const md5 = (data: Uint8Array): string => createHash('md5').update(data).digest('hex');
+
+class Guest {
+  output = '';
+  readonly notes: string[] = [];
+  private stopped?: (stop: StopEvent | undefined) => void;
+  private changed?: () => void;
+
+  private constructor(readonly target: Target) {
+    target.setEvents({
+      console: (data) => {
+        this.output += Buffer.from(data).toString('latin1');
+        this.changed?.();
+      },
+      note: (text) => this.notes.push(text),
+      exitsChanged: () => undefined,
+      continued: () => undefined,
+      stopped: (stop) => this.stopped?.(stop),
+      ended: () => this.stopped?.(undefined),
+    } as Parameters<Target['setEvents']>[0]);
+  }
+
+  static async launch(configuration: Record<string, unknown>): Promise<Guest> {
+    const plan = await planLaunch(configuration, schema, [], nodeHost);
+    return new Guest(await createEmbeddedTarget(plan.engine));
+  }
+
+  run(request: RunRequest): Promise<StopEvent | undefined> {
+    const done = new Promise<StopEvent | undefined>((resolve) => (this.stopped = resolve));
+    this.target.run(request);
+    return done;
+  }
+  go(): void {
+    this.target.run({ kind: 'continue', cpu: 0 });
+  }
+  async pause(): Promise<void> {
+    const done = new Promise((resolve) => (this.stopped = resolve));
+    this.target.pause();
+    await done;
+  }
+
+  /** Waits for output behind `from`. */
+  async until(pattern: RegExp, from = 0): Promise<string> {
+    for (;;) {
+      const found = pattern.exec(this.output.slice(from));
+      if (found) return this.output.slice(from, from + found.index + found[0].length);
+      await new Promise<void>((resolve) => (this.changed = resolve));
+    }
+  }
+  type(line: string): number {
+    const from = this.output.length;
+    this.target.consoleInput(Buffer.from(`${line}\n`));
+    return from;
+  }
+  /** A command's output, and its status as the last line. */
+  async command(line: string): Promise<string> {
+    const from = this.type(line);
+    return (await this.until(/\[status \d+\]/, from)).replaceAll('\r', '').trim();
+  }
+}
+
+describe("a network for Debian's cloud kernel", function () {
+  this.timeout(TIMEOUT);
+  let folder = '';
+  let server: Server;
+  let guest: Guest;
+  let port: number;
+  let forwarded: number;
+  let closed: number;
+  /** Requests for the file that stop in its middle. */
+  const halves: { response: ServerResponse; release: () => void }[] = [];
+  let arrived = (): void => undefined;
+
+  const freePort = async (): Promise<number> => {
+    const probe = createTcpServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port: found } = probe.address() as { port: number };
+    await new Promise((resolve) => probe.close(resolve));
+    return found;
+  };
+
+  function answer(request: IncomingMessage, response: ServerResponse): void {
+    if (request.method === 'POST') {
+      const hash = createHash('md5');
+      request.on('data', (data: Uint8Array) => hash.update(data));
+      request.on('end', () => response.end(`${hash.digest('hex')}\n`));
+    } else if (request.url === '/half') {
+      response.writeHead(200, { 'content-length': FILE.length });
+      response.write(FILE.subarray(0, FILE.length / 2));
+      halves.push({ response, release: () => response.end(FILE.subarray(FILE.length / 2)) });
+      response.on('error', () => undefined);
+      arrived();
+    } else response.end(FILE);
+  }
+
+  before(async function () {
+    const kernel = linuxKernel(this);
+    const version = path.basename(kernel).replace(/^vmlinuz-/, '');
+    const modules = path.join(path.dirname(kernel), '..', 'lib/modules', version, 'kernel');
+    const files = MODULES.map((name) => path.join(modules, `${name}.ko`));
+    const missing = [BUSYBOX, ...files].find((file) => !existsSync(file));
+    if (missing)
+      skip(this, `no ${missing}: install busybox-static, and the kernel's package with its modules beside it`);
+    folder = mkdtempSync(path.join(tmpdir(), 'ringside-network-'));
+    const initrd = path.join(folder, 'initrd');
+    const text = (value: string): Uint8Array => Buffer.from(value);
+    const images = files.map((file) => [path.basename(file), readFileSync(file)] as const);
+    const contents = {
+      init: text(INIT),
+      lease: text(LEASE),
+      busybox: readFileSync(BUSYBOX),
+      ...Object.fromEntries(images),
+    };
+    writeFileSync(initrd, initramfs(contents));
+    server = createServer(answer).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    ({ port } = server.address() as { port: number });
+    [forwarded, closed] = [await freePort(), await freePort()];
+    guest = await Guest.launch({
+      ...{ kernel, initrd, memory: '256M', cmdline: 'console=ttyS0 quiet cryptomgr.notests', stopOnEntry: false },
+      network: { ports: [port, closed], forward: [{ host: forwarded, guest: 2222 }] },
+    });
+    guest.go();
+    await guest.until(/READY/);
+  });
+  after(async () => {
+    guest?.target.dispose();
+    if (server) await new Promise((resolve) => server.close(resolve).closeAllConnections());
+    if (folder) rmSync(folder, { recursive: true });
+  });
+
+  it('gives a lease to udhcpc', () => {
+    assert.match(guest.output, /lease: 10\.0\.2\.15\/24 router 10\.0\.2\.2 dns 10\.0\.2\.3 server 10\.0\.2\.2/);
+  });
+
+  it('answers ping and names, and refuses what is not to be reached at once', async () => {
+    assert.match(await guest.command('ping -c 2 -W 1 10.0.2.2'), /2 packets received, 0% packet loss[^]*\[status 0\]$/);
+    assert.match(await guest.command('ping -c 1 -W 1 8.8.8.8'), /0 packets received/);
+    assert.match(await guest.command('nslookup host'), /Name:\s+host\s+Address: 10\.0\.2\.2/);
+    assert.match(await guest.command('nslookup example.com'), /can't find example\.com: NXDOMAIN/);
+    for (const to of ['10.0.2.2:9', `10.0.2.2:${closed}`, '93.184.216.34:80'])
+      assert.match(await guest.command(`wget -q -O - http://${to}/`), /Connection refused\n\[status 1\]$/);
+  });
+
+  it('downloads and uploads', async () => {
+    const started = performance.now();
+    assert.match(await guest.command(`wget -q -O /tmp/f http://10.0.2.2:${port}/file`), /^\[status 0\]$/);
+    const middle = performance.now();
+    assert.ok((await guest.command('md5sum /tmp/f')).startsWith(md5(FILE)));
+    const checked = performance.now();
+    const posted = await guest.command(`wget -q -O - --post-file=/tmp/f http://10.0.2.2:${port}/`);
+    assert.equal(posted, `${md5(FILE)}\n[status 0]`);
+    const speed = (ms: number): string => `${(FILE.length / 1048.576 / ms).toFixed(1)} MB/s`;
+    if (process.env.RINGSIDE_NETWORK_SPEED)
+      console.log(`      down ${speed(middle - started)}, up ${speed(performance.now() - checked)}`);
+  });
+
+  it('is reached through a forwarded port', async () => {
+    const from = guest.type('echo LISTENING; nc -l -p 2222 -e sh -c "cat | md5sum"');
+    await guest.until(/LISTENING/, from);
+    // Until the guest listens, connections are refused.
+    for (;;) {
+      const socket = connect({ port: forwarded, host: '127.0.0.1', allowHalfOpen: true });
+      socket.on('error', () => undefined);
+      let answered = '';
+      socket.on('data', (data: Buffer) => (answered += data.toString()));
+      socket.end(FILE.subarray(0, 300_000));
+      await new Promise((resolve) => socket.once('close', resolve));
+      if (answered === '') continue;
+      assert.ok(answered.startsWith(md5(FILE.subarray(0, 300_000))), answered);
+      break;
+    }
+    await guest.until(/\[status \d+\]/, from);
+  });
+
+  const middle = async (): Promise<number> => {
+    const asked = new Promise<void>((resolve) => (arrived = resolve));
+    const from = guest.type(`wget -q -O /tmp/h http://10.0.2.2:${port}/half`);
+    await asked;
+    await guest.pause();
+    return from;
+  };
+
+  it('goes back in the middle of a download, which then goes on', async () => {
+    const from = await middle();
+    const at = guest.target.icount();
+    await guest.run({ kind: 'stepBackInstructions', count: 1000 });
+    assert.equal(guest.target.icount(), at - 1000);
+    guest.go();
+    halves.pop()!.release();
+    assert.match(await guest.until(/\[status \d+\]/, from), /\[status 0\]$/);
+    assert.ok((await guest.command('md5sum /tmp/h')).startsWith(md5(FILE)));
+  });
+
+  it('resets connections when the past is changed, and goes on', async () => {
+    await middle();
+    await guest.run({ kind: 'stepBackInstructions', count: 1000 });
+    const from = guest.output.length;
+    guest.target.consoleInput(Buffer.from('\n'));
+    guest.go();
+    assert.match(await guest.until(/\[status \d+\]/, from), /reset by peer[^]*\[status 1\]$/);
+    assert.match(await guest.command(`wget -q -O /tmp/g http://10.0.2.2:${port}/file`), /\[status 0\]$/);
+    assert.ok((await guest.command('md5sum /tmp/g')).startsWith(md5(FILE)));
+  });
+
+  it('shows lease and connections', () => {
+    const devices = JSON.stringify(guest.target.devices());
+    assert.match(devices, /"DHCP lease","value":"10\.0\.2\.15","text":"52:54:00:12:34:56, bound"/);
+  });
+});
