@@ -7,7 +7,8 @@ import { withAdapter } from '../../debug-adapter/stdio/adapter';
 import { linuxKernel, sampleInitrd } from './kernel';
 import { GuestTerminal, withTerminal } from './terminal';
 
-const TIMEOUT = 300_000;
+/** Against a hang only: on a machine that does much else a boot takes minutes. */
+const TIMEOUT = 900_000;
 /** Instructions by which the shell must have come: three times what a boot takes. */
 const LIMIT = 2e9;
 /** Linux, arch/x86/include/uapi/asm/kvm_para.h: MSR_KVM_SYSTEM_TIME_NEW. Bit 0 of the value: enabled; the rest: where the clock is. */
