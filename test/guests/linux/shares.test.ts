@@ -137,7 +137,8 @@ describe("Linux's 9p driver on shared folders", function () {
       [{ path: '.' }],
     );
     assert.match(output, /mounted\nhello\nhello\n/);
-    assert.match(output, /found 106\n/);
+    const all = fs.readdirSync(folder, { recursive: true }).length + 1;
+    assert.ok(output.includes(`found ${all}\n`), output);
     assert.match(output, /listed 100\n/);
     const expected = sum(name('big'));
     assert.ok(output.includes(`${expected}  /mnt/big`), output);
