@@ -51,7 +51,7 @@ export function misfit(value: unknown, shape: Shape, path = 'state'): string | u
     case 'any':
       return wholeNumbers(value, path);
     case 'number':
-      return right(value, path) ? undefined : wrong(TIMES.test(path) ? 'a finite number' : 'a whole number');
+      return right(value, path) ? undefined : wrong(isTime(path) ? 'a finite number' : 'a whole number');
     case 'bigint':
     case 'string':
     case 'boolean':
@@ -94,9 +94,12 @@ function first<T>(list: readonly T[], check: (each: T, i: number) => string | un
 /** Members that are points in virtual time, or spans of it: those may lie between two nanoseconds. */
 const TIMES = /(At|[Ss]ince|due|deadline|stolen|reported|ns|Ns)$/;
 
+/** The 8254 counts in whole pulses. */
+const isTime = (path: string): boolean => TIMES.test(path) && !path.includes('.pit.');
+
 /** All other numbers are counters and registers. */
 function right(value: unknown, path: string): boolean {
-  return TIMES.test(path) ? Number.isFinite(value) : Number.isInteger(value);
+  return isTime(path) ? Number.isFinite(value) : Number.isInteger(value);
 }
 
 function wholeNumbers(value: unknown, path: string): string | undefined {

@@ -48,7 +48,11 @@ describe("snapshots of Debian's cloud kernel", function () {
       const a = Adapter.start();
       a.defaultTimeout = BOOT_TIME;
       try {
-        await a.configure({ ...attributes, ...more }, () => a.breakIn('do_sys_openat2'));
+        await a.initializeRequest({ adapterID: 'ringside', linesStartAt1: true, pathFormat: 'path' });
+        const initialized = a.event('initialized', undefined, BOOT_TIME);
+        await a.launchRequest({ ...attributes, ...more } as object);
+        await initialized;
+        await a.breakIn('do_sys_openat2');
         await a.stop_(() => a.configurationDoneRequest(), BOOT_TIME);
         await body(a);
       } finally {
