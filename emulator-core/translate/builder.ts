@@ -136,8 +136,11 @@ export interface Builder {
   /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
   faultIf(condition: Expr, vector: number): void;
 
-  /** Checks writability and stores; changes rsp only after. */
-  push(bits: Bits, value: Expr): void;
+  /**
+   * Checks writability and stores; changes rsp only after.
+   * @param stored bits that are written; the rest of the slot stays as it is. Default: all
+   */
+  push(bits: Bits, value: Expr, stored?: Bits): void;
   /** The stack pointer, in the width of the stack. */
   stackPointer(): Expr;
   /** Loads through the stack segment at `pointer`. */

@@ -247,12 +247,12 @@ export class InterpreterBuilder implements Builder {
     const rsp = state(State.gpr + 4 * 8);
     return this.form.stack === 'flat64' ? rsp : i64.and(rsp, state(State.stackMask));
   }
-  push(bits: Bits, value: Expr): void {
+  push(bits: Bits, value: Expr, stored = bits): void {
     const v = this.let(value);
     let pointer = i64.sub(this.stackPointer(), i64c(bits / 8));
     if (this.form.stack !== 'flat64') pointer = i64.and(pointer, state(State.stackMask));
     pointer = this.let(pointer);
-    this.memory.store(this.stackLinear(pointer, bits, true), bits, v, true);
+    this.memory.store(this.stackLinear(pointer, stored, true), stored, v, true);
     this.setStackPointer(pointer);
   }
   stackLoad(bits: Bits, pointer: Expr): Expr {

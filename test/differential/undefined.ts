@@ -94,6 +94,11 @@ export function undefinedMemory(sequence: Sequence, cases: Buffer, at: number): 
       for (const [from, to] of image[1]) ranges.push([start + from, start + to]);
     }
   }
+  // SDM Vol. 2, PUSH: the upper half of a 32-bit slot is written as zero or not at all.
+  if (/^Pushd_[CDEFGS]S/.test(sequence.instructions[0].form.info.name)) {
+    const top = cases.readUInt32LE(at + Case.gpr + 4 * 8);
+    ranges.push([top - 2, top]);
+  }
   for (const { one, result } of results(sequence, cases, at))
     if (result.destination && one.form.memory) {
       const start = addressOf(one.memory[0], cases, at);

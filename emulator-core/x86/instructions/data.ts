@@ -63,8 +63,9 @@ const pushSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction =
   operands: /^[CDEFGS]S$/,
   operandBits,
   manual: 'PUSH—Push Word, Doubleword, or Quadword Onto the Stack',
-  note: 'The upper bytes of a 32- or 64-bit slot are written as zero; recent processors may leave them as they were',
-  semantics: (b) => b.push(operandBits, b.read(0)),
+  // "all recent Intel Core and Intel Atom processors perform a 16-bit move": the manual's page, "Description".
+  note: 'The upper half of a 32-bit slot stays as it is; the processors of other vendors write zeros',
+  semantics: (b) => b.push(operandBits, b.read(0), operandBits === 32 ? 16 : operandBits),
 });
 const popSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction => ({
   mnemonic,

@@ -1,4 +1,5 @@
 /** Snapshots over DAP: saved by one adapter, taken up by another. */
+import { randomBytes } from 'node:crypto';
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -152,6 +153,12 @@ describe('snapshots over stdio', () => {
       assert.match(await refusal(a.repl(`save ${file}`)), /the guest is running; pause it first/);
       assert.match(await refusal(a.repl(`restore ${file}`)), /the guest is running; pause it first/);
       await a.stop_(() => a.pauseRequest({ threadId: 1 }));
+
+      // Memory that takes a while to compress.
+      for (let part = 0; part < 12; part++) {
+        const memoryReference = `phys:0x${(0x1000000 + (part << 22)).toString(16)}`;
+        await a.request('writeMemory', { memoryReference, data: randomBytes(4 << 20).toString('base64') });
+      }
 
       const progress: string[] = [];
       const started = new Promise<string>((resolve) =>
