@@ -1,5 +1,5 @@
 /** Snapshots as files: saved, read, and restored into a session's machine. */
-import type { Host } from './engine';
+import type { FileReplacement, Host } from './engine';
 import { messageOf } from './errors';
 import { turn } from './introspection/slices';
 import { Progress } from './progress';
@@ -38,16 +38,18 @@ export async function writeSnapshot(
   work: SnapshotWork = {},
 ): Promise<number> {
   if (!target.save || !host.replaceFile) throw new Error('this engine saves no snapshots');
-  const file = await host.replaceFile(path);
+  let file: FileReplacement | undefined;
   let size = 0;
   try {
+    // The machine stands still from here on; the file is made when there is something for it.
     await target.save(async (data) => {
+      file ??= await host.replaceFile!(path);
       size += data.length;
       await file.write(data);
     }, work);
-    await file.commit();
+    await file?.commit();
   } catch (error) {
-    await file.discard();
+    await file?.discard();
     throw error;
   }
   return size;
