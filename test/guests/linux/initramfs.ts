@@ -6,6 +6,40 @@ export function initramfs(files: Readonly<Record<string, Uint8Array>>): Uint8Arr
   return newc(Object.entries(files).map(([path, data]) => ({ kind: 'file', path, data })));
 }
 
+/**
+ * The sample's initramfs (BusyBox and a kernel's modules) with a script in the place of its first program. The kernel unpacks one archive
+ * after the other. Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
+ * @param init lines of the script: what is in place before them is in PREPARE
+ * @param files further ones, executable
+ */
+export function withInit(
+  sample: Uint8Array,
+  init: string,
+  files: Readonly<Record<string, Uint8Array>> = {},
+): Uint8Array {
+  const script = new TextEncoder().encode(PREPARE + init);
+  const second = initramfs({ init: script, ...files });
+  const start = Math.ceil(sample.length / 4) * 4;
+  const joined = new Uint8Array(start + second.length);
+  joined.set(sample);
+  joined.set(second, start);
+  return joined;
+}
+
+/** BusyBox's commands, /proc, /sys and /tmp, the drivers of the devices that are there. */
+const PREPARE = `#!/bin/busybox sh
+/bin/busybox mkdir -p /usr/bin /usr/sbin
+/bin/busybox --install -s
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmp /tmp
+echo 1 > /proc/sys/kernel/printk
+for pass in 1 2; do
+  find /sys/devices -name modalias -type f | xargs cat | sort -u | xargs modprobe -a -b -q 2>/dev/null
+done
+`;
+
 /** A static x86-64 program of one segment: `code` at `address` plus the headers' 120 bytes. gABI, "ELF Header", "Program Header". */
 export function program(address: bigint, code: readonly number[]): { file: Uint8Array; entry: bigint } {
   const HEADERS = 64 + 56;

@@ -30,8 +30,8 @@ export function linuxKernel(context: Mocha.Context): string {
     : skip(context, `no Linux kernel: '${MAKE} --only cloud' fetches Debian's, RINGSIDE_LINUX names another`);
 }
 
-/** The initramfs with a shell that samples/linux has made. Skips the running suite where there is none. */
-export function sampleInitrd(context: Mocha.Context): string {
-  const file = sampleFile('cloud/initrd');
-  return existsSync(file) ? file : skip(context, `no initramfs: '${MAKE} --only cloud' makes it`);
+/** The initramfs with a shell that samples/linux has made for a kernel. Skips the running suite where there is none. */
+export function sampleInitrd(context: Mocha.Context, kernel: 'cloud' | 'generic' = 'cloud'): string {
+  const file = sampleFile(`${kernel}/initrd`);
+  return existsSync(file) ? file : skip(context, `no initramfs: '${MAKE} --only ${kernel}' makes it`);
 }

@@ -1,11 +1,11 @@
 /**
  * Debian's cloud kernel and busybox on the user-mode network: DHCP, DNS, ping, HTTP against a server of this process, a forwarded port,
- * going back in the middle of a download. The kernel's drivers come from the package's modules.
+ * going back in the middle of a download. The kernel's drivers come from the sample's initramfs.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,31 +15,18 @@ import { planLaunch } from '../../../debug-adapter/launchConfig';
 import { nodeHost } from '../../../debug-adapter/node/host';
 import type { RunRequest, StopEvent, Target } from '../../../debug-adapter/target';
 import { schema } from '../../debug-adapter/client';
-import { skip } from '../../skip';
-import { initramfs } from './initramfs';
-import { linuxKernel } from './kernel';
+import { withInit } from './initramfs';
+import { linuxKernel, sampleInitrd } from './kernel';
 
 const TIMEOUT = 600_000;
-const BUSYBOX = '/bin/busybox';
-const MODULES = [
-  ...['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_modern_dev'],
-  ...['drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci', 'net/core/failover'],
-  ...['drivers/net/net_failover', 'drivers/net/virtio_net'],
-];
-const INIT = `#!/busybox sh
-/busybox mkdir -p /bin /proc /tmp /etc
-/busybox --install -s /bin
-export PATH=/bin
-mount -t proc p /proc
-echo 1 > /proc/sys/kernel/printk
-for m in ${MODULES.map((name) => path.basename(name)).join(' ')}; do insmod /$m.ko; done
+const INIT = `
 ip link set lo up
 ip link set eth0 up
 udhcpc -i eth0 -n -q -s /lease && echo READY
 stty -echo
 while read -r line; do eval "$line"; echo "[status $?]"; done
 `;
-const LEASE = `#!/busybox sh
+const LEASE = `#!/bin/busybox sh
 [ "$1" = bound ] || exit 0
 ip addr add $ip/24 dev eth0
 ip route add default via $router
@@ -145,23 +132,10 @@ describe("a network for Debian's cloud kernel", function () {
 
   before(async function () {
     const kernel = linuxKernel(this);
-    const version = path.basename(kernel).replace(/^vmlinuz-/, '');
-    const modules = path.join(path.dirname(kernel), '..', 'lib/modules', version, 'kernel');
-    const files = MODULES.map((name) => path.join(modules, `${name}.ko`));
-    const missing = [BUSYBOX, ...files].find((file) => !existsSync(file));
-    if (missing)
-      skip(this, `no ${missing}: install busybox-static, and the kernel's package with its modules beside it`);
+    const sample = readFileSync(sampleInitrd(this));
     folder = mkdtempSync(path.join(tmpdir(), 'ringside-network-'));
     const initrd = path.join(folder, 'initrd');
-    const text = (value: string): Uint8Array => Buffer.from(value);
-    const images = files.map((file) => [path.basename(file), readFileSync(file)] as const);
-    const contents = {
-      init: text(INIT),
-      lease: text(LEASE),
-      busybox: readFileSync(BUSYBOX),
-      ...Object.fromEntries(images),
-    };
-    writeFileSync(initrd, initramfs(contents));
+    writeFileSync(initrd, withInit(sample, INIT, { lease: Buffer.from(LEASE) }));
     server = createServer(answer).listen(0, '127.0.0.1');
     await once(server, 'listening');
     ({ port } = server.address() as { port: number });

@@ -1,6 +1,6 @@
 /**
- * Linux's own 9p driver on shared folders: what the guest sees is what the host's files are. Needs a kernel with 9p as modules (Debian's
- * linux-image-amd64): RINGSIDE_LINUX names its vmlinuz, RINGSIDE_MODULES its lib/modules/VERSION. User space is busybox-static.
+ * Linux's own 9p driver on shared folders: what the guest sees is what the host's files are. The kernel is Debian's linux-image-amd64, which
+ * has 9p, from samples/linux.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -13,12 +13,10 @@ import { openShares, type ShareAttributes } from '../../../debug-adapter/launchS
 import { nodeHost } from '../../../debug-adapter/node/host';
 import type { Target } from '../../../debug-adapter/target';
 import { skip } from '../../skip';
-import { initramfs } from './initramfs';
-import { linuxKernel } from './kernel';
+import { withInit } from './initramfs';
+import { sampleFile, sampleInitrd } from './kernel';
 
 const BUSYBOX = '/bin/busybox';
-/** Kernel modules in the order of their dependencies (modinfo). */
-const MODULES = ['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_modern_dev', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci', 'fs/netfs/netfs', 'fs/fscache/fscache', 'net/9p/9pnet', 'net/9p/9pnet_virtio', 'fs/9p/9p']; // prettier-ignore
 const TIME = 1_800_000;
 const BIG = 64 << 20;
 const END = 'END-OF-GUEST';
@@ -33,22 +31,15 @@ describe("Linux's 9p driver on shared folders", function () {
   this.timeout(TIME);
   let folder: string;
   let kernel: Uint8Array;
-  let files: Record<string, Uint8Array>;
+  let initrd: Uint8Array;
   const name = (file: string) => path.join(folder, file);
 
   before(async function () {
-    const vmlinuz = linuxKernel(this);
-    const version = path.basename(vmlinuz).replace(/^vmlinuz-/, '');
-    const modules = process.env.RINGSIDE_MODULES ?? `/lib/modules/${version}`;
-    const paths = MODULES.map((module) => path.join(modules, 'kernel', `${module}.ko`));
-    const missing = paths.find((each) => !fs.existsSync(each));
-    if (missing)
-      skip(this, `no kernel with 9p modules: there is no ${missing}; set RINGSIDE_LINUX and RINGSIDE_MODULES`);
+    initrd = new Uint8Array(fs.readFileSync(sampleInitrd(this, 'generic')));
     if (!fs.existsSync(BUSYBOX) || fs.readFileSync(BUSYBOX).subarray(0, 4096).includes('ld-linux'))
-      skip(this, 'busybox-static is missing');
-    kernel = await expandPayload(bzImagePayload(new Uint8Array(fs.readFileSync(vmlinuz)))!);
-    files = { busybox: new Uint8Array(fs.readFileSync(BUSYBOX)) };
-    for (const each of paths) files[path.basename(each)] = new Uint8Array(fs.readFileSync(each));
+      skip(this, `${BUSYBOX} is missing or not static: Debian's package busybox-static has it`);
+    const vmlinuz = new Uint8Array(fs.readFileSync(sampleFile('generic/vmlinuz')));
+    kernel = await expandPayload(bzImagePayload(vmlinuz)!);
     folder = fs.realpathSync(fs.mkdtempSync(path.join(tmpdir(), 'ringside-9p-')));
   });
   after(() => folder && fs.rmSync(folder, { recursive: true }));
@@ -69,23 +60,10 @@ describe("Linux's 9p driver on shared folders", function () {
     during?: (guest: Guest) => void,
     stopped = (target: Target) => target.run({ kind: 'continue' }),
   ) {
-    const lines = [
-      ...[
-        '#!/busybox sh',
-        '/busybox mkdir -p /bin /proc /tmp /mnt /loose',
-        '/busybox --install -s /bin',
-        'export PATH=/bin',
-      ],
-      ...['mount -t proc proc /proc', 'mount -t tmpfs tmp /tmp'],
-      ...MODULES.map((module) => `insmod /${path.basename(module)}.ko`),
-      ...[script, `echo ${END}`, 'poweroff -f'],
-    ];
+    const lines = ['mkdir -p /mnt /loose', script, `echo ${END}`, 'poweroff -f'];
     const target = await createEmbeddedTarget({
       kernel: { name: 'vmlinux', bytes: kernel },
-      initrd: {
-        name: 'initrd',
-        bytes: initramfs({ ...files, init: new TextEncoder().encode(`${lines.join('\n')}\n`) }),
-      },
+      initrd: { name: 'initrd', bytes: withInit(initrd, `${lines.join('\n')}\n`) },
       ...{ modules: [], cmdline: 'console=ttyS0 quiet cryptomgr.notests', boot: 'pvh', disks: [], memory: 512 << 20 },
       shares: await openShares(shares, nodeHost, (each) => path.resolve(folder, each)),
       ...{ cpus: 1, mode: 'bare', cpu: { vendor: 'intel', features: [] }, exits: [], record: true, stopOnEntry: false },
@@ -158,7 +136,7 @@ describe("Linux's 9p driver on shared folders", function () {
         ...['echo two >> /mnt/new/text', 'truncate -s 3 /mnt/hello', 'chmod 600 /mnt/hello', 'ln -s hello /mnt/new/l'],
         ...[
           'rm -r /mnt/sub/deep',
-          'cp /busybox /mnt/new/busybox',
+          'cp /mnt/sub/busybox /mnt/new/busybox',
           'sha256sum /mnt/new/busybox',
           'touch -d @1000 /mnt/hello',
         ],
