@@ -18,7 +18,7 @@ import { sampleFile, sampleInitrd } from './kernel';
 
 const BUSYBOX = '/bin/busybox';
 const TIME = 1_800_000;
-const BIG = 64 << 20;
+const BIG = 8 << 20;
 const END = 'END-OF-GUEST';
 const MOUNT = 'mount -t 9p -o trans=virtio,version=9p2000.L';
 

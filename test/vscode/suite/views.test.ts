@@ -50,7 +50,7 @@ describe('views', () => {
     const terminal = vscode.window.terminals.find((one) => one.name === 'Serial: Made-up guest');
     assert.ok(terminal);
     const seen: string[] = [];
-    const [console] = api.consoles.all;
+    const console = api.consoles.all.at(-1)!;
     await until(() => console.text !== '', 'the backlog');
     console.onDidWrite((text) => seen.push(text));
     console.handleInput('ls\n');
@@ -139,7 +139,7 @@ describe('views', () => {
     const guest = api.sessions.active!;
     await vscode.debug.stopDebugging(guest.session);
     await until(() => guest.state === 'ended', 'the end');
-    assert.match(api.consoles.all[0].text, /last words\r\n.*Made-up guest: the guest has ended.*\r\n$/);
+    assert.match(api.consoles.all.at(-1)!.text, /last words\r\n.*Made-up guest: the guest has ended.*\r\n$/);
     assert.ok(vscode.window.terminals.some((one) => one.name === 'Serial: Made-up guest'));
     assert.ok((await lines(api.vmExits)).length > 2);
     assert.equal(api.ept.context, 'ended');
