@@ -86,6 +86,7 @@ const RUN_REQUESTS: ReadonlySet<string> = new Set([
 ]);
 const MAX_MEMORY_READ = 1 << 24;
 const MAX_INSTRUCTIONS = 20_000;
+/** What a vCPU does when the machine stands still: a client keeps a thread's name while it runs. */
 const STATES: Partial<Record<VcpuState, string>> = {
   halted: ' (halted)',
   'wait-for-sipi': ' (waits for SIPI)',
@@ -211,10 +212,10 @@ export class Session extends ProtocolServer {
     },
 
     threads: () => {
-      const vcpus = this.controller.debuggee?.target.vcpus() ?? [];
-      return {
-        threads: vcpus.map(({ index, name, state }) => ({ id: index + 1, name: `${name}${STATES[state] ?? ''}` })),
-      };
+      const target = this.controller.debuggee?.target;
+      const doing = (state: VcpuState): string => (target?.running() ? '' : (STATES[state] ?? ''));
+      const vcpus = target?.vcpus() ?? [];
+      return { threads: vcpus.map(({ index, name, state }) => ({ id: index + 1, name: name + doing(state) })) };
     },
     continue: ({ threadId, singleThread }) => {
       this.controller.start({ request: { kind: 'continue', cpu: threadId - 1, singleThread } });

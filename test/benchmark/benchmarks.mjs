@@ -3,7 +3,7 @@
  * what the project wants to hold (compare it on a machine of your own only where it is a ratio).
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { DapClient } from '../../scripts/lib/dapClient.mjs';
@@ -11,6 +11,7 @@ import { root } from '../../scripts/lib/project.mjs';
 import { loopLength, makeLoopGuest } from './loopGuest.mjs';
 import { mix } from './mix.mjs';
 import { qemuSeconds, qemuVersion } from './qemuPeer.mjs';
+import { atInit, cmdline, hasLinux, linux, linuxMissing, memory, qemuBootSeconds } from './linuxBoot.mjs';
 import { makeReferenceLoop } from './referenceLoop.mjs';
 
 const cli = path.join(root, 'out/debug-adapter/cli.js');
@@ -141,6 +142,48 @@ export const benchmarks = [
       const cmdline = 'console=ttyS0,115200';
       const done = await runStatistics([memtest, '--memory', '16M', '--cmdline', cmdline, '--max-icount', '500M']);
       return { value: done.mips, note: `${done.instructions} instructions in ${done.seconds.toFixed(2)} s` };
+    },
+  },
+  {
+    name: 'linux-boot',
+    says: "Debian's cloud kernel from the bzImage to its first program, wall time beside QEMU's TCG",
+    unit: "times QEMU TCG's time",
+    goal: { atMost: 8 },
+    async measure() {
+      if (!hasLinux()) return { skipped: linuxMissing };
+      const flags = ['--initrd', linux.initrd, '--cmdline', cmdline, '--memory', `${memory}M`, '--until', atInit];
+      const done = await runStatistics([linux.kernel, ...flags]);
+      const took = `${(done.instructions / 1e6).toFixed(0)} million instructions in ${done.seconds.toFixed(1)} s`;
+      const version = await qemuVersion();
+      if (!version) return { seconds: done.seconds, note: `${took}; the peer, qemu-system-x86_64, is missing` };
+      const peer = median([await qemuBootSeconds(), await qemuBootSeconds(), await qemuBootSeconds()]);
+      const note = `${took}, QEMU ${version} ${peer.toFixed(1)} s`;
+      return { value: done.seconds / peer, seconds: done.seconds, instructions: done.instructions, peer, note };
+    },
+  },
+  {
+    name: 'linux-restore',
+    says: 'a snapshot of the booted cloud kernel with 256 MB: adapter process started to `stopped` where it was, median of 5',
+    unit: 'ms',
+    goal: { atMost: 1000 },
+    async measure() {
+      if (!hasLinux()) return { skipped: linuxMissing };
+      const temporary = mkdtempSync(path.join(os.tmpdir(), 'ringside-bench-'));
+      const file = path.join(temporary, 'booted.snapshot');
+      try {
+        const flags = ['--initrd', linux.initrd, '--cmdline', cmdline, '--memory', `${memory}M`, '--save', file];
+        await runStatistics([linux.kernel, ...flags, '--until', 'ringside:']);
+        const times = [];
+        for (let run = 0; run < 5; run++) {
+          const start = performance.now();
+          const attributes = { ...linux, cmdline, memory: `${memory}M`, from: file };
+          await withSession(attributes, async () => times.push(performance.now() - start));
+        }
+        const size = `${(statSync(file).size / 2 ** 20).toFixed(1)} MiB`;
+        return { value: median(times), times, note: `a file of ${size}` };
+      } finally {
+        rmSync(temporary, { recursive: true });
+      }
     },
   },
   {
