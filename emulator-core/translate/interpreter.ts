@@ -33,6 +33,8 @@ import {
 
 /** RFLAGS.RF */
 const RESUME_FLAG = 1 << 16;
+/** What the arithmetic flags are kept as. */
+const FLAG_SLOTS = [State.fc, State.fz, State.fs];
 
 export class InterpreterBuilder implements Builder {
   readonly f = new Fn(2);
@@ -117,6 +119,7 @@ export class InterpreterBuilder implements Builder {
       });
     } else {
       this.wroteMemory = true;
+      this.vectors.beforeStore();
       this.memory.store(this.memory.operandLinear(), bits, value, false);
     }
   }
@@ -202,9 +205,6 @@ export class InterpreterBuilder implements Builder {
   }
   writeVector(i: number, parts: Expr[]): void {
     this.vectors.write(i, parts);
-  }
-  probeVector(i: number): void {
-    this.vectors.probe(i);
   }
   vectorRegister(register: number, part = 0): Expr {
     return this.vectors.register(register, part);
@@ -323,15 +323,6 @@ export class InterpreterBuilder implements Builder {
     });
   }
 
-  checkTarget(target: Expr): void {
-    if (this.operandBits !== 64) return;
-    const f = this.f;
-    ifElse(f, i64.ne(i64.shrS(i64.shl(target, i64c(16)), i64c(16)), target), () => {
-      i64.store(cpu, target, State.slowAddress)(f);
-      ifElse(f, call(Import.slow, I32, uop, cpu, i32c(Slow.target)), () => ret(f, i32c(0)));
-    });
-  }
-
   jump(target: Expr): void {
     i64.store(cpu, truncate(target, this.operandBits), State.rip)(this.f);
     this.returnIfAgain();
@@ -405,6 +396,9 @@ export class InterpreterBuilder implements Builder {
       this.form.memory === 'flat64' ? state(State.gpr + 8) : this.addressMasked(state(State.gpr + 8));
     const finished = (): void => this.nextBlock();
     ifElse(f, i64.eqz(count()), finished);
+    // Between iterations of CMPS and SCAS the flags are those from before the instruction: that is what a fault, a trap or an
+    // interrupt finds. SDM Vol. 2, "REP/REPE/REPZ/REPNE/REPNZ".
+    const before = this.form.repeat === 'rep' ? [] : FLAG_SLOTS.map((slot) => this.let(state(slot)));
     loop(f, (again) => {
       semantics(this);
       this.addToCounter(1, i64c(-1));
@@ -412,6 +406,7 @@ export class InterpreterBuilder implements Builder {
       if (this.form.repeat !== 'rep') {
         const stop = this.condition(this.form.repeat === 'repe' ? 'ne' : 'e');
         ifElse(f, stop, finished);
+        before.forEach((value, i) => i64.store(cpu, value, FLAG_SLOTS[i])(f));
       }
       // Every further iteration is charged as an instruction, so that a long REP stops where any other code would. Between
       // iterations RF is set: what interrupts here pushes it, and the instruction goes on without an instruction breakpoint.

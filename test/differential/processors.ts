@@ -2,6 +2,7 @@
  * Where processors that all follow their manuals differ, and a comparison with one of them says nothing about the machine, which
  * follows Intel's. Everything here is as narrow as the difference.
  */
+import { spreads } from './amd';
 import type { Form } from './forms';
 import type { Sequence } from './generate';
 import type { Outcome } from './protocol';
@@ -123,5 +124,5 @@ export function needsAlignment(form: Form): boolean {
 export function isLoose(form: Form): boolean {
   const { name } = form.info;
   const rules = [SEVERAL, APPROXIMATE, TRANSCENDENTAL, COMPARISONS, /^(Lar|Maskmov|VEX_Vmaskmov|Cvt\w*_mm|Cvt\w*_mmm)/];
-  return needsAlignment(form) || rules.some((rule) => rule.test(plain(name)) || rule.test(name));
+  return needsAlignment(form) || spreads(form) || rules.some((rule) => rule.test(plain(name)) || rule.test(name));
 }
