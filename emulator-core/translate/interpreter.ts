@@ -51,6 +51,12 @@ export class InterpreterBuilder implements Builder {
   /** What the semantics turned out to use, found by a first run over them. */
   wroteMemory = false;
   usedStack = false;
+  /** Pointers (rSI, rDI) of a string instruction that stores. */
+  get storePointers(): readonly number[] {
+    return this.storedString ? [...this.stringPointers] : [];
+  }
+  private storedString = false;
+  private readonly stringPointers = new Set<number>();
   get usedMemory(): boolean {
     return this.memory.used;
   }
@@ -59,6 +65,7 @@ export class InterpreterBuilder implements Builder {
     private readonly form: HandlerForm,
     /** The segment check must know before the access whether it is for writing. */
     writes = false,
+    private readonly pointers: readonly number[] = [],
   ) {
     this.operandBits = form.operandBits;
     this.operandCount = form.operands.length;
@@ -271,6 +278,7 @@ export class InterpreterBuilder implements Builder {
 
   private stringLinear(register: 6 | 7, bits: Bits, write: boolean): Expr {
     this.memory.used = true;
+    this.stringPointers.add(register);
     const pointer = state(State.gpr + register * 8);
     if (this.form.memory === 'flat64') return this.let(pointer);
     const offset = this.let(this.addressMasked(pointer));
@@ -284,6 +292,7 @@ export class InterpreterBuilder implements Builder {
     return this.memory.load(this.stringLinear(7, bits, false), bits, false);
   }
   storeString(bits: Bits, value: Expr): void {
+    this.storedString = true;
     const v = this.let(value);
     this.memory.store(this.stringLinear(7, bits, true), bits, v, false);
   }
@@ -363,6 +372,17 @@ export class InterpreterBuilder implements Builder {
     this.ended = true;
   }
 
+  /**
+   * With an address size of 32 bits, REP clears the upper half of rCX before anything else, and MOVS and STOS those of their
+   * pointers, although the count may be zero: seen on Intel processors.
+   */
+  private extendPointers(): void {
+    const f = this.f;
+    ifElse(f, i64.eq(i64.load8u(uop, Uop.addressShift), i64c(32)), () => {
+      for (const register of [1, ...this.pointers]) i32.store(cpu, i32c(0), State.gpr + register * 8 + 4)(f);
+    });
+  }
+
   /** Falls through to the next micro-op of the block. */
   private next(): void {
     const f = this.f;
@@ -395,6 +415,7 @@ export class InterpreterBuilder implements Builder {
     const count = (): Expr =>
       this.form.memory === 'flat64' ? state(State.gpr + 8) : this.addressMasked(state(State.gpr + 8));
     const finished = (): void => this.nextBlock();
+    if (this.form.memory !== 'flat64') this.extendPointers();
     ifElse(f, i64.eqz(count()), finished);
     // Between iterations of CMPS and SCAS the flags are those from before the instruction: that is what a fault, a trap or an
     // interrupt finds. SDM Vol. 2, "REP/REPE/REPZ/REPNE/REPNZ".

@@ -6,23 +6,31 @@ import type { Encoded } from './encode';
 import type { Form } from './forms';
 import type { Sequence } from './generate';
 import { Case, type Outcome } from './protocol';
+import { addressOf } from './undefined';
 
 const SUMMARY = 0x80;
 const MXCSR_FLAGS = 0x3f;
 const PAGE = 4096;
 const SIMD_EXCEPTION = 19;
+const BOUND_EXCEEDED = 5;
 const RSP = 4;
+const MXCSR_DE = 2;
+const MXCSR_UE = 0x10;
+const MXCSR_PE = 0x20;
+/** Mask bits lie 7 above the flags. */
+const MXCSR_MASKS = 7;
 
 const X87_STORE = /^F(stp?|istt?p?|bstp)_m/;
 const MMX_STORE = /^(Mov[dq]_(rm32|rm64|mmm64)_mm|Movntq)/;
-const HALVES_STORE = /^VEX_Vcvtps2ph_xmmm/;
+const HALVES = /^VEX_Vcvtps2ph_xmmm/;
 const MASKED_STORE = /^VEX_Vp?maskmov(ps|pd|d|q)_m/;
 const DOT_PRODUCT = /^(VEX_Vd|D)pp[sd]_/;
 
 /** A form with a difference that would spread in a sequence. */
 export function spreads(form: Form): boolean {
-  const stores = [X87_STORE, MMX_STORE, HALVES_STORE, MASKED_STORE].some((rule) => rule.test(form.info.name));
-  return (form.memory && stores) || DOT_PRODUCT.test(form.info.name);
+  const { name } = form.info;
+  const stores = [X87_STORE, MMX_STORE, MASKED_STORE].some((rule) => rule.test(name));
+  return (form.memory && stores) || DOT_PRODUCT.test(name) || HALVES.test(name);
 }
 
 const nameOf = (sequence: Sequence): string => sequence.instructions[0].form.info.name;
@@ -39,7 +47,9 @@ export function addressFirst(sequence: Sequence, cases: Buffer, at: number, got:
   const name = nameOf(sequence);
   // An unmasked exception that leaves memory alone.
   if (X87_STORE.test(name)) return got.rip[0] !== sequence.rip && (got.fsw & SUMMARY) !== 0;
-  if (HALVES_STORE.test(name)) return got.vector === SIMD_EXCEPTION;
+  if (HALVES.test(name)) return got.vector === SIMD_EXCEPTION;
+  // BOUND: both bounds are read before the index is compared with one.
+  if (/^Bound_/.test(name)) return got.vector === BOUND_EXCEEDED;
   // POP of a segment register: the slot is read whole, not 16 bits of it. SDM Vol. 2, "POP": the manual's page leaves it open.
   const pop = /^Pop([dq])_[DEFGS]S$/.exec(name);
   if (!pop) return false;
@@ -58,9 +68,15 @@ export function status(sequence: Sequence, want: Outcome): number {
   return MMX_STORE.test(nameOf(sequence)) && faulted(sequence, want) ? 0x3800 : 0;
 }
 
-/** MXCSR bits: VCVTPS2PH whose store faults leaves the exception flags as they were. */
+/**
+ * MXCSR bits: VCVTPS2PH whose store faults leaves the exception flags as they were; an unmasked underflow of a denormal is not
+ * inexact.
+ */
 export function mxcsr(sequence: Sequence, want: Outcome): number {
-  return HALVES_STORE.test(nameOf(sequence)) && faulted(sequence, want) ? MXCSR_FLAGS : 0;
+  if (!HALVES.test(nameOf(sequence))) return 0;
+  if (faulted(sequence, want)) return MXCSR_FLAGS;
+  const underflow = MXCSR_DE | MXCSR_UE;
+  return (want.mxcsr & underflow) === underflow && !((want.mxcsr >> MXCSR_MASKS) & MXCSR_UE) ? MXCSR_PE : 0;
 }
 
 /** Bits of a page fault's address: masked stores report the first byte that cannot be written. */
@@ -68,11 +84,39 @@ export function address(sequence: Sequence): number {
   return MASKED_STORE.test(nameOf(sequence)) ? PAGE - 1 : 0;
 }
 
-/** A range of addresses that a CALL to a non-canonical address does not write: it is found before the push. */
-export function notPushed(sequence: Sequence, cases: Buffer, at: number, want: Outcome): [number, number] | undefined {
-  if (!/^Call_rm64/.test(nameOf(sequence)) || want.vector !== 13) return undefined;
-  const top = cases.readUInt32LE(at + Case.gpr + RSP * 8);
-  return [top - 8, top];
+/**
+ * A range of addresses that is not written: by a CALL to a non-canonical address, which is found before the push, and by the store of
+ * 10 bytes of which the last two fault.
+ */
+export function notStored(sequence: Sequence, cases: Buffer, at: number, want: Outcome): [number, number] | undefined {
+  const name = nameOf(sequence);
+  if (/^Call_rm64/.test(name) && want.vector === 13) {
+    const top = cases.readUInt32LE(at + Case.gpr + RSP * 8);
+    return [top - 8, top];
+  }
+  if (!/^F(stp_m80|bstp_m)/.test(name) || !faulted(sequence, want)) return undefined;
+  const start = addressOf(sequence.instructions[0].memory[0], cases, at);
+  return [start, start + 8];
+}
+
+/**
+ * The upper half of rCX, rSI or rDI, which a repeated string instruction with an address size of 32 bits clears: here only once it has
+ * moved on.
+ */
+export function keptHigh(
+  sequence: Sequence,
+  cases: Buffer,
+  at: number,
+  register: number,
+  got: Outcome,
+  want: Outcome,
+): boolean {
+  const [one] = sequence.instructions;
+  if (sequence.mode !== 64 || !one.repeated || !one.memory.some((use) => use.string && use.addressBits === 32))
+    return false;
+  const high = register * 8 + 4;
+  const before = cases.readUInt32LE(at + Case.gpr + high);
+  return [1, 6, 7].includes(register) && got.gpr.readUInt32LE(high) === 0 && want.gpr.readUInt32LE(high) === before;
 }
 
 /** Vector register `register` is the same but for what may differ. */

@@ -9,6 +9,7 @@ import {
   looseControl,
   looseFault,
   looseFlags,
+  looseLimit,
   looseRegisters,
   looseStatus,
   looseTransition,
@@ -60,6 +61,7 @@ export function difference(
   const onAmd = vendor === 'amd';
   if (onAmd && amd.addressFirst(sequence, cases, at, got, want)) return [];
   if (looseControl(want)) return [];
+  if (looseLimit(sequence, got, want)) return [];
   if (looseFault(sequence, got) && isFault(want.vector)) return [];
   const out: string[] = [];
   const check = (what: string, a: number, b: number): void => {
@@ -93,6 +95,7 @@ export function difference(
     if (loose & (1 << r)) continue;
     const bits = looseBits(sequence, r);
     check(GPR_NAMES[r], got.gpr.readUInt32LE(r * 8) & ~bits, want.gpr.readUInt32LE(r * 8) & ~bits);
+    if (onAmd && amd.keptHigh(sequence, cases, at, r, got, want)) continue;
     if (wide) check(GPR_NAMES[r] + ', high', got.gpr.readUInt32LE(r * 8 + 4), want.gpr.readUInt32LE(r * 8 + 4));
   }
   const simd = onAmd ? ~amd.mxcsr(sequence, want) : -1;
@@ -115,7 +118,7 @@ export function difference(
   }
   if (!got.memory.equals(want.memory)) {
     const ignored = undefinedMemory(sequence, cases, at);
-    const slot = onAmd ? amd.notPushed(sequence, cases, at, want) : undefined;
+    const slot = onAmd ? amd.notStored(sequence, cases, at, want) : undefined;
     const left = (address: number): boolean => slot !== undefined && address >= slot[0] && address < slot[1];
     const first = want.memory.findIndex((byte, i) => byte !== got.memory[i] && !ignored(DATA + i) && !left(DATA + i));
     if (first >= 0)

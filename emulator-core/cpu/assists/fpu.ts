@@ -174,7 +174,7 @@ function storeMemory(
   const stops = empty ? (env.masks & Exception.IE) === 0 : (env.flags & ~env.masks & BEFORE_STORE) !== 0;
   if (!stops) {
     const linear = c.linear(bytes, true);
-    if (bytes === 10) c.probeWrite(linear, bytes);
+    // Of 10 bytes the first 8 are stored also when the last two fault, as Intel processors do.
     c.write(linear, value, Math.min(bytes, 8));
     if (bytes === 10) c.write(linear + 8n, value >> 64n, 2);
   }
