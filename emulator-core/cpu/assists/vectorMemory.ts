@@ -61,6 +61,20 @@ function probeElements(c: CpuContext, addresses: readonly bigint[], bytes: numbe
   c.probeWrite(page(first) === page(last) ? first : last, 1);
 }
 
+/** Does not report #AC, whatever the alignment. SDM Vol. 2, "VMASKMOV" and "VGATHERDPS/VGATHERQPS": exception types 6 and 12. */
+const anyAlignment =
+  (assist: Assist): Assist =>
+  (c) => {
+    const { cpu } = c;
+    const checks = cpu.checksAlignment;
+    cpu.checksAlignment = false;
+    try {
+      assist(c);
+    } finally {
+      cpu.checksAlignment = checks;
+    }
+  };
+
 /** Clears a YMM register from byte `from` (a multiple of 8) on. */
 function clear(cpu: Vcpu, register: number, from: number): void {
   for (let i = from; i < 32; i += 8) cpu.set64(register + i, 0n);
@@ -141,10 +155,10 @@ function setTopAndTags(cpu: Vcpu, tags: bigint): void {
 }
 
 export const vectorMemoryAssists: Record<string, Assist> = {
-  maskedMove32: maskedMove(4),
-  maskedMove64: maskedMove(8),
-  gather32: gather(4),
-  gather64: gather(8),
+  maskedMove32: anyAlignment(maskedMove(4)),
+  maskedMove64: anyAlignment(maskedMove(8)),
+  gather32: anyAlignment(gather(4)),
+  gather64: anyAlignment(gather(8)),
   storeBytes: (c) => storeMaskedBytes(c, 16),
   storeBytesMmx: (c) => {
     checkPending(c.cpu);
