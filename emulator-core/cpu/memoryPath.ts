@@ -65,11 +65,6 @@ export class MemoryPath {
       cpu.pending = { vector: stack ? Vector.SS : Vector.GP, error: 0 };
       return abortInstruction(cpu, uop);
     }
-    if (kind & Slow.target) {
-      if (cpu.canonical(cpu.get64(State.slowAddress))) return SlowResult.ok;
-      cpu.pending = { vector: Vector.GP, error: 0 };
-      return abortInstruction(cpu, uop);
-    }
     const size = 1 << (kind & Slow.sizeMask);
     const operation = kind & Slow.operation;
     if (operation === Slow.commit) return this.commitModify(cpu);
@@ -90,7 +85,6 @@ export class MemoryPath {
       return abortInstruction(cpu, uop);
     }
     const user = cpu.cpl === 3;
-    if (kind & Slow.probe) return this.probe(cpu, low, high, size, user) ? SlowResult.ok : abortInstruction(cpu, uop);
     if (operation === Slow.modify) return this.beginModify(cpu, uop, low, high, size, user);
     const write = operation === Slow.write;
     if (size > 8) return this.slowVector(cpu, uop, low, high, size, write, user);

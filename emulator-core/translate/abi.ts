@@ -49,10 +49,6 @@ export const Slow = {
   operation: 24,
   stack: 32,
   limit: 64,
-  /** State.slowAddress holds the target of a near branch that looks non-canonical. */
-  target: 128,
-  /** With `write`: only checks that it would not fault. */
-  probe: 256,
 } as const;
 /** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
 export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;

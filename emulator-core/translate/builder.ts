@@ -78,8 +78,6 @@ export interface Builder {
    * Memory: as many low bytes as the operand has.
    */
   writeVector(i: number, parts: Expr[]): void;
-  /** Before something else that may fault: raises what writing vector operand `i` would. Nothing for a register. */
-  probeVector(i: number): void;
   /** An implicit XMM or YMM register (XMM0 of PBLENDVB). Written as writeVector does. */
   vectorRegister(register: number, part?: number): Expr;
   setVectorRegister(register: number, parts: Expr[]): void;
@@ -162,8 +160,6 @@ export interface Builder {
 
   /** rip of the next instruction. */
   nextRip(): Expr;
-  /** #GP(0) when a near branch cannot go to `target` in 64-bit mode: for calls, which push before they jump. */
-  checkTarget(target: Expr): void;
   /** Near jump to an absolute address (truncated to the operand size). Ends the instruction. */
   jump(target: Expr): void;
   /** Jump by the immediate relative to the next instruction when the condition (i32) holds, else go on. Ends the instruction. */

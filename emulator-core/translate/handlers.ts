@@ -92,6 +92,7 @@ interface Uses {
   memory: boolean;
   stack: boolean;
   writes: boolean;
+  pointers: readonly number[];
 }
 
 type Variants = [variant: number, handler: number][];
@@ -122,7 +123,13 @@ class Generator {
     if (!uses) {
       const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
       probe.finish(info.row.semantics!);
-      uses = { key, memory: probe.usedMemory, stack: probe.usedStack, writes: probe.wroteMemory };
+      uses = {
+        key,
+        memory: probe.usedMemory,
+        stack: probe.usedStack,
+        writes: probe.wroteMemory,
+        pointers: probe.storePointers,
+      };
       this.probed.set(key, uses);
     }
     return uses;
@@ -152,7 +159,10 @@ class Generator {
           let index = indices.get(same);
           if (index === undefined) {
             const form: HandlerForm = { ...base, memory, stack, repeat: REPEAT[repeat] };
-            index = this.functions.push(new InterpreterBuilder(form, uses.writes).finish(info.row.semantics!)) - 1;
+            index =
+              this.functions.push(
+                new InterpreterBuilder(form, uses.writes, uses.pointers).finish(info.row.semantics!),
+              ) - 1;
             indices.set(same, index);
           }
           variants.push([variant(inMemory, m, s, repeat), index]);

@@ -33,6 +33,8 @@ import {
 
 /** RFLAGS.RF */
 const RESUME_FLAG = 1 << 16;
+/** What the arithmetic flags are kept as. */
+const FLAG_SLOTS = [State.fc, State.fz, State.fs];
 
 export class InterpreterBuilder implements Builder {
   readonly f = new Fn(2);
@@ -49,6 +51,12 @@ export class InterpreterBuilder implements Builder {
   /** What the semantics turned out to use, found by a first run over them. */
   wroteMemory = false;
   usedStack = false;
+  /** Pointers (rSI, rDI) of a string instruction that stores. */
+  get storePointers(): readonly number[] {
+    return this.storedString ? [...this.stringPointers] : [];
+  }
+  private storedString = false;
+  private readonly stringPointers = new Set<number>();
   get usedMemory(): boolean {
     return this.memory.used;
   }
@@ -57,6 +65,7 @@ export class InterpreterBuilder implements Builder {
     private readonly form: HandlerForm,
     /** The segment check must know before the access whether it is for writing. */
     writes = false,
+    private readonly pointers: readonly number[] = [],
   ) {
     this.operandBits = form.operandBits;
     this.operandCount = form.operands.length;
@@ -117,6 +126,7 @@ export class InterpreterBuilder implements Builder {
       });
     } else {
       this.wroteMemory = true;
+      this.vectors.beforeStore();
       this.memory.store(this.memory.operandLinear(), bits, value, false);
     }
   }
@@ -203,9 +213,6 @@ export class InterpreterBuilder implements Builder {
   writeVector(i: number, parts: Expr[]): void {
     this.vectors.write(i, parts);
   }
-  probeVector(i: number): void {
-    this.vectors.probe(i);
-  }
   vectorRegister(register: number, part = 0): Expr {
     return this.vectors.register(register, part);
   }
@@ -271,6 +278,7 @@ export class InterpreterBuilder implements Builder {
 
   private stringLinear(register: 6 | 7, bits: Bits, write: boolean): Expr {
     this.memory.used = true;
+    this.stringPointers.add(register);
     const pointer = state(State.gpr + register * 8);
     if (this.form.memory === 'flat64') return this.let(pointer);
     const offset = this.let(this.addressMasked(pointer));
@@ -284,6 +292,7 @@ export class InterpreterBuilder implements Builder {
     return this.memory.load(this.stringLinear(7, bits, false), bits, false);
   }
   storeString(bits: Bits, value: Expr): void {
+    this.storedString = true;
     const v = this.let(value);
     this.memory.store(this.stringLinear(7, bits, true), bits, v, false);
   }
@@ -320,15 +329,6 @@ export class InterpreterBuilder implements Builder {
     ifElse(this.f, get(this.memory.again, I32), () => {
       i32.store(cpu, uop, State.branchFrom)(this.f);
       ret(this.f, i32c(0));
-    });
-  }
-
-  checkTarget(target: Expr): void {
-    if (this.operandBits !== 64) return;
-    const f = this.f;
-    ifElse(f, i64.ne(i64.shrS(i64.shl(target, i64c(16)), i64c(16)), target), () => {
-      i64.store(cpu, target, State.slowAddress)(f);
-      ifElse(f, call(Import.slow, I32, uop, cpu, i32c(Slow.target)), () => ret(f, i32c(0)));
     });
   }
 
@@ -372,6 +372,17 @@ export class InterpreterBuilder implements Builder {
     this.ended = true;
   }
 
+  /**
+   * With an address size of 32 bits, REP clears the upper half of rCX before anything else, and MOVS and STOS those of their
+   * pointers, although the count may be zero: seen on Intel processors.
+   */
+  private extendPointers(): void {
+    const f = this.f;
+    ifElse(f, i64.eq(i64.load8u(uop, Uop.addressShift), i64c(32)), () => {
+      for (const register of [1, ...this.pointers]) i32.store(cpu, i32c(0), State.gpr + register * 8 + 4)(f);
+    });
+  }
+
   /** Falls through to the next micro-op of the block. */
   private next(): void {
     const f = this.f;
@@ -404,7 +415,11 @@ export class InterpreterBuilder implements Builder {
     const count = (): Expr =>
       this.form.memory === 'flat64' ? state(State.gpr + 8) : this.addressMasked(state(State.gpr + 8));
     const finished = (): void => this.nextBlock();
+    if (this.form.memory !== 'flat64') this.extendPointers();
     ifElse(f, i64.eqz(count()), finished);
+    // Between iterations of CMPS and SCAS the flags are those from before the instruction: that is what a fault, a trap or an
+    // interrupt finds. SDM Vol. 2, "REP/REPE/REPZ/REPNE/REPNZ".
+    const before = this.form.repeat === 'rep' ? [] : FLAG_SLOTS.map((slot) => this.let(state(slot)));
     loop(f, (again) => {
       semantics(this);
       this.addToCounter(1, i64c(-1));
@@ -412,6 +427,7 @@ export class InterpreterBuilder implements Builder {
       if (this.form.repeat !== 'rep') {
         const stop = this.condition(this.form.repeat === 'repe' ? 'ne' : 'e');
         ifElse(f, stop, finished);
+        before.forEach((value, i) => i64.store(cpu, value, FLAG_SLOTS[i])(f));
       }
       // Every further iteration is charged as an instruction, so that a long REP stops where any other code would. Between
       // iterations RF is set: what interrupts here pushes it, and the instruction goes on without an instruction breakpoint.

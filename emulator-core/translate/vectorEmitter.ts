@@ -40,8 +40,15 @@ export class VectorEmitter {
   /** MMX instructions set TOP to 0 and all tags to valid. SDM Vol. 1, 9.5.1 "MMX Instructions and the x87 FPU Tag Word". */
   end(): void {
     if (!this.b.usesMmx) return;
-    i32.store(cpu, i32.and(i32.load(cpu, State.fsw), i32c(~FSW_TOP)), State.fsw)(this.b.f);
+    this.clearTop();
     i32.store(cpu, i32c(0), State.ftw)(this.b.f);
+  }
+  /** A store from an MM register that faults finds TOP 0 already, the tags as they were: seen on Intel processors. */
+  beforeStore(): void {
+    if (this.b.usesMmx) this.clearTop();
+  }
+  private clearTop(): void {
+    i32.store(cpu, i32.and(i32.load(cpu, State.fsw), i32c(~FSW_TOP)), State.fsw)(this.b.f);
   }
 
   read(i: number, part: number): Expr {
@@ -104,6 +111,7 @@ export class VectorEmitter {
     const { b, memory } = this;
     const { f } = b;
     b.wroteMemory = true;
+    this.beforeStore();
     if (bits !== 128 && bits !== 256) {
       memory.store(memory.operandLinear(), bits as 8 | 16 | 32 | 64, i64x2.extract(parts[0], 0), false);
       return;
@@ -121,17 +129,6 @@ export class VectorEmitter {
       },
       () => put(b.let(i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))),
     );
-  }
-
-  probe(i: number): void {
-    const { b, memory } = this;
-    const { kind, bits } = this.form.operands[i];
-    if (kind !== 'm') return;
-    b.wroteMemory = true;
-    const linear = bits === 128 || bits === 256 ? this.alignedLinear(bits) : memory.operandLinear();
-    ifElse(b.f, memory.tlbMiss(memory.tlbEntry(linear), linear, bits, Tlb.tagWrite), () => {
-      memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.write | Slow.probe));
-    });
   }
 
   register(register: number, part: number): Expr {

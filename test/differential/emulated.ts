@@ -3,7 +3,7 @@ import { coreFeatures } from '../../emulator-core/cpu/cpuFeatures';
 import { SegmentIndex, State } from '../../emulator-core/cpu/layout';
 import { Cr0, Cr4, Efer, Flag, Rights } from '../../emulator-core/cpu/vcpu';
 import { TestMachine } from '../emulator-core/testMachine';
-import { applyPatches } from './native';
+import { applyPatches, vendorOf } from './native';
 import {
   CODE,
   CODE_BYTES,
@@ -59,8 +59,7 @@ export class Emulated {
 
   /** @param features of the processor that the cases may use; those that the core does not have are left out. */
   constructor(features: ReadonlySet<string>, processorLimit = 0) {
-    // What only AMD's processors have tells whose the features are.
-    const vendor = features.has('mmxext') ? 'amd' : 'intel';
+    const vendor = vendorOf(features);
     const wanted = coreFeatures(vendor)
       .filter((name) => features.has(name))
       .map((name) => '+' + name);

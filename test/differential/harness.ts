@@ -1,4 +1,5 @@
 /** Runs batches on both sides and compares. While the processor runs a batch, the machine runs the one before. */
+import type { CpuVendor } from '../../emulator-core/cpu/cpuModels';
 import { difference } from './compare';
 import { Emulated } from './emulated';
 import { listForms, type FormList } from './forms';
@@ -74,6 +75,7 @@ export async function runLine(line: string): Promise<{ machine: string[]; line: 
         0,
         runOnMachine(new Emulated(native.features, native.processorLimit), code, cases),
         processor,
+        native.vendor,
       ),
       line: difference(sequence, cases, 0, want, processor),
       vector: caseLine(sequence, cases, 0, processor),
@@ -121,7 +123,7 @@ async function run(native: Native, options: Options): Promise<Summary> {
       const result = await native.finish();
       const next = over(number + 1) ? undefined : make(number + 1);
       if (next) native.start(next);
-      judge(number, batch, result, machine, summary, keep, options.tamper);
+      judge(number, batch, result, machine, native.vendor, summary, keep, options.tamper);
       summary.seconds = (Date.now() - started) / 1000;
       for (const generator of generators) for (const name of generator.unencoded) summary.unencoded.add(name);
       options.progress?.(summary);
@@ -141,6 +143,7 @@ function judge(
   batch: GeneratedBatch,
   native: BatchResult,
   machine: Emulated,
+  vendor: CpuVendor,
   summary: Summary,
   keep: number,
   tamper?: (outcome: Outcome) => void,
@@ -155,7 +158,7 @@ function judge(
     at += native.results.readUInt32LE(at + Result.size);
     machine.run(cases, offset, got);
     tamper?.(got);
-    const problems = difference(sequence, cases, offset, got, want);
+    const problems = difference(sequence, cases, offset, got, want, vendor);
     const name = sequence.name;
     let tally = summary.tallies.get(name);
     if (!tally) summary.tallies.set(name, (tally = { executions: 0, mismatches: 0 }));

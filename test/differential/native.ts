@@ -4,6 +4,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import os from 'node:os';
 import path from 'node:path';
 import { CPU_FEATURES, type CpuidRegister } from '../../emulator-core/cpu/cpuFeatures';
+import type { CpuVendor } from '../../emulator-core/cpu/cpuModels';
 import {
   BATCH_MAGIC,
   CaseFlag,
@@ -43,6 +44,7 @@ export interface BatchResult {
 export class Native {
   /** Features of this host, by the names of cpuFeatures.ts. */
   readonly features: ReadonlySet<string>;
+  readonly vendor: CpuVendor;
   /** FS and GS bases can be chosen. */
   readonly bases: boolean;
   /** Limit of the data segment by which Linux tells user code its processor (cpu | node << 12). */
@@ -62,6 +64,7 @@ export class Native {
     execFileSync('gcc', [...options, '-o', binary, path.join(__dirname, 'runner.c')], { stdio: 'pipe' });
     const text = execFileSync(binary, ['--cpuid'], { encoding: 'utf8' });
     this.features = hostFeatures(text);
+    this.vendor = vendorOf(this.features);
     this.bases = text.includes('fsgsbase 1');
     const [, cpu, node] = /processor (\d+) (\d+)/.exec(text)!;
     this.processorLimit = Number(cpu) | (Number(node) << 12);
@@ -109,6 +112,11 @@ export class Native {
     this.process.removeAllListeners('exit');
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Whose processor has these features: what only AMD's have tells. */
+export function vendorOf(features: ReadonlySet<string>): CpuVendor {
+  return features.has('mmxext') ? 'amd' : 'intel';
 }
 
 /** Lines "leaf subleaf eax ebx ecx edx" -> names of cpuFeatures.ts. */

@@ -83,8 +83,10 @@ function checkBounds(c: CpuContext): void {
   const bits = bytes * 8;
   const index = BigInt.asIntN(bits, c.cpu.gpr(c.registerOffset(0) >> 3));
   const lower = BigInt.asIntN(bits, c.read(c.linear(bytes, false), bytes));
+  // Before the upper bound is read, as Intel processors do.
+  if (index < lower) throw new GuestFault(Vector.BR);
   const upper = BigInt.asIntN(bits, c.read(c.linear(bytes, false, bytes), bytes));
-  if (index < lower || index > upper) throw new GuestFault(Vector.BR);
+  if (index > upper) throw new GuestFault(Vector.BR);
 }
 
 export const decimalAssists: Record<string, Assist> = {

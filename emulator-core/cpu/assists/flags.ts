@@ -87,8 +87,8 @@ function popAll(c: CpuContext): void {
 }
 
 function popSegment(c: CpuContext): void {
-  // The whole slot is read, although its upper bytes mean nothing.
-  const selector = Number(peek(c, c.operandBytes) & 0xffffn);
+  // Of a slot of any size 16 bits are read, as Intel processors do; AMD ones read all of it.
+  const selector = Number(peek(c, 2));
   const segment = (c.registerOffset(0) - State.segments) / 64;
   // POP SS moves the stack pointer of the old stack.
   const mask = c.cpu.get64(State.stackMask);

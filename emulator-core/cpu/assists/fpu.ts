@@ -156,7 +156,11 @@ function unary(f: (env: Environment, x: Float80) => Float80): Operation {
 /** What, unmasked, keeps a result out of memory. */
 const BEFORE_STORE = Exception.IE | Exception.OE | Exception.UE;
 
-/** Stores ST(0) to memory, `bytes` wide, as `convert` gives it. Memory may fault, so it is written before registers change. */
+/**
+ * Stores ST(0) to memory, `bytes` wide, as `convert` gives it. Memory may fault, so it is written before registers change; an
+ * unmasked exception that keeps the result out of memory comes before that, so that no address is looked at (seen on Intel
+ * processors; AMD ones check the address first).
+ */
 function storeMemory(
   c: CpuContext,
   bytes: number,
@@ -168,9 +172,9 @@ function storeMemory(
   // An empty register stores what the indefinite NaN converts to; that reports a stack fault and nothing else.
   const value = convert(empty ? { ...env } : env, empty ? INDEFINITE : fpu.raw(0));
   const stops = empty ? (env.masks & Exception.IE) === 0 : (env.flags & ~env.masks & BEFORE_STORE) !== 0;
-  const linear = c.linear(bytes, true);
-  if (stops || bytes === 10) c.probeWrite(linear, bytes);
   if (!stops) {
+    const linear = c.linear(bytes, true);
+    // Of 10 bytes the first 8 are stored also when the last two fault, as Intel processors do.
     c.write(linear, value, Math.min(bytes, 8));
     if (bytes === 10) c.write(linear + 8n, value >> 64n, 2);
   }

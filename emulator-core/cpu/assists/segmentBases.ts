@@ -29,7 +29,8 @@ export const segmentBaseAssists: Record<string, Assist> = {
   writeSegmentBase: (c) => {
     const to = segment(c);
     const base = BigInt.asUintN(c.operandBytes * 8, c.cpu.gpr(c.registerOffset(0) >> 3));
-    if (!c.cpu.canonicalBase(base)) throw new GuestFault(Vector.GP, 0);
+    // By the paging mode, unlike bases that WRMSR, LGDT or LLDT load: seen on an Intel processor with LA57, under 4-level paging.
+    if (!c.cpu.canonical(base)) throw new GuestFault(Vector.GP, 0);
     c.cpu.setSegmentBase(to, base);
   },
 };

@@ -38,7 +38,7 @@ const maskedMove =
     if (operands[0].memory) {
       const source = c.registerOffset(2);
       const addresses = wanted.map((i) => c.linear(bytes, true, i * bytes));
-      for (const linear of addresses) c.probeWrite(linear, bytes);
+      probeElements(c, addresses, bytes);
       wanted.forEach((i, k) => c.write(addresses[k], lane(cpu, source, i, bytes), bytes));
       return;
     }
@@ -46,6 +46,33 @@ const maskedMove =
     const destination = c.registerOffset(0);
     clear(cpu, destination, 0);
     wanted.forEach((i, k) => setLane(cpu, destination, i, bytes, values[k]));
+  };
+
+/**
+ * Raises what writing the elements of `bytes` at these addresses, in order, would. In the second of two pages the page fault is at
+ * the last byte of the last element: seen on Intel processors.
+ */
+function probeElements(c: CpuContext, addresses: readonly bigint[], bytes: number): void {
+  if (!addresses.length) return;
+  const last = addresses[addresses.length - 1] + BigInt(bytes - 1);
+  const page = (linear: bigint): bigint => linear >> 12n;
+  for (const linear of addresses) if (page(linear) !== page(last)) c.probeWrite(linear, 1);
+  const [first] = addresses;
+  c.probeWrite(page(first) === page(last) ? first : last, 1);
+}
+
+/** Does not report #AC, whatever the alignment. SDM Vol. 2, "VMASKMOV" and "VGATHERDPS/VGATHERQPS": exception types 6 and 12. */
+const anyAlignment =
+  (assist: Assist): Assist =>
+  (c) => {
+    const { cpu } = c;
+    const checks = cpu.checksAlignment;
+    cpu.checksAlignment = false;
+    try {
+      assist(c);
+    } finally {
+      cpu.checksAlignment = checks;
+    }
   };
 
 /** Clears a YMM register from byte `from` (a multiple of 8) on. */
@@ -74,7 +101,8 @@ const gather =
     const [, indexBits, indexFile] = /_vm(32|64)([xy])/.exec(name)!;
     const indexBytes = indexBits === '32' ? 4 : 8;
     const vectorBytes = VECTOR_BYTES[operands[0].vector!];
-    const count = Math.min(vectorBytes / bytes, (indexFile === 'y' ? 32 : 16) / indexBytes);
+    const indexVectorBytes = indexFile === 'y' ? 32 : 16;
+    const count = Math.min(vectorBytes / bytes, indexVectorBytes / indexBytes);
     const destination = c.registerOffset(0);
     const mask = c.registerOffset(2);
     const base = cpu.get64(i32[(uop + Uop.base) >> 2]);
@@ -82,11 +110,18 @@ const gather =
     const scale = BigInt(u8[uop + Uop.scale]);
     const displacement = i64[(uop + Uop.displacement) >> 3];
     const segment = segmentOf(c);
+    // A fault finds the masks widened to whole elements, also those that no index belongs to, and registers cleared above what
+    // the instruction works on: the mask at once, the destination with the first element. Seen on Intel processors.
+    const width = Math.max(vectorBytes, indexVectorBytes);
+    for (let i = 0; i < width / bytes; i++)
+      setLane(cpu, mask, i, bytes, negative(lane(cpu, mask, i, bytes), bytes) ? -1n : 0n);
+    clear(cpu, mask, width);
     for (let i = 0; i < count; i++) {
       if (negative(lane(cpu, mask, i, bytes), bytes)) {
         const index = BigInt.asIntN(8 * indexBytes, lane(cpu, indices, i, indexBytes));
         const offset = BigInt.asUintN(c.addressBits, base + (index << scale) + displacement);
         setLane(cpu, destination, i, bytes, c.read(c.segmentLinear(segment, offset, bytes, false), bytes));
+        clear(cpu, destination, width);
       }
       setLane(cpu, mask, i, bytes, 0n);
     }
@@ -120,10 +155,10 @@ function setTopAndTags(cpu: Vcpu, tags: bigint): void {
 }
 
 export const vectorMemoryAssists: Record<string, Assist> = {
-  maskedMove32: maskedMove(4),
-  maskedMove64: maskedMove(8),
-  gather32: gather(4),
-  gather64: gather(8),
+  maskedMove32: anyAlignment(maskedMove(4)),
+  maskedMove64: anyAlignment(maskedMove(8)),
+  gather32: anyAlignment(gather(4)),
+  gather64: anyAlignment(gather(8)),
   storeBytes: (c) => storeMaskedBytes(c, 16),
   storeBytesMmx: (c) => {
     checkPending(c.cpu);

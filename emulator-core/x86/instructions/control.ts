@@ -58,6 +58,9 @@ export const nothing = (mnemonic: string, manual: string, operands?: RegExp): In
   semantics: () => {},
 });
 
+const UNREACHABLE =
+  'Where the target cannot be fetched, the return address stays below the stack pointer, which is as before';
+
 export const control: Family = [
   {
     mnemonic: 'Jmp',
@@ -71,7 +74,7 @@ export const control: Family = [
     manual: 'JMP—Jump',
     operands: /^rm/,
     endsBlock: true,
-    note: 'A target that cannot be fetched is #GP(0) at the branch: seen on AMD Zen, as the manual has it for Intel processors',
+    note: 'A target that cannot be fetched is #GP(0) at the branch: on processors of both vendors, as the manual has it',
     semantics: (b) => b.jump(b.let(b.read(0))),
   },
   {
@@ -93,7 +96,7 @@ export const control: Family = [
     manual: 'CALL—Call Procedure',
     operands: /^rel/,
     endsBlock: true,
-    note: 'Where the target is beyond the limit of CS, the return address stays below the stack pointer, which is as before',
+    note: UNREACHABLE,
     semantics: (b) => {
       b.push(b.operandBits, b.nextRip());
       b.branch(undefined);
@@ -104,9 +107,9 @@ export const control: Family = [
     manual: 'CALL—Call Procedure',
     operands: /^rm/,
     endsBlock: true,
+    note: `${UNREACHABLE}: as Intel processors have it; on AMD ones nothing is pushed when it is not canonical`,
     semantics: (b) => {
       const target = b.let(b.read(0));
-      b.checkTarget(target);
       b.push(b.operandBits, b.nextRip());
       b.jump(target);
     },

@@ -82,6 +82,27 @@ describe('instruction counts', () => {
     assert.strictEqual(Number(t.read64(Number(t.get('rsp')) + 8)), CODE);
     assert.strictEqual(t.machine.core.retired, 5, 'four iterations and one in the handler');
   });
+
+  it('CMPS and SCAS keep the flags from before the instruction until the last iteration', () => {
+    // An Intel Xeon (family 6, model 207), stepped with TF, shows the same.
+    const status = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
+    for (const [code, before, after] of [
+      ['f3a6', 0, Flag.ZF | Flag.PF], // repe cmpsb
+      ['f2ae', status, 0], // repne scasb: 5 is above 0
+    ] as const) {
+      const t = new TestMachine().enter('64');
+      t.cpu.rflags |= before;
+      t.run(CODE, code, { rsi: 0x200000, rdi: 0x200100, rcx: 3, rax: 5 });
+      assert.deepStrictEqual([t.get('rcx'), t.cpu.rflags & status], [2n, before]);
+      t.machine.run(1);
+      assert.deepStrictEqual([t.get('rcx'), t.cpu.rflags & status], [1n, before]);
+      t.machine.run(1);
+      assert.deepStrictEqual(
+        [t.get('rcx'), t.cpu.rip, t.cpu.rflags & (Flag.CF | Flag.ZF)],
+        [0n, BigInt(CODE + 2), after & Flag.ZF],
+      );
+    }
+  });
 });
 
 /** The handler of vector 1 counts in r15 and returns; runs `count` instructions of code with TF set by POPFQ. */

@@ -96,7 +96,8 @@ describe('elements that are not wanted', () => {
       setYmm(t, 0, 9, 9, 9, 9, 9, 9, 9, 9);
       setYmm(t, 1, -1, -1, 0, 0, 0, 0, 0, 0);
       assert.strictEqual(exception(t, code, { rsi: HOLE - 4 }), Vector.PF);
-      assert.strictEqual(t.cpu.get64(State.cr2), BigInt(HOLE));
+      // Of a store that began in the page before, the last byte of the last element.
+      assert.strictEqual(t.cpu.get64(State.cr2), BigInt(code === STORE ? HOLE + 3 : HOLE));
       assert.deepStrictEqual(ymm(t, 0), [9, 9, 9, 9, 9, 9, 9, 9]);
       assert.strictEqual(t.read32(HOLE - 4), 5);
     }

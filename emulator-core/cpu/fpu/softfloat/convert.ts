@@ -75,7 +75,11 @@ export const narrowHalf: FloatOperation = (u, _format, count, option) => {
       if (u.a.signaling(SINGLE, i)) u.invalid();
       const bits = u.a.u32[i];
       u.result.u16[i] = ((bits >>> 16) & 0x8000) | 0x7e00 | ((bits >> 13) & 0x3ff);
-    } else u.result.u16[i] = encodeHalf(x === 0 || Math.abs(x) === Infinity ? x : finish(env, HALF, x, 0, 0));
+    } else {
+      u.result.u16[i] = encodeHalf(x === 0 || Math.abs(x) === Infinity ? x : finish(env, HALF, x, 0, 0));
+      // Also where an unmasked underflow would leave it exact: seen on Intel processors.
+      if (env.flags & Exception.DE) env.flags |= Exception.PE;
+    }
     u.settle();
   }
   env.rounding = rounding;

@@ -156,11 +156,10 @@ function convertHalves(b: Builder): void {
   b.writeVector(0, callOperation(b, PH_PS.operation, false, 4 * b.parts, [Array<Expr>(b.parts).fill(source)]));
 }
 
-/** VCVTPS2PH. A page fault of the store comes before exceptions of the conversion. */
+/** VCVTPS2PH. Exceptions of the conversion come before those of the store; a fault of the store finds MXCSR's flags set. */
 function convertToHalves(b: Builder): void {
   const source = floatParts(b, PS, 1);
   const option = i32.and(immediate(b), i32c(7));
-  b.probeVector(0);
   const [result] = callOperation(b, 'float:narrowHalf', false, 4 * b.parts, [source], option);
   b.writeVector(0, [b.parts === 2 ? result : lowHalf(result)]);
 }

@@ -2,7 +2,7 @@
 import type { Family, Instruction } from '../instruction';
 
 const GATHER_NOTE =
-  'After a fault the masks of elements still to load are as before (by the SDM they may have become all ones)';
+  'After a fault the masks of elements still to load are all ones (AMD processors leave them as they were)';
 const MASKMOV_NOTE =
   'Bytes that are not stored must be writable too, as on AMD processors (the manual leaves it to the implementation)';
 
