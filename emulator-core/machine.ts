@@ -417,7 +417,8 @@ export class Machine implements CoreHost {
   /** The console's size in characters, 1 to 65535 each; false: the machine has no console that can tell its guest. */
   consoleSize(cols: number, rows: number): boolean {
     const { virtioConsole } = this.platform;
-    if (virtioConsole) this.change(() => virtioConsole.resize(cols, rows));
+    // A terminal that is resized while the guest is in its past must not change that.
+    if (virtioConsole && this.live) this.change(() => virtioConsole.resize(cols, rows));
     return virtioConsole !== undefined;
   }
 

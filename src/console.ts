@@ -19,11 +19,13 @@ export class SerialConsole implements vscode.Pseudoterminal {
    * @param name the terminal's title
    * @param content keeps output for a terminal that is opened later
    * @param send takes what the user types, as bytes for the UART
+   * @param resized hears of the terminal's size
    */
   constructor(
     readonly name: string,
     private readonly content: ConsoleText,
     private readonly send: (data: Uint8Array) => void,
+    private readonly resized: (size: vscode.TerminalDimensions) => void,
   ) {}
 
   /** Opens the terminal, or brings it to the front. */
@@ -48,7 +50,7 @@ export class SerialConsole implements vscode.Pseudoterminal {
 
   open(dimensions?: vscode.TerminalDimensions): void {
     this.opened = true;
-    this.size = dimensions;
+    if (dimensions) this.setDimensions(dimensions);
     // What waits is among what is kept.
     this.pending = [];
     if (this.content.kept) this.write.fire(this.content.kept);
@@ -56,6 +58,7 @@ export class SerialConsole implements vscode.Pseudoterminal {
 
   setDimensions(dimensions: vscode.TerminalDimensions): void {
     this.size = dimensions;
+    if (!this.ended) this.resized(dimensions);
   }
 
   /** The user closed the terminal; the guest goes on, and the console can be opened again. */
@@ -122,7 +125,11 @@ export class SerialConsoles implements vscode.Disposable {
     if (closed?.ended) this.remove(closed);
   });
 
-  create(configuration: string, send: (data: Uint8Array) => void): SerialConsole {
+  create(
+    configuration: string,
+    send: (data: Uint8Array) => void,
+    resized: (size: vscode.TerminalDimensions) => void,
+  ): SerialConsole {
     const name = `Serial: ${configuration}`;
     for (const old of this.consoles.filter((one) => one.ended && one.name === name)) {
       this.remove(old);
@@ -133,7 +140,7 @@ export class SerialConsoles implements vscode.Disposable {
       settings.get('scrollback', 1 << 20),
       settings.get<CarriageReturns>('addCarriageReturns', 'auto'),
     );
-    const created = new SerialConsole(name, content, send);
+    const created = new SerialConsole(name, content, send, resized);
     this.consoles.push(created);
     if (settings.get('openOnStart', true)) created.show(true);
     this.updateContext();

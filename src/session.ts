@@ -187,9 +187,14 @@ export class GuestSession implements vscode.Disposable {
   }
 
   private openConsole(): SerialConsole {
-    this.console ??= this.consoles.create(this.session.name, (data) => {
-      if (this.state !== 'ended') void this.type(data).catch(() => undefined); // the session is ending
-    });
+    const unlessEnded = (work: () => Promise<unknown>): void => {
+      if (this.state !== 'ended') void work().catch(() => undefined); // the session is ending
+    };
+    this.console ??= this.consoles.create(
+      this.session.name,
+      (data) => unlessEnded(() => this.type(data)),
+      ({ columns, rows }) => unlessEnded(() => this.request('ringside/consoleSize', { cols: columns, rows })),
+    );
     return this.console;
   }
 

@@ -10,6 +10,8 @@ interface ConsoleState {
   /** Characters. */
   cols: number;
   rows: number;
+  /** The driver has been told of the size. */
+  told: boolean;
 }
 
 const RECEIVE = 0;
@@ -35,7 +37,7 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
     { name: 'transmitq', size: 64 },
   ];
   readonly config = new Uint8Array(CONFIG_BYTES);
-  private state: ConsoleState = { waiting: new Uint8Array(0), received: 0, sent: 0, ...DEFAULT_SIZE };
+  private state: ConsoleState = { waiting: new Uint8Array(0), received: 0, sent: 0, told: false, ...DEFAULT_SIZE };
 
   /** @param output gets what the guest writes */
   constructor(
@@ -107,11 +109,16 @@ export class VirtioConsole implements VirtioDevice<ConsoleState> {
       this.state.sent += data.length;
       queue.push(chain, 0);
     }
+    // Linux's driver reads the size when it changes only, and not before it has its terminal: which it has when it writes.
+    if (this.state.sent > 0 && !this.state.told) {
+      this.state.told = true;
+      this.host.configChanged();
+    }
   }
 
   reset(): void {
     const { cols, rows } = this.state; // a reset does not change the terminal outside
-    this.state = { waiting: new Uint8Array(0), received: 0, sent: 0, cols, rows };
+    this.state = { waiting: new Uint8Array(0), received: 0, sent: 0, told: false, cols, rows };
   }
 
   save(): ConsoleState {

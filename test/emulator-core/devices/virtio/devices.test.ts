@@ -114,6 +114,21 @@ describe('virtio-console', () => {
     assert.deepEqual(size(), [132, 43]);
   });
 
+  it('tells the driver of its size when it first writes: Linux reads it then', () => {
+    const { driver } = start();
+    driver.start();
+    const generation = () => driver.read(1, 21, 1);
+    const before = generation();
+    const write = () => {
+      driver.rings[1].add({ gpa: DATA, length: 1 });
+      driver.kick(1);
+    };
+    write();
+    assert.equal(generation(), before + 1);
+    write();
+    assert.equal(generation(), before + 1, 'once');
+  });
+
   it('prints emergency writes without any queue', () => {
     const { driver, output } = start();
     assert.equal(driver.features() & 4n, 4n);
