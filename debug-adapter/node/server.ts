@@ -4,7 +4,7 @@ import { Writable } from 'node:stream';
 import { Session, type SessionOptions } from '../session';
 
 /** Bytes that may wait for a client that does not read: the guest is held while there are more. */
-const CONGESTED = 1 << 20;
+const CONGESTED = 64 << 10;
 
 /** Gathers what is written in one turn of the event loop: a response and the events behind it leave in one piece. */
 class Gathering extends Writable {
