@@ -335,6 +335,8 @@ export interface Target {
    */
   restore?(file: SnapshotContents, work?: SnapshotWork): Promise<string[]>;
 
+  /** Presses the ACPI power button; false: the guest has not enabled its event. Absent: there is none. */
+  powerButton?(): boolean;
   /** Bytes typed on the console; false when the machine has none, or has so many waiting that it takes no more. */
   consoleInput(data: Uint8Array): boolean;
   /** The console's size in characters, 1 to 65535 each; false when the machine has no console that can tell its guest. */

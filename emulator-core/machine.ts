@@ -447,6 +447,13 @@ export class Machine implements CoreHost {
     return true;
   }
 
+  /** The user presses the power button; false: the guest has not enabled its event. */
+  powerButton(): boolean {
+    const { acpiPm } = this.platform;
+    this.change(() => acpiPm.powerButton());
+    return acpiPm.powerButtonEnabled;
+  }
+
   /** What the display shows. */
   screen(): Screen {
     const { framebuffer } = this.boot;

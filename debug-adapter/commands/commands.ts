@@ -11,6 +11,7 @@ import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
 import { parseExamine, perLine, showUnit } from './examine';
 import { screenText } from './screenText';
+import { POWER_COMMANDS } from './powerCommand';
 import { SNAPSHOT_COMMANDS } from './snapshotCommands';
 
 export interface CommandContext {
@@ -405,6 +406,7 @@ export const COMMANDS: readonly Command[] = [
     run: swapOut,
   },
   ...SNAPSHOT_COMMANDS,
+  ...POWER_COMMANDS,
   {
     name: 'print',
     arguments: 'EXPRESSION',

@@ -506,6 +506,12 @@ class EmbeddedTarget implements Target {
     if (known) this.runner.inputArrived();
     return known;
   }
+  powerButton(): boolean {
+    this.checkIdle();
+    const listens = this.machine.powerButton();
+    this.runner.inputArrived();
+    return listens;
+  }
   screen(): Screen {
     return this.machine.screen();
   }

@@ -72,6 +72,11 @@ export class AcpiPm implements Device<AcpiPmState>, PortHandler {
     this.update();
   }
 
+  /** The power button's event raises the SCI: PM1_EN.PWRBTN_EN. */
+  get powerButtonEnabled(): boolean {
+    return (this.state.enable & PWRBTN_STS) !== 0;
+  }
+
   readPort(port: number, size: number): number {
     const offset = port - ACPI_PM1A_EVENT;
     if (port >= ACPI_PM_TIMER) return this.timer() >>> (8 * (port & 3));

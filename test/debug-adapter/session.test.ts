@@ -377,6 +377,7 @@ describe('the adapter over DAP, with a fake machine', () => {
     assert.match(await evaluate('info devices', 'repl'), /UART 16550: COM1\n {2}Divisor: 0x0001 {2}115200 baud/);
     await assert.rejects(evaluate('info tasks', 'repl'), /no 'info tasks' in this version; available: registers/);
     await assert.rejects(evaluate('save file', 'repl'), /can't write '.*file': this engine saves no snapshots/);
+    await assert.rejects(evaluate('power button', 'repl'), /this machine has no power button/);
     await assert.rejects(evaluate('keep file', 'repl'), /commands are help, info/);
     await evaluate('exits arm CPUID if leaf == 1', 'repl');
     assert.equal((await stopAfter(go)).text, 'CPUID');

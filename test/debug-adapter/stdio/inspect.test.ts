@@ -54,6 +54,13 @@ describe('inspecting a guest over stdio', () => {
       assert.match(exitInformation['Exit reason'], /^0x0000001e IO_INSTRUCTION/);
     }));
 
+  it('presses the power button, and says that this guest does not listen to it', () =>
+    withAdapter(async (a) => {
+      await a.begin();
+      assert.match(await a.repl('power button'), /is pressed, but the guest does not listen to it/);
+      assert.match(await a.repl('info devices'), /PM1_STS\S* +0x0100 .*PWRBTN/);
+    }));
+
   it('has the x87 registers; there is no XMM where CPUID announces no SSE', () =>
     withAdapter(async (a) => {
       await a.begin({ cpu: { features: ['-sse'] } });
