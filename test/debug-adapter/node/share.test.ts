@@ -220,7 +220,9 @@ describe('a shared folder', () => {
         untouched();
       });
 
-      it('when the guest swaps folders and links as fast as it can', async () => {
+      it('when another process swaps folders and links as fast as it can', async function () {
+        // A guest's own requests come one after the other: see docs/shared-folders.md.
+        if (how !== 'pinned') skip(this, 'only descriptors of Linux hold against other processes of the host');
         fs.writeFileSync(file('d/secret'), 'mine');
         // Another process races with the requests.
         const script = `const fs = require('fs'); for (;;) { try { fs.renameSync('d', 'e'); fs.symlinkSync(${JSON.stringify(outside)}, 'd'); fs.unlinkSync('d'); fs.renameSync('e', 'd'); } catch {} }`;

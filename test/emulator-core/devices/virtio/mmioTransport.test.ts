@@ -58,8 +58,10 @@ describe('virtio over MMIO', () => {
     rings[1].add({ gpa: DATA, length: 2 });
     write(0x50, 1);
     assert.equal(text, 'hi');
-    assert.equal(read(0x60), 1);
+    assert.equal(read(0x60), 3, 'a used buffer, and the size in the configuration');
     assert.equal(r.platform.irqLines.level(5), 1);
+    write(0x64, 2);
+    assert.deepEqual([read(0x60), r.platform.irqLines.level(5)], [1, 1]);
     write(0x64, 1);
     assert.deepEqual([read(0x60), r.platform.irqLines.level(5)], [0, 0]);
     assert.deepEqual(rings[1].completed(), [{ id: 0, length: 0 }]);
