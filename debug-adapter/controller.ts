@@ -12,6 +12,7 @@ import { planLaunch, type LaunchPlan } from './launchConfig';
 import type { Schema } from './launchSchema';
 import { toBase64 } from './memoryReference';
 import { ModuleList } from './modules';
+import { Progress } from './progress';
 import type { RingsideEvent, RingsideEvents } from './protocol';
 import { ScreenChanges } from './screen';
 import { SessionSnapshots } from './snapshotFiles';
@@ -87,8 +88,7 @@ export class Controller {
   /** Set while restart() waits for a running machine to stop: that stop is nobody else's business. */
   private stopWaiter: (() => void) | undefined;
   private progressTimer: ReturnType<typeof setTimeout> | undefined;
-  private progressId = 0;
-  private progressShown = false;
+  private progress: Progress | undefined;
 
   constructor(private readonly options: ControllerOptions) {
     this.notes = new OutputBatch((output) => this.send('output', { category: 'console', output }));
@@ -257,20 +257,15 @@ export class Controller {
 
   private startProgress(): void {
     this.progressTimer ??= setTimeout(() => {
-      this.progressShown = true;
-      this.send('progressStart', {
-        progressId: `history ${++this.progressId}`,
-        title: 'Going through history',
-        cancellable: false,
-      });
+      this.progress = new Progress((event, body) => this.send(event, body), 'Going through history');
     }, PROGRESS_DELAY);
   }
 
   private endProgress(): void {
     clearTimeout(this.progressTimer);
     this.progressTimer = undefined;
-    if (this.progressShown) this.send('progressEnd', { progressId: `history ${this.progressId}` });
-    this.progressShown = false;
+    this.progress?.end();
+    this.progress = undefined;
   }
 
   pause(cpu: number): void {

@@ -1,4 +1,4 @@
-/** DAP's progress events of one piece of work, which the client may cancel. */
+/** DAP's progress events of one piece of work. */
 
 /** Parts of the work between two reports. */
 const STEP = 0.02;
@@ -11,16 +11,18 @@ export class Progress {
 
   /**
    * @param send sends an event; it knows whether the client takes progress events
-   * @param outer gives the work up as well
+   * @param measured update() tells how far the work is, and the client may cancel it, as `outer` may; absent: neither
    */
   constructor(
     private readonly send: (event: string, body: unknown) => void,
     title: string,
-    outer?: AbortSignal,
+    measured?: { outer: AbortSignal | undefined },
   ) {
+    const outer = measured?.outer;
     if (outer?.aborted) this.abort.abort();
     outer?.addEventListener('abort', () => this.abort.abort());
-    send('progressStart', { progressId: this.progressId, title, cancellable: true, percentage: 0 });
+    const { progressId } = this;
+    send('progressStart', { progressId, title, cancellable: !!measured, ...(measured ? { percentage: 0 } : {}) });
   }
 
   /** Aborts when the client has cancelled. */

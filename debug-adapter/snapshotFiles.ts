@@ -116,7 +116,7 @@ export class SessionSnapshots {
   ): Promise<T> {
     if (this.target.running()) throw new Error(`${what}: the guest is running; pause it first`);
     if (this.work) throw new Error(`${what}: another snapshot is being saved or restored`);
-    const work = new Progress(this.send, title, signal);
+    const work = new Progress(this.send, title, { outer: signal });
     this.work = work;
     try {
       return await action({ progress: (done) => work.update(done), signal: work.signal });

@@ -18,11 +18,9 @@ import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
 import { Abandon, Vcpu } from './cpu/vcpu';
-import { keyBytes } from './devices/keyCodes';
 import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
 import { guestCpuFeatures, makeGuest } from './guest/makeGuest';
-import type { Screen } from './devices/screen';
 import { AssistDispatch } from './machine/assistDispatch';
 import { Breakpoints } from './machine/breakpoints';
 import { ConsoleKeys } from './machine/consoleKeys';
@@ -30,16 +28,16 @@ import { EptExits } from './machine/eptExits';
 import { exitHandlers, type ExitParts } from './machine/exitHandlers';
 import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
-import { Links } from './machine/links';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
+import { Timeline } from './machine/timeline';
+import { UserSide } from './machine/userSide';
 import { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
 import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
-import { Changes, isAfter, type Moment } from './time/changes';
 import { History } from './time/history';
 import { MachineClock, NS_PER_INSTRUCTION, TSC_HZ } from './time/machineClock';
 import { transferExits } from './virt/eventExits';
@@ -51,9 +49,6 @@ import { ExitReason } from './virt/vmx/exitReasons';
 export { codeLinear } from './machine/breakpoints';
 export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
 
-/** Memory that recorded changes from outside may take. */
-const CHANGES_BOUND = 64 << 20;
-const POWER_ON: Moment = { icount: 0, ns: 0, idle: false };
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
 
@@ -68,6 +63,7 @@ export class Machine implements CoreHost {
   readonly guestRam: GuestRam;
   readonly platform: Platform;
   readonly history: History;
+  readonly user: UserSide;
   readonly clock: MachineClock;
   readonly model: CpuModel;
   readonly delivery: Delivery;
@@ -88,13 +84,9 @@ export class Machine implements CoreHost {
   private sliceEnd = Infinity;
   private stopRequested = false;
   private resetRequested = false;
-  private readonly inputs = new Changes();
-  private readonly links: Links;
+  /** Changes from outside, what has been seen already, and the devices' messages. */
+  private readonly timeline: Timeline;
   private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
-  /** No vCPU has anything to do, and what was due has happened: the present is behind the events of its virtual time. */
-  private idle = false;
-  /** The latest moment that there has been: replaying up to it does not print again what was printed, nor send what was sent. */
-  private shownUntil: Moment = POWER_ON;
   private readonly noted = new Set<string>();
   private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
@@ -134,11 +126,17 @@ export class Machine implements CoreHost {
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),
     });
     this.guestRam = new GuestRam(this.memory.ram, this.core.memoryPath);
-    this.links = new Links({
-      live: () => this.live,
+    this.timeline = new Timeline({
+      retired: () => this.core.retired,
+      icount: () => this.core.icount,
+      now: () => this.clock.now(),
+      recording: () => this.recording,
+      beginHistory: () => this.history.begin(),
+      note: (text) => this.note(text),
       send: (device, message) => this.hooks.send?.(device, message),
-      receive: (device, message) => this.change(() => this.platform.receive(device, message), message.length),
-      lost: () => this.hooks.linksLost?.(),
+      receive: (device, message) => this.platform.receive(device, message),
+      outsideLost: () => this.hooks.linksLost?.(),
+      devicesLost: () => this.platform.linksLost(),
     });
     this.platform = new Platform({
       cpus: options.cpus,
@@ -165,7 +163,7 @@ export class Machine implements CoreHost {
         init: (cpu) => this.initialize(this.vcpus[cpu]),
         startup: (cpu, vector) => this.startup(this.vcpus[cpu], vector),
         nmi: (cpu) => this.delivery.raiseNmi(this.vcpus[cpu]),
-        send: (device, message) => this.links.send(device, message),
+        send: (device, message) => this.timeline.send(device, message),
       },
     });
     this.context = new AssistContext(this.core, transferExits(this.vmm), (cpu, cr3) => this.loadPointers(cpu, cr3));
@@ -208,7 +206,15 @@ export class Machine implements CoreHost {
       },
       note: (text) => this.note(text),
     });
-    const { memory, core, mmu, clock, scheduler, inputs, keys, vcpus, vmm, delivery, guest, monitors, platform } = this;
+    this.user = new UserSide({
+      platform: this.platform,
+      keys: this.keys,
+      timeline: this.timeline,
+      ram: this.memory.ram,
+      boot: () => this.boot,
+    });
+    const { memory, core, mmu, clock, scheduler, timeline, keys, vcpus, vmm, delivery, guest, monitors, platform } =
+      this;
     const disks = [this.firmware.disk, ...(options.disks ?? [])];
     this.parts = {
       memory,
@@ -216,7 +222,7 @@ export class Machine implements CoreHost {
       mmu,
       clock,
       scheduler,
-      inputs,
+      inputs: timeline.changes,
       keys,
       vcpus,
       vmm,
@@ -290,14 +296,11 @@ export class Machine implements CoreHost {
     this.monitors.reset();
     this.scheduler.reset();
     this.guest?.reset();
-    this.inputs.reset();
     this.keys.reset();
-    this.shownUntil = POWER_ON;
-    this.idle = false;
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
-    this.links.lost();
+    this.timeline.reset();
     this.enterGuest();
     if (this.recording) this.history.begin();
   }
@@ -363,6 +366,7 @@ export class Machine implements CoreHost {
   run(count: number, only?: number, idleUntil = Infinity): RunResult {
     let until = this.core.retired + count;
     let jumps = 0;
+    const { timeline } = this;
     for (;;) {
       if (this.end) return 'ended';
       if (this.stopRequested) return 'stopped';
@@ -371,11 +375,11 @@ export class Machine implements CoreHost {
         until -= this.core.retired;
         this.reset(true);
       }
-      this.inputs.applyDue(this.present);
-      this.links.deliver();
+      timeline.applyDue();
+      timeline.deliver();
       const at = this.core.retired;
       if (at >= until) return 'budget';
-      this.idle = false;
+      timeline.idle = false;
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
       if (dead) {
         this.endInTripleFault(dead);
@@ -386,9 +390,9 @@ export class Machine implements CoreHost {
       const cpu = this.scheduler.pick(only);
       this.guest?.scheduled(cpu);
       if (!cpu) {
-        this.idle = true;
-        if (this.inputs.applyDue(this.present)) continue;
-        const input = this.inputs.nextIdle(at);
+        timeline.idle = true;
+        if (timeline.applyDue()) continue;
+        const input = timeline.changes.nextIdle(at);
         const due = this.scheduler.canWake() ? Math.min(this.platform.events.nextDeadline(), input) : input;
         if (due === Infinity) return 'idle';
         if (due > idleUntil) {
@@ -396,7 +400,7 @@ export class Machine implements CoreHost {
           return 'ahead';
         }
         this.clock.skipTo(due);
-        this.idle = false;
+        timeline.idle = false;
         if (++jumps >= MAX_IDLE_JUMPS) return 'budget';
         continue;
       }
@@ -405,63 +409,14 @@ export class Machine implements CoreHost {
       slice = Math.min(slice, Math.max(1, Math.ceil(wait / NS_PER_INSTRUCTION)), 1 << 30);
       if (this.vcpus.length > 1 && only === undefined) slice = Math.min(slice, this.scheduler.left);
       if (this.recording) slice = Math.min(slice, Math.max(1, this.history.due));
-      slice = Math.min(slice, Math.max(1, this.inputs.nextDue - at));
+      slice = Math.min(slice, Math.max(1, timeline.changes.nextDue - at));
       this.sliceEnd = this.clock.now() + slice * NS_PER_INSTRUCTION;
       this.platform.currentCpu = cpu.index;
       this.core.run(cpu, slice);
     }
   }
 
-  // ---- input -----------------------------------------------------------------------------------------------------
-
-  /** The console's size in characters, 1 to 65535 each; false: the machine has no console that can tell its guest. */
-  consoleSize(cols: number, rows: number): boolean {
-    const { virtioConsole } = this.platform;
-    // A terminal that is resized while the guest is in its past must not change that.
-    if (virtioConsole && this.live) this.change(() => virtioConsole.resize(cols, rows));
-    return virtioConsole !== undefined;
-  }
-
-  /** Bytes typed on the console, from now on. False: so many (16 MiB) wait already that these were not taken. */
-  input(data: Uint8Array): boolean {
-    if (!this.keys.hasRoom(data.length)) return false;
-    const bytes = data.slice();
-    this.change(() => this.keys.type(bytes, this.boot.realMode));
-    return true;
-  }
-
-  /** A key of the keyboard by its code; false: the keyboard has no such key. */
-  key(code: string, down: boolean): boolean {
-    const bytes = keyBytes(code, down);
-    if (bytes) this.change(() => void this.platform.keyboard.keys(bytes));
-    return bytes !== undefined;
-  }
-
-  /**
-   * The mouse moves by dx to the right and dy down, its wheel turns by so many notches towards the user, and its buttons are now those
-   * of the mask: bit 0 left, 1 right, 2 middle, 3 back, 4 forward. False: the guest does not listen to its mouse.
-   */
-  pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
-    if (!this.platform.keyboard.mouseListens) return false;
-    this.change(() => this.platform.keyboard.moveMouse(dx, dy, wheel, buttons));
-    return true;
-  }
-
-  /** The user presses the power button; false: the guest has not enabled its event. */
-  powerButton(): boolean {
-    const { acpiPm } = this.platform;
-    this.change(() => acpiPm.powerButton());
-    return acpiPm.powerButtonEnabled;
-  }
-
-  /** What the display shows. */
-  screen(): Screen {
-    const { framebuffer } = this.boot;
-    if (!framebuffer) return this.platform.vga.screen();
-    const { gpa, width, height, pitch } = framebuffer;
-    const pixels = this.memory.ram.subarray(gpa, gpa + pitch * height);
-    return { kind: 'graphics', width, height, pitch, pixels };
-  }
+  // ---- changes from outside ------------------------------------------------------------------------------------
 
   /**
    * A change from outside (typed keys, a debugger's write to a register or memory), applied now and again whenever history is
@@ -469,55 +424,21 @@ export class Machine implements CoreHost {
    * @param bytes memory that `apply` holds
    */
   change(apply: () => void, bytes = 0): void {
-    const { inputs } = this;
-    const now = this.present;
-    const forks = !this.live;
-    if (isAfter(this.shownUntil, now)) this.shownUntil = now;
-    if (forks) this.links.lost();
-    const forked = (): void => {
-      this.platform.linksLost();
-      apply();
-    };
-    inputs.add(now, forks ? forked : apply, bytes);
-    inputs.applyDue(now);
-    if (!this.recording) inputs.forgetApplied();
-    else if (inputs.bytes > CHANGES_BOUND) {
-      inputs.forgetApplied();
-      this.history.begin();
-      const size = `${CHANGES_BOUND >> 20} MB`;
-      this.note(`history begins anew at instruction ${now.icount}: it held ${size} of data that came from outside`);
-    }
+    this.timeline.change(apply, bytes);
   }
 
   /** A message from outside for a device: MachineHooks.send has its question. It gets it when the guest runs. */
   receive(device: string, message: Uint8Array): void {
-    this.links.arrived(device, message);
-  }
-
-  /** Whether the machine is where it has never been before: not in the past of a recorded future. */
-  private get live(): boolean {
-    const { inputs } = this;
-    return !inputs.repeating && inputs.nextDue === Infinity && !isAfter(this.shownUntil, this.inside);
-  }
-
-  /** Between instructions. */
-  private get present(): Moment {
-    return { icount: this.core.retired, ns: this.clock.now(), idle: this.idle };
-  }
-
-  /** The same, and inside of a slice. */
-  private get inside(): Moment {
-    return { icount: this.core.icount, ns: this.clock.now(), idle: this.idle };
+    this.timeline.arrived(device, message);
   }
 
   /** How many changes there were: a recorded future is another one after each. */
   get changes(): number {
-    return this.inputs.count;
+    return this.timeline.changes.count;
   }
 
   private print(byte: number): void {
-    if (isAfter(this.shownUntil, this.inside)) return;
-    this.hooks.console(byte);
+    if (!this.timeline.repeats) this.hooks.console(byte);
   }
 
   // ---- CoreHost --------------------------------------------------------------------------------------------------
@@ -636,12 +557,8 @@ export class Machine implements CoreHost {
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
-    // What comes from here on has not been seen before.
-    this.inputs.reset();
-    this.shownUntil = POWER_ON;
-    this.idle = false;
-    // Those outside know nothing of what was under way.
-    this.links.lost();
+    // What comes from here on has not been seen before, and those outside know nothing of what was under way.
+    this.timeline.reset();
     this.platform.linksLost();
     if (this.recording) this.history.begin();
   }
@@ -655,10 +572,10 @@ export class Machine implements CoreHost {
   }
 
   private restoreState(saved: SavedMachine): void {
-    if (isAfter(this.present, this.shownUntil)) this.shownUntil = this.present;
+    this.timeline.leaving();
     restoreMachine(this.parts, saved);
     this.end = saved.end;
-    this.idle = false;
+    this.timeline.idle = false;
     this.stopRequested = false;
     this.resetRequested = false;
   }

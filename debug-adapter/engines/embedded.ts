@@ -493,38 +493,35 @@ class EmbeddedTarget implements Target {
     return this.machine.guest?.hypercalls() ?? [];
   }
   consoleInput(data: Uint8Array): boolean {
-    if (this.busy) {
-      this.waiting.push(() => void this.machine.input(data));
-      return true;
-    }
-    const taken = this.machine.input(data);
+    let taken = true;
+    this.whenIdle(() => (taken = this.machine.user.type(data)));
     this.runner.inputArrived();
     return taken;
   }
   consoleSize(cols: number, rows: number): boolean {
-    const known = this.machine.consoleSize(cols, rows);
+    const known = this.machine.user.consoleSize(cols, rows);
     if (known) this.runner.inputArrived();
     return known;
   }
   powerButton(): boolean {
     this.checkIdle();
-    const listens = this.machine.powerButton();
+    const listens = this.machine.user.powerButton();
     this.runner.inputArrived();
     return listens;
   }
   screen(): Screen {
-    return this.machine.screen();
+    return this.machine.user.screen();
   }
   key(code: string, down: boolean): boolean {
     const known = keyBytes(code, down) !== undefined;
-    if (known) this.whenIdle(() => this.machine.key(code, down));
+    if (known) this.whenIdle(() => this.machine.user.key(code, down));
     if (known) this.runner.inputArrived();
     return known;
   }
   pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
     // What a hand does meanwhile is not worth keeping.
     if (this.busy) return false;
-    const listens = this.machine.pointer(dx, dy, wheel, buttons);
+    const listens = this.machine.user.pointer(dx, dy, wheel, buttons);
     if (listens) this.runner.inputArrived();
     return listens;
   }

@@ -13,7 +13,7 @@ import { IO_APIC_BASE } from '../devices/ioApic';
 import { PIRQ_IRQS } from '../devices/pci';
 import { PCI_ECAM_BASE, PCI_ECAM_BUSES } from '../devices/pciEcam';
 import { dsdtBody } from './dsdt';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** FADT's reset register: PIIX3's, in systemControl.ts. */
 const RESET_PORT = 0xcf9;

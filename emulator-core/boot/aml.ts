@@ -3,7 +3,7 @@
  * Source: ACPI Specification 6.5, chapter 20 "ACPI Machine Language (AML) Specification", and section 6.4 "Resource Data
  * Types for ACPI" (the descriptor's section is named at each function).
  */
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** Encoded terms or data objects. */
 export type Aml = readonly number[];

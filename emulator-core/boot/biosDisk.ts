@@ -5,7 +5,7 @@
 import { BOOT_DRIVE, SECTOR } from './bios';
 import type { BiosCall, BiosDisk, BiosOutcome } from './biosMachine';
 import { Bda } from './biosRom';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** Status codes in AH. */
 const Status = { ok: 0, badCommand: 0x01, writeProtected: 0x03, sectorNotFound: 0x04, noDrive: 0x80 } as const;

@@ -13,7 +13,7 @@
  */
 import type { PortWrite } from './boot';
 import { EBDA, ROM_WINDOW } from './memoryMap';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 export const BIOS_SEGMENT = 0xf000;
 export const BIOS_BASE = 0xf0000;

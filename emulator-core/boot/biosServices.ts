@@ -12,7 +12,7 @@ import { BiosCall, type BiosMachine, type BiosOutcome, type BiosRegisters } from
 import { Bda, BIOS_SEGMENT, CONFIGURATION } from './biosRom';
 import { videoService } from './biosVideo';
 import { ACPI_AREA, EBDA, memoryMap } from './memoryMap';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 const SMAP = 0x534d4150;
 

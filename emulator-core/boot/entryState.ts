@@ -1,7 +1,7 @@
 /** The boot processor's state for the ways of starting a guest: real mode, flat 32-bit protected mode, 64-bit mode. */
 import type { EntryState, SegmentState } from './boot';
 import type { Placement } from './placement';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** Access rights in VMCS format: present, S = 1, accessed. SDM Vol. 3C, "Guest Segment Registers". */
 const CODE = 0x9b;

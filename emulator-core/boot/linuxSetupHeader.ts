@@ -12,6 +12,7 @@ export const SETUP_FIELDS = {
   jump: [0x200, 2, 0x200],
   header: [0x202, 4, 0x200],
   version: [0x206, 2, 0x200],
+  kernel_version: [0x20e, 2, 0x200],
   type_of_loader: [0x210, 1, 0x200],
   loadflags: [0x211, 1, 0x200],
   code32_start: [0x214, 4, 0x200],
@@ -97,6 +98,14 @@ export class SetupHeader {
     if (!this.has(field)) return;
     const [offset, size] = SETUP_FIELDS[field];
     for (let i = 0; i < size; i++) this.view.setUint8(offset + i, Math.floor(value / 2 ** (8 * i)) & 0xff);
+  }
+
+  /** The kernel's release as in `uname -r`; undefined where the image does not say. */
+  get release(): string | undefined {
+    // The field counts from the jump's place, 200h.
+    const at = this.get('kernel_version') + SETUP_FIELDS.jump[0];
+    if (at === SETUP_FIELDS.jump[0] || at >= this.setupSize) return undefined;
+    return String.fromCharCode(...this.bytes.subarray(at, Math.min(at + 128, this.setupSize))).split(/[ \0]/)[0];
   }
 
   /** The part of an image behind the setup sectors, which runs in protected mode. */

@@ -5,7 +5,7 @@
 import { IO_APIC_BASE } from '../devices/ioApic';
 import { pirqOf, PIRQ_IRQS } from '../devices/pci';
 import { LOCAL_APIC_BASE } from './acpi';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** Where the floating pointer lies, on a 16-byte boundary of the BIOS area; the table follows it. */
 export const MP_POINTER_ADDRESS = 0xf5b00;

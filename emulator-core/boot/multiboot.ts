@@ -8,7 +8,7 @@ import { flatProtectedEntry } from './entryState';
 import { BITS_PER_PIXEL, COLOUR_BITS, COLOURS } from './framebuffer';
 import { elfEntry, loadElf, loadSections } from './loadElf';
 import { cmdlineBytes, commandString, placeModules, type BootContext } from './protocol';
-import { cString, Writer } from './writer';
+import { cString, Writer } from '../writer';
 
 export const HEADER_MAGIC = 0x1badb002;
 const BOOTLOADER_MAGIC = 0x2badb002;

@@ -9,7 +9,7 @@ import { checkedEntry, elfEntry, loadableSegments, loadElf, loadSections } from 
 import type { LoadedElf, LoadedSections } from './loadElf';
 import { framebufferFields, loadByAddress, LOADER_NAME, type AddressFields } from './multiboot';
 import { cmdlineBytes, commandString, placeModules, type BootContext } from './protocol';
-import { cString, Writer } from './writer';
+import { cString, Writer } from '../writer';
 
 export const HEADER_MAGIC_2 = 0xe85250d6;
 const BOOTLOADER_MAGIC_2 = 0x36d76289;

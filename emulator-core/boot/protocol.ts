@@ -1,7 +1,7 @@
 /** What every protocol's loader gets, and checks that several of them share. */
 import type { BootModule, BootRequest, EntryState } from './boot';
 import type { Placement } from './placement';
-import { cString } from './writer';
+import { cString } from '../writer';
 
 export interface BootContext {
   request: BootRequest;

@@ -8,7 +8,7 @@ import { flatProtectedEntry } from './entryState';
 import { checkedEntry, loadElf } from './loadElf';
 import { cmdlineBytes, type BootContext } from './protocol';
 import { RSDP_ADDRESS } from './acpi';
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 const START_INFO_MAGIC = 0x336ec578;

@@ -3,7 +3,7 @@
  * Source: DMTF DSP0134, System Management BIOS Reference Specification 2.8, chapter 5.2.1 "SMBIOS Entry Point Structure" and
  * chapter 7 "Structure definitions" (the type's section is named at each).
  */
-import { Writer } from './writer';
+import { Writer } from '../writer';
 
 /** Where the entry point lies, on a 16-byte boundary of the BIOS area; the structures follow it. */
 export const SMBIOS_ADDRESS = 0xf2000;

@@ -1,5 +1,7 @@
 /** What guest RAM holds when power comes on, for resets: the blocks of it that are not zero. */
 
+import { isZero } from '../zeros';
+
 const BLOCK = 1 << 16;
 
 export class PowerOnImage {
@@ -9,10 +11,8 @@ export class PowerOnImage {
   constructor(ram: Uint8Array) {
     const words = new Int32Array(ram.buffer, ram.byteOffset, ram.length >>> 2);
     for (let at = 0; at < ram.length; at += BLOCK) {
-      const end = Math.min(at + BLOCK, ram.length) >>> 2;
-      let word = at >>> 2;
-      while (word < end && words[word] === 0) word++;
-      if (word < end) this.blocks.push({ at, bytes: ram.slice(at, at + BLOCK) });
+      const end = Math.min(at + BLOCK, ram.length);
+      if (!isZero(words, at >>> 2, end >>> 2)) this.blocks.push({ at, bytes: ram.slice(at, at + BLOCK) });
     }
   }
 

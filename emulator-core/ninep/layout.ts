@@ -3,6 +3,8 @@
  * "Messages") and for the messages between a share's device and its folder. Whatever does not fit is malformed; nothing is guessed.
  */
 
+import type { Writer } from '../writer';
+
 /** A message that its layout does not fit. */
 export class Malformed extends Error {
   override name = 'Malformed';
@@ -46,52 +48,6 @@ export class Reader {
   }
 }
 
-export class Writer {
-  private bytes = new Uint8Array(256);
-  private view = new DataView(this.bytes.buffer);
-  private at = 0;
-
-  private grow(count: number): number {
-    const { at } = this;
-    this.at += count;
-    if (this.at > this.bytes.length) {
-      const larger = new Uint8Array(Math.max(this.at, 2 * this.bytes.length));
-      larger.set(this.bytes);
-      this.bytes = larger;
-      this.view = new DataView(larger.buffer);
-    }
-    return at;
-  }
-  u8(value: number): void {
-    const at = this.grow(1);
-    this.view.setUint8(at, value);
-  }
-  u16(value: number): void {
-    const at = this.grow(2);
-    this.view.setUint16(at, value, true);
-  }
-  u32(value: number): void {
-    const at = this.grow(4);
-    this.view.setUint32(at, value, true);
-  }
-  u64(value: bigint): void {
-    const at = this.grow(8);
-    this.view.setBigUint64(at, value, true);
-  }
-  put(data: Uint8Array): void {
-    const at = this.grow(data.length);
-    this.bytes.set(data, at);
-  }
-  get length(): number {
-    return this.at;
-  }
-  /** What was written, with its length in the first four bytes if `sized`. */
-  done(sized = false): Uint8Array {
-    if (sized) this.view.setUint32(0, this.at, true);
-    return this.bytes.subarray(0, this.at);
-  }
-}
-
 /** How a field is read and written. */
 export interface Codec<T> {
   read(from: Reader): T;
@@ -101,10 +57,10 @@ export interface Codec<T> {
 export type Layout = Readonly<Record<string, Codec<unknown>>>;
 export type Values<L extends Layout> = { -readonly [K in keyof L]: L[K] extends Codec<infer T> ? T : never };
 
-export const u8: Codec<number> = { read: (r) => r.u8(), write: (w, value) => w.u8(value) };
-export const u16: Codec<number> = { read: (r) => r.u16(), write: (w, value) => w.u16(value) };
-export const u32: Codec<number> = { read: (r) => r.u32(), write: (w, value) => w.u32(value) };
-export const u64: Codec<bigint> = { read: (r) => r.u64(), write: (w, value) => w.u64(value) };
+export const u8: Codec<number> = { read: (r) => r.u8(), write: (w, value) => void w.u8(value) };
+export const u16: Codec<number> = { read: (r) => r.u16(), write: (w, value) => void w.u16(value) };
+export const u32: Codec<number> = { read: (r) => r.u32(), write: (w, value) => void w.u32(value) };
+export const u64: Codec<bigint> = { read: (r) => r.u64(), write: (w, value) => void w.u64(value) };
 
 /** Bytes, which need not be text in any encoding, as a string of one character a byte: file names. */
 export function byteString(bytes: Uint8Array): string {
@@ -121,8 +77,7 @@ export function bytesOf(text: string): Uint8Array {
 export const str: Codec<string> = {
   read: (r) => byteString(r.take(r.u16())),
   write(w, value) {
-    w.u16(value.length);
-    w.put(bytesOf(value));
+    w.u16(value.length).bytes(bytesOf(value));
   },
 };
 
@@ -130,8 +85,7 @@ export const str: Codec<string> = {
 export const data: Codec<Uint8Array> = {
   read: (r) => r.take(r.u32()),
   write(w, value) {
-    w.u32(value.length);
-    w.put(value);
+    w.u32(value.length).bytes(value);
   },
 };
 

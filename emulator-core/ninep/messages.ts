@@ -2,21 +2,8 @@
  * The messages of 9P2000.L: its number, what a request holds, what its reply holds. Every message begins with size[4] type[1] tag[2];
  * a reply's type is its request's plus one. Plan 9 manual, section 5; diod's protocol.md; linux/include/net/9p/9p.h.
  */
-import {
-  data,
-  list,
-  Reader,
-  str,
-  struct,
-  u16,
-  u32,
-  u64,
-  u8,
-  Writer,
-  type Codec,
-  type Layout,
-  type Values,
-} from './layout';
+import { data, list, Reader, str, struct, u16, u32, u64, u8, type Codec, type Layout, type Values } from './layout';
+import { Writer } from '../writer';
 
 export const VERSION = '9P2000.L';
 /** "no fid". */
@@ -117,5 +104,5 @@ function encode<T>(type: number, tag: number, codec: Codec<T>, values: T): Uint8
   const writer = new Writer();
   header.write(writer, { size: 0, type, tag });
   codec.write(writer, values);
-  return writer.done(true);
+  return writer.setU32(0, writer.length).done();
 }

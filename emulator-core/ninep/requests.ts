@@ -4,7 +4,7 @@
  */
 import { Refusal } from './errno';
 import { placeOf, type Fid, type Fids } from './fids';
-import { Writer } from './layout';
+import { Writer } from '../writer';
 import {
   directoryEntry,
   MAX_WALK,

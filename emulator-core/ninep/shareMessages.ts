@@ -13,11 +13,11 @@ import {
   u32,
   u64,
   u8,
-  Writer,
   type Codec,
   type Layout,
   type Values,
 } from './layout';
+import { Writer } from '../writer';
 
 /** More than any message of a device takes: the data of a read or write, and paths. */
 export const MAX_MESSAGE_BYTES = 1 << 20;

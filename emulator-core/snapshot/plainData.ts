@@ -12,6 +12,7 @@
  *   object                         u32 members; of each its name as a string without the kind, then its value
  *   typed array                    a byte for its type, u32 bytes, the bytes
  */
+import { Writer } from '../writer';
 import { SnapshotError } from './snapshotError';
 
 const Kind = {
@@ -49,33 +50,27 @@ const MAX_VALUES = 500_000;
 
 /** @throws Error for what is no plain data: a mistake of the program's */
 export function encodePlain(value: unknown): Uint8Array {
-  const writer = new Writer();
+  const writer = new PlainWriter();
   writer.value(value, 'the state');
-  return writer.bytes;
+  return writer.out.done();
 }
 
-class Writer {
-  private buffer = new Uint8Array(1 << 16);
-  private view = new DataView(this.buffer.buffer);
-  private length = 0;
-
-  get bytes(): Uint8Array {
-    return this.buffer.slice(0, this.length);
-  }
+class PlainWriter {
+  readonly out = new Writer();
 
   /** @param path for the message */
   value(value: unknown, path: string): void {
-    if (value === undefined) return this.u8(Kind.undefined);
-    if (value === null) return this.u8(Kind.null);
+    if (value === undefined) return this.kind(Kind.undefined);
+    if (value === null) return this.kind(Kind.null);
     switch (typeof value) {
       case 'boolean':
-        return this.u8(value ? Kind.true : Kind.false);
+        return this.kind(value ? Kind.true : Kind.false);
       case 'number':
         return this.number(value);
       case 'bigint':
         return this.bigint(value, path);
       case 'string':
-        this.u8(Kind.string);
+        this.kind(Kind.string);
         return this.string(value);
       case 'object':
         return this.object(value, path);
@@ -85,49 +80,35 @@ class Writer {
   }
 
   private number(value: number): void {
-    if (value === (value | 0) && !Object.is(value, -0)) {
-      this.u8(Kind.integer);
-      const at = this.room(4);
-      this.view.setInt32(at, value, true);
-    } else {
-      this.u8(Kind.number);
-      const at = this.room(8);
-      this.view.setFloat64(at, value, true);
-    }
+    if (value === (value | 0) && !Object.is(value, -0)) this.out.u8(Kind.integer).i32(value);
+    else this.out.u8(Kind.number).f64(value);
   }
 
   private bigint(value: bigint, path: string): void {
     const wide = BigInt.asUintN(64, value) !== value;
     if (BigInt.asIntN(128, value) !== value) throw new Error(`${path}: ${value} does not fit into 128 bits`);
-    this.u8(wide ? Kind.wideBigint : Kind.bigint);
-    for (let left = value, i = 0; i < (wide ? 2 : 1); left >>= 64n, i++) {
-      const at = this.room(8);
-      this.view.setBigUint64(at, BigInt.asUintN(64, left), true);
-    }
+    this.kind(wide ? Kind.wideBigint : Kind.bigint);
+    this.out.u64(BigInt.asUintN(64, value));
+    if (wide) this.out.u64(BigInt.asUintN(64, value >> 64n));
   }
 
   private object(value: object, path: string): void {
     if (Array.isArray(value)) {
-      this.u8(Kind.list);
-      this.u32(value.length);
+      this.out.u8(Kind.list).u32(value.length);
       for (let i = 0; i < value.length; i++) this.value(value[i], `${path}[${i}]`);
       return;
     }
     const type = TYPED_ARRAYS.findIndex((each) => value instanceof each);
     if (type >= 0) {
       const array = value as TypedArray;
-      this.u8(Kind.typedArray);
-      this.u8(type);
-      this.u32(array.byteLength);
-      const at = this.room(array.byteLength);
-      this.buffer.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), at);
+      const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+      this.out.u8(Kind.typedArray).u8(type).u32(bytes.length).bytes(bytes);
       return;
     }
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype !== Object.prototype && prototype !== null) throw new Error(`${path}: an object of a class`);
     const members = Object.entries(value);
-    this.u8(Kind.object);
-    this.u32(members.length);
+    this.out.u8(Kind.object).u32(members.length);
     for (const [name, member] of members) {
       this.string(name);
       this.value(member, `${path}.${name}`);
@@ -136,30 +117,10 @@ class Writer {
 
   private string(text: string): void {
     const bytes = new TextEncoder().encode(text);
-    this.u32(bytes.length);
-    const at = this.room(bytes.length);
-    this.buffer.set(bytes, at);
+    this.out.u32(bytes.length).bytes(bytes);
   }
-  private u8(value: number): void {
-    const at = this.room(1);
-    this.buffer[at] = value;
-  }
-  private u32(value: number): void {
-    const at = this.room(4);
-    this.view.setUint32(at, value, true);
-  }
-
-  /** Offset of `count` bytes at the end, for which `buffer` and `view` may become others. */
-  private room(count: number): number {
-    const at = this.length;
-    this.length += count;
-    if (this.length > this.buffer.length) {
-      const larger = new Uint8Array(Math.max(this.length, 2 * this.buffer.length));
-      larger.set(this.buffer);
-      this.buffer = larger;
-      this.view = new DataView(larger.buffer);
-    }
-    return at;
+  private kind(kind: number): void {
+    this.out.u8(kind);
   }
 }
 

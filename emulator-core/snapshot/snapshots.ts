@@ -4,6 +4,8 @@ import { clearTransient } from '../cpu/savedVcpu';
 import { BLOCK } from '../disk/disk';
 import { DiskStateBuilder, runsOf } from '../disk/diskState';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from '../machine/machineState';
+import { isZero } from '../zeros';
+import { Writer } from '../writer';
 import { checkState, type SnapshotState } from './checkState';
 import { section, type Section } from './format';
 import { checkHeader, headerOf, mismatch, remarks, type HeaderParts, type SnapshotHeader } from './header';
@@ -20,6 +22,7 @@ const STRIDE = 2048;
 const KEPT_BYTES = 512 << 20;
 /** Exits that go along. */
 const EXITS = 1024;
+const PAGE_WORDS = PAGE / 4;
 const DISK_HEADER = 24;
 const RAM_HEADER = 8;
 
@@ -39,6 +42,8 @@ export interface CheckedSnapshot {
 
 export class Snapshots {
   private readonly shape: Shape;
+  /** What the machine says of itself: its files are read once. */
+  private own?: SnapshotHeader;
 
   /** @param parts at power-on: what any later state looks like */
   constructor(
@@ -55,9 +60,10 @@ export class Snapshots {
     return { retired, clock, scheduler, keys, vcpus, ept, vmm, delivery, guest, monitors, platform, exits };
   }
 
-  private header(): Generator<void, SnapshotHeader> {
+  private *header(): Generator<void, SnapshotHeader> {
     const { memory, platform, core } = this.parts;
-    return headerOf({ ...this.about, memory, platform, icount: core.retired });
+    this.own ??= yield* headerOf({ ...this.about, memory, platform, icount: 0 });
+    return { ...this.own, icount: core.retired };
   }
 
   /** The machine as sections, with undefined where a while has passed. @throws SnapshotError for disks that are too large */
@@ -83,11 +89,11 @@ export class Snapshots {
         const number = typeof contents === 'number' ? contents : contents.length;
         const problem = checked.count(first, number, typeof contents === 'number');
         if (problem) throw new SnapshotError(`disk ${disk}: ${problem}`);
-        yield counted(section('DISK', diskHeader(disk, first, number), ...blocks));
+        yield counted(section('DISK', new Writer().u32(disk).u32(BLOCK).u64(first).u64(number).done(), ...blocks));
       }
     }
     for (const bytes of this.ramSections(progress)) yield bytes && counted(bytes);
-    yield section('END_', u32(count));
+    yield section('END_', new Writer().u32(count).done());
   }
 
   private *ramSections(progress: Progress): Generator<Uint8Array | undefined, void> {
@@ -96,9 +102,9 @@ export class Snapshots {
     const pages = ram.length / PAGE;
     let start = -1;
     for (let page = 0; page <= pages; page++) {
-      const used = page < pages && !isZero(words, page);
+      const used = page < pages && !isZero(words, page * PAGE_WORDS, (page + 1) * PAGE_WORDS);
       if (start >= 0 && (!used || page - start === RUN)) {
-        yield section('RAM_', u64(start), ram.subarray(start * PAGE, page * PAGE));
+        yield section('RAM_', new Writer().u64(start).done(), ram.subarray(start * PAGE, page * PAGE));
         start = -1;
       }
       if (used && start < 0) start = page;
@@ -241,26 +247,4 @@ function pagesOf({ contents }: Section): { first: number; contents: Uint8Array }
   if (contents.length < RAM_HEADER) return { first: NaN, contents };
   const view = new DataView(contents.buffer, contents.byteOffset, contents.length);
   return { first: Number(view.getBigUint64(0, true)), contents: contents.subarray(RAM_HEADER) };
-}
-
-function isZero(words: Int32Array, page: number): boolean {
-  const end = (page + 1) * (PAGE / 4);
-  for (let i = page * (PAGE / 4); i < end; i++) if (words[i] !== 0) return false;
-  return true;
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
-function u64(value: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
-  return bytes;
-}
-function diskHeader(disk: number, first: number, count: number): Uint8Array {
-  const bytes = new Uint8Array(DISK_HEADER);
-  [u32(disk), u32(BLOCK), u64(first), u64(count)].reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
-  return bytes;
 }

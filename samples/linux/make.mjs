@@ -45,7 +45,7 @@ async function makeKernel(name, { folder, packages, options, typescript }) {
   const given = name === 'cloud' ? options.kernel : undefined;
   const temporary = mkdtempSync(path.join(build, 'unpacked-'));
   try {
-    const kernel = findKernel(name, given, packages, path.join(temporary, 'kernel'));
+    const kernel = await findKernel(name, given, packages, path.join(temporary, 'kernel'), typescript);
     const { architecture } = KERNELS[name];
     const busybox = findBusybox(architecture, architecture === 'amd64' && options.busybox, packages, temporary);
     writeFileSync(path.join(folder, 'vmlinuz'), kernel.image);

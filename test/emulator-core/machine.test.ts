@@ -60,7 +60,7 @@ describe('determinism', () => {
     const typed = (slice: number): Run => {
       const run = new Run(HELLO, 'multiboot', { memory: 16 << 20 });
       run.to(20_000, slice);
-      run.machine.input(new TextEncoder().encode('abc'));
+      run.machine.user.type(new TextEncoder().encode('abc'));
       return run.to(60_000, slice);
     };
     assert.strictEqual(typed(1_000).state, typed(Infinity).state);

@@ -13,26 +13,23 @@ export const KERNELS = {
 };
 
 const BOOT = '/boot';
-/** Linux, Documentation/arch/x86/boot.rst: fields of the header of a bzImage, and what `kernel_version` counts from. */
-const HEADER = { magic: 0x202, kernelVersion: 0x20e, versionBase: 0x200 };
-
 /** The release (`uname -r`) of a bzImage, from its header. */
-export function kernelRelease(image, file) {
-  if (image.length < 0x1000 || image.toString('latin1', HEADER.magic, HEADER.magic + 4) !== 'HdrS')
-    throw new UserError(`${file} is no Linux bzImage: expected 'HdrS' at offset 0x202`);
-  const at = image.readUInt16LE(HEADER.kernelVersion) + HEADER.versionBase;
-  return image.toString('latin1', at, at + 128).split(/[ \0]/)[0];
+async function kernelRelease(image, file, typescript) {
+  const { SetupHeader } = await typescript('../../emulator-core/boot/linuxSetupHeader.ts');
+  const release = SetupHeader.of(image)?.release;
+  if (!release) throw new UserError(`${file} is no Linux bzImage: expected 'HdrS' at offset 0x202`);
+  return release;
 }
 
 /** A kernel in a file, with the modules that the system has for it. */
-function kernelOfFile(file) {
+async function kernelOfFile(file, typescript) {
   let image;
   try {
     image = readFileSync(file);
   } catch (error) {
     throw new UserError(`the kernel ${file} cannot be read: ${error.message}`);
   }
-  const release = kernelRelease(image, file);
+  const release = await kernelRelease(image, file, typescript);
   const modules = path.join('/lib/modules', release);
   if (existsSync(path.join(modules, 'kernel'))) return { image, modules: moduleEntries(modules, release), from: file };
   say(`There is no ${modules}: the guest goes without modules`);
@@ -76,10 +73,11 @@ function installedKernel() {
  * @param {keyof KERNELS} name
  * @param {string} [given] a bzImage to take instead of a package's
  * @param {string} temporary a folder that does not exist yet, which the caller removes
- * @returns {{ image: Buffer, modules: object[], from: string }}
+ * @param {(file: string) => Promise<object>} typescript imports a module by its path from samples/linux
+ * @returns {Promise<{ image: Buffer, modules: object[], from: string }>}
  */
-export function findKernel(name, given, packages, temporary) {
-  if (given) return kernelOfFile(given);
+export async function findKernel(name, given, packages, temporary, typescript) {
+  if (given) return kernelOfFile(given, typescript);
   const { architecture, package: meta } = KERNELS[name];
   let reason = 'there is no apt-get on this machine';
   try {
@@ -91,7 +89,7 @@ export function findKernel(name, given, packages, temporary) {
   const installed = name === 'cloud' && installedKernel();
   if (installed) {
     say(`No package ${meta} (${reason.split('\n')[0]}): taking the installed ${installed}`);
-    return kernelOfFile(installed);
+    return kernelOfFile(installed, typescript);
   }
   const instead = name === 'cloud' ? 'Name a bzImage with --kernel FILE' : `Leave this kernel out with --only`;
   throw new UserError(`the kernel of Debian's package ${meta} cannot be fetched: ${reason}\n${instead}.`);

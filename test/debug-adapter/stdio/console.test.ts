@@ -3,17 +3,8 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { flood } from '../../guests/serialFlood';
 import { guest, withAdapter, type Adapter } from './adapter';
-
-/** What serialFlood prints, as its source says. */
-function flood(): string {
-  let text = '';
-  for (let i = 0; i < 20_000; i++) {
-    const line = `${i.toString(16).padStart(8, '0')} naïve 漢字 😀 `;
-    text += `${line}${'.'.repeat(62 - Buffer.byteLength(line))}\r\n`;
-  }
-  return text;
-}
 
 const attributes = { kernel: guest('serialFlood'), boot: 'multiboot' };
 const received = (a: Adapter): Buffer[] =>

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { BootError, bootGuest, detectProtocol } from '../../../emulator-core/boot/boot';
-import { Writer } from '../../../emulator-core/boot/writer';
+import { Writer } from '../../../emulator-core/writer';
 import { elf, Memory, note, request, sum, words, type ElfParts } from './images';
 
 const hlt = (length: number): Uint8Array => new Uint8Array(length).fill(0xf4);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { ElfError, ElfFile } from '../../../emulator-core/boot/elf';
-import { Writer } from '../../../emulator-core/boot/writer';
+import { Writer } from '../../../emulator-core/writer';
 import { elf, note, words } from './images';
 
 const code = Uint8Array.of(0xf4, 0xeb, 0xfd);

@@ -1,5 +1,5 @@
 /** Small images built byte by byte, for the boot tests. */
-import { Writer } from '../../../emulator-core/boot/writer';
+import { Writer } from '../../../emulator-core/writer';
 import type { BootRequest } from '../../../emulator-core/boot/boot';
 
 export interface Segment {

@@ -12,6 +12,7 @@ describe('the Linux setup header', () => {
       ['jump', 0x200, 2, 0x200],
       ['header', 0x202, 4, 0x200],
       ['version', 0x206, 2, 0x200],
+      ['kernel_version', 0x20e, 2, 0x200],
       ['type_of_loader', 0x210, 1, 0x200],
       ['loadflags', 0x211, 1, 0x200],
       ['code32_start', 0x214, 4, 0x200],

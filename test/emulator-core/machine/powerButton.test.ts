@@ -14,10 +14,10 @@ describe('the power button', () => {
     const { bus } = machine.platform;
     machine.record();
     machine.run(100);
-    assert.equal(machine.powerButton(), false);
+    assert.equal(machine.user.powerButton(), false);
     assert.equal(bus.readPort(PM1_STS, 2) & PWRBTN, PWRBTN);
     bus.writePort(PM1_EN, PWRBTN, 2);
-    assert.equal(machine.powerButton(), true);
+    assert.equal(machine.user.powerButton(), true);
     machine.history.restoreBefore(0);
     assert.equal(bus.readPort(PM1_STS, 2) & PWRBTN, 0);
     machine.run(200);

@@ -19,7 +19,7 @@ describe('bad snapshots', () => {
   let good: Uint8Array;
   before(async () => {
     const run = make().to(20_000);
-    run.machine.input(new TextEncoder().encode('abc'));
+    run.machine.user.type(new TextEncoder().encode('abc'));
     good = await save(run.machine);
   });
 

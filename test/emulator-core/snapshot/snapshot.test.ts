@@ -83,7 +83,7 @@ describe('snapshots of guests', () => {
     const { machine } = run;
     disk.writeBytes(4096, Uint8Array.of(1, 2, 3));
     disk.zero(8192, 8192);
-    machine.input(text('keys that nobody has read yet, more than the sixteen bytes of the queue'));
+    machine.user.type(text('keys that nobody has read yet, more than the sixteen bytes of the queue'));
     machine.platform.bus.writePort(0x43, 0x34, 1); // counter 0: mode 2, and half of its count
     machine.platform.bus.writePort(0x40, 0x55, 1);
     machine.platform.apic(0).writeRegister(0x320, 0x20040); // a periodic timer
@@ -145,7 +145,7 @@ describe('a machine that takes up a snapshot', () => {
     const { machine } = run;
     machine.record();
     run.to(30_000);
-    machine.input(text('abc'));
+    machine.user.type(text('abc'));
     run.to(40_000);
     await load(machine, taken);
     assert.equal(run.icount, 10_000);

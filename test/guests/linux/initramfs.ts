@@ -66,3 +66,20 @@ export function program(address: bigint, code: readonly number[]): { file: Uint8
   file.set(code, HEADERS);
   return { file, entry };
 }
+
+const IMAGE = 0x400000n;
+const OPENAT = [
+  ...[0xbc, 0x00, 0x18, 0x40, 0x00], // mov esp, 0x401800
+  ...[0xb8, 0x01, 0x01, 0x00, 0x00], // mov eax, 257: openat
+  ...[0xbf, 0x9c, 0xff, 0xff, 0xff], // mov edi, -100: AT_FDCWD
+  ...[0x48, 0x8d, 0x35, 0x06, 0x00, 0x00, 0x00], // lea rsi, [rip + 6]
+  ...[0x31, 0xd2], // xor edx, edx: O_RDONLY
+  ...[0x0f, 0x05], // syscall
+];
+const AGAIN = [
+  ...[0xeb, 0xe9], // jmp to mov eax
+  ...[0x2f, 0x78, 0x00], // "/x", which does not exist
+];
+const opens = program(IMAGE, [...OPENAT, ...AGAIN]);
+/** A program that opens a file for ever; its stack pointer, and the address behind its system call. */
+export const opensForEver = { ...opens, stack: 0x401800n, afterSyscall: opens.entry + BigInt(OPENAT.length) };

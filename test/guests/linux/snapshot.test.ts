@@ -5,15 +5,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Adapter } from '../../debug-adapter/stdio/adapter';
 import { endsTheSame } from '../repeatability';
-import { initramfs, program } from './initramfs';
+import { initramfs, opensForEver } from './initramfs';
 import { linuxKernel } from './kernel';
 
 const BOOT_TIME = 1_200_000;
-/** openat(AT_FDCWD, "/x", O_RDONLY) for ever. */
-const OPENS = [
-  ...[0xbc, 0x00, 0x18, 0x40, 0x00, 0xb8, 0x01, 0x01, 0x00, 0x00, 0xbf, 0x9c, 0xff, 0xff, 0xff],
-  ...[0x48, 0x8d, 0x35, 0x06, 0x00, 0x00, 0x00, 0x31, 0xd2, 0x0f, 0x05, 0xeb, 0xe9, 0x2f, 0x78, 0x00],
-];
 const cmdline = 'console=ttyS0 cryptomgr.notests';
 
 describe("snapshots of Debian's cloud kernel", function () {
@@ -24,7 +19,7 @@ describe("snapshots of Debian's cloud kernel", function () {
   before(function () {
     kernel = linuxKernel(this);
     folder = mkdtempSync(path.join(tmpdir(), 'ringside-linux-snapshot-'));
-    writeFileSync(path.join(folder, 'initrd'), initramfs({ init: program(0x400000n, OPENS).file }));
+    writeFileSync(path.join(folder, 'initrd'), initramfs({ init: opensForEver.file }));
   });
   after(() => folder && rmSync(folder, { recursive: true }));
 

@@ -11,23 +11,9 @@ import { createEmbeddedTarget, exceptionNames, exitNames } from '../../../debug-
 import { nodeHost } from '../../../debug-adapter/node/host';
 import { serveSocket } from '../../../debug-adapter/node/server';
 import { schema } from '../../debug-adapter/client';
-import { initramfs, program } from './initramfs';
+import { initramfs, opensForEver } from './initramfs';
 import { linuxKernel } from './kernel';
 
-/** Where the user program lies, its stack pointer, and the address behind its system call. */
-const IMAGE = 0x400000n;
-const USER_STACK = 0x401800n;
-const CODE = [
-  ...[0xbc, 0x00, 0x18, 0x40, 0x00], // mov esp, 0x401800
-  ...[0xb8, 0x01, 0x01, 0x00, 0x00], // mov eax, 257: openat
-  ...[0xbf, 0x9c, 0xff, 0xff, 0xff], // mov edi, -100: AT_FDCWD
-  ...[0x48, 0x8d, 0x35, 0x06, 0x00, 0x00, 0x00], // lea rsi, [rip + 6]
-  ...[0x31, 0xd2], // xor edx, edx: O_RDONLY
-  ...[0x0f, 0x05], // syscall
-  ...[0xeb, 0xe9], // jmp to mov eax
-  ...[0x2f, 0x78, 0x00], // "/x", which does not exist
-];
-const AFTER_SYSCALL = IMAGE + 120n + 26n;
 const ROOT_TEXT = 0xffffffff81000000n; // CONFIG_PHYSICAL_START above __START_KERNEL_map
 const BOOT_TIME = 300_000;
 
@@ -80,7 +66,7 @@ describe("Debian's cloud kernel without symbol files", function () {
     kernel = linuxKernel(this);
     folder = mkdtempSync(path.join(tmpdir(), 'ringside-linux-'));
     initrd = path.join(folder, 'initrd');
-    writeFileSync(initrd, initramfs({ init: program(IMAGE, CODE).file }));
+    writeFileSync(initrd, initramfs({ init: opensForEver.file }));
   });
   after(() => folder && rmSync(folder, { recursive: true }));
 
@@ -152,11 +138,11 @@ describe("Debian's cloud kernel without symbol files", function () {
       assert.ok(names.includes('do_syscall_64'), names.join());
       assert.equal(names[names.length - 2], 'entry_SYSCALL_64_after_hwframe');
       const user = frames[frames.length - 1];
-      assert.equal(BigInt(user.instructionPointerReference!), AFTER_SYSCALL);
-      assert.equal(user.name, `0x${AFTER_SYSCALL.toString(16)}`, 'user addresses have no name');
+      assert.equal(BigInt(user.instructionPointerReference!), opensForEver.afterSyscall);
+      assert.equal(user.name, `0x${opensForEver.afterSyscall.toString(16)}`, 'user addresses have no name');
       const ofUser = async (expression: string): Promise<string> =>
         (await on.client.evaluateRequest({ expression, frameId: user.id, context: 'watch' })).body.result;
-      assert.equal(BigInt(await ofUser('$rsp')), USER_STACK);
+      assert.equal(BigInt(await ofUser('$rsp')), opensForEver.stack);
       assert.equal(BigInt(await ofUser('$rdi')), 0xffffff9cn, 'what the kernel saved of user space');
 
       // From the timer's interrupt in user mode: through the interrupt's entry to where the program was.
@@ -167,7 +153,10 @@ describe("Debian's cloud kernel without symbol files", function () {
         const stack = await on.frames();
         assert.ok(stack.some(({ name }) => /^asm_(sysvec|common_interrupt)/.test(name)), stack.map(({ name }) => name).join()); // prettier-ignore
         const outermost = BigInt(stack[stack.length - 1].instructionPointerReference!);
-        assert.ok(outermost >= IMAGE + 120n && outermost <= AFTER_SYSCALL, `0x${outermost.toString(16)}`);
+        assert.ok(
+          outermost >= opensForEver.entry && outermost <= opensForEver.afterSyscall,
+          `0x${outermost.toString(16)}`,
+        );
         interrupted.add(stack.some(({ name }) => /^entry_SYSCALL_64/.test(name)) ? 'kernel' : 'user');
       }
       assert.ok(interrupted.size > 0);

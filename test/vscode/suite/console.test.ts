@@ -1,17 +1,8 @@
 /** The serial console of a guest that prints more than a megabyte as fast as it can, in the editor with the real adapter. */
 import assert from 'node:assert';
 import * as vscode from 'vscode';
+import { flood } from '../../guests/serialFlood';
 import { ringside, until } from '../fixtures/helpers';
-
-/** What serialFlood prints, as its source says. */
-function flood(): string {
-  let text = '';
-  for (let i = 0; i < 20_000; i++) {
-    const line = `${i.toString(16).padStart(8, '0')} naïve 漢字 😀 `;
-    text += `${line}${'.'.repeat(62 - Buffer.byteLength(line))}\r\n`;
-  }
-  return text;
-}
 
 describe('the serial console', () => {
   const settings = () => vscode.workspace.getConfiguration('ringside.console');

@@ -1,4 +1,4 @@
-/** Builds little-endian tables byte by byte; the buffer grows as needed. */
+/** Builds little-endian tables and messages byte by byte; the buffer grows as needed. */
 export class Writer {
   private buffer = new Uint8Array(256);
   private view = new DataView(this.buffer.buffer);
@@ -29,6 +29,16 @@ export class Writer {
   u32(value: number): this {
     const at = this.room(4);
     this.view.setUint32(at, value, true);
+    return this;
+  }
+  i32(value: number): this {
+    const at = this.room(4);
+    this.view.setInt32(at, value, true);
+    return this;
+  }
+  f64(value: number): this {
+    const at = this.room(8);
+    this.view.setFloat64(at, value, true);
     return this;
   }
   u64(value: number | bigint): this {
