@@ -2,24 +2,33 @@
  * The arithmetic flags in the interpreter's builder: RFLAGS' CF, PF, AF, ZF, SF and OF are kept as three values that they derive from
  * (State.fc, fz and fs).
  */
-import { State } from '../cpu/layout';
 import type { Bits, Condition, FlagName } from './builder';
-import type { InterpreterBuilder } from './interpreter';
-import { cpu, signExtend, state } from './operands';
+import { signExtend } from './operands';
+import type { SemanticsBuilder } from './semanticsBuilder';
 import { i32, i64, i64c, type Expr } from './wasm';
 
 const TOP = -0x8000000000000000n;
 
+/** The three values: of the vCPU's state, or an engine's locals for them. */
+export interface FlagSlots {
+  get(slot: FlagSlot): Expr;
+  set(slot: FlagSlot, value: Expr): void;
+}
+export type FlagSlot = 'fc' | 'fz' | 'fs';
+
 export class FlagsEmitter {
-  constructor(private readonly b: Pick<InterpreterBuilder, 'f' | 'let'>) {}
+  constructor(
+    private readonly b: Pick<SemanticsBuilder, 'let'>,
+    private readonly slots: FlagSlots,
+  ) {}
 
   private setResult(bits: Bits, r: Expr): void {
     const value = this.b.let(signExtend(r, bits));
-    i64.store(cpu, value, State.fz)(this.b.f);
-    i64.store(cpu, value, State.fs)(this.b.f);
+    this.slots.set('fz', value);
+    this.slots.set('fs', value);
   }
   private setCarries(value: Expr): void {
-    i64.store(cpu, value, State.fc)(this.b.f);
+    this.slots.set('fc', value);
   }
   /** Carries out of each bit, moved so that the operand's top bit is bit 63; AF stays at bit 3. */
   private placeCarries(bits: Bits, carries: Expr): Expr {
@@ -49,7 +58,7 @@ export class FlagsEmitter {
   /** New carries with CF replaced by the old one, OF kept as bit 63 ^ bit 62. */
   private keepCarry(carries: Expr): Expr {
     const c = this.b.let(carries);
-    const x = this.b.let(i64.and(i64.xor(c, state(State.fc)), i64c(TOP)));
+    const x = this.b.let(i64.and(i64.xor(c, this.slots.get('fc')), i64c(TOP)));
     return i64.xor(c, i64.or(x, i64.shrU(x, i64c(1))));
   }
   inc(bits: Bits, a: Expr, r: Expr): void {
@@ -69,17 +78,17 @@ export class FlagsEmitter {
     this.setResult(bits, r);
   }
   carry(cf: Expr, of: Expr): void {
-    this.setCarries(i64.or(this.carryPair(cf, of), i64.and(state(State.fc), i64c(8))));
+    this.setCarries(i64.or(this.carryPair(cf, of), i64.and(this.slots.get('fc'), i64c(8))));
   }
   setCarry(cf: Expr): void {
     const of = this.flag('of');
     this.carry(cf, this.b.let(of));
   }
   setZero(value: Expr): void {
-    i64.store(cpu, value, State.fz)(this.b.f);
+    this.slots.set('fz', value);
   }
   flag(name: FlagName): Expr {
-    const fc = state(State.fc);
+    const fc = this.slots.get('fc');
     switch (name) {
       case 'cf':
         return i64.shrU(fc, i64c(63));
@@ -88,19 +97,19 @@ export class FlagsEmitter {
       case 'af':
         return i64.and(i64.shrU(fc, i64c(3)), i64c(1));
       case 'zf':
-        return i64.extendU(i64.eqz(state(State.fz)));
+        return i64.extendU(i64.eqz(this.slots.get('fz')));
       case 'sf':
-        return i64.shrU(state(State.fs), i64c(63));
+        return i64.shrU(this.slots.get('fs'), i64c(63));
       case 'pf':
-        return i64.xor(i64.and(i64.popcnt(i64.load8u(cpu, State.fs)), i64c(1)), i64c(1));
+        return i64.xor(i64.and(i64.popcnt(i64.and(this.slots.get('fs'), i64c(0xff))), i64c(1)), i64c(1));
     }
   }
   condition(cc: Condition): Expr {
-    const fc = state(State.fc);
-    const zero = i64.eqz(state(State.fz));
+    const fc = this.slots.get('fc');
+    const zero = i64.eqz(this.slots.get('fz'));
     const negative = (v: Expr): Expr => i64.ltS(v, i64c(0));
     const overflow = i64.xor(fc, i64.shl(fc, i64c(1)));
-    const less = negative(i64.xor(state(State.fs), overflow));
+    const less = negative(i64.xor(this.slots.get('fs'), overflow));
     switch (cc) {
       case 'o':
         return negative(overflow);
@@ -113,15 +122,15 @@ export class FlagsEmitter {
       case 'e':
         return zero;
       case 'ne':
-        return i64.ne(state(State.fz), i64c(0));
+        return i64.ne(this.slots.get('fz'), i64c(0));
       case 'be':
         return i32.or(negative(fc), zero);
       case 'a':
         return i32.eqz(i32.or(negative(fc), zero));
       case 's':
-        return negative(state(State.fs));
+        return negative(this.slots.get('fs'));
       case 'ns':
-        return i32.eqz(negative(state(State.fs)));
+        return i32.eqz(negative(this.slots.get('fs')));
       case 'p':
         return i32.wrap(this.flag('pf'));
       case 'np':
@@ -144,13 +153,12 @@ export class FlagsEmitter {
     );
   }
   setLow(value: Expr): void {
-    const { f } = this.b;
     const v = this.b.let(value);
     const bit = (n: number): Expr => i64.and(i64.shrU(v, i64c(n)), i64c(1));
     const of = this.b.let(this.flag('of'));
     const af = i64.shl(bit(4), i64c(3));
     this.setCarries(i64.or(this.carryPair(bit(0), of), af));
-    i64.store(cpu, i64.xor(bit(6), i64c(1)), State.fz)(f);
-    i64.store(cpu, i64.or(i64.shl(bit(7), i64c(63)), i64.xor(bit(2), i64c(1))), State.fs)(f);
+    this.slots.set('fz', i64.xor(bit(6), i64c(1)));
+    this.slots.set('fs', i64.or(i64.shl(bit(7), i64c(63)), i64.xor(bit(2), i64c(1))));
   }
 }

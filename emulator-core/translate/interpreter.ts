@@ -3,14 +3,16 @@
  * operands from the micro-op, does its work and tail-calls the next micro-op's handler; it returns 0 to the run loop with
  * State.rip set. Memory goes through the soft TLB; what misses calls `slow`.
  */
-import { SegmentIndex, State, Uop, segmentOffset } from '../cpu/layout';
-import type { VectorOperationName } from '../cpu/vector/operations';
+import { State, Uop } from '../cpu/layout';
+import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Slow, type HandlerForm } from './abi';
-import type { Bits, Builder, Condition, FlagName } from './builder';
+import type { Bits, Builder } from './builder';
 import { emitEnter } from './dispatch';
 import { FlagsEmitter } from './flagsEmitter';
-import { MemoryEmitter, type ModifiedOperand } from './memoryEmitter';
-import { SIZE_LOG, cpu, loadBits, signExtend, state, storeBits, storeRegister, truncate, uop } from './operands';
+import { HandlerMemory } from './handlerMemory';
+import type { ModifiedOperand } from './memoryEmitter';
+import { SIZE_LOG, cpu, loadBits, state, storeRegister, truncate, uop } from './operands';
+import { SemanticsBuilder, type OperandFields } from './semanticsBuilder';
 import { VectorEmitter } from './vectorEmitter';
 import {
   Fn,
@@ -24,123 +26,82 @@ import {
   ifElse,
   loop,
   ret,
-  select,
   set,
   tailCall,
   tailCallIndirect,
   type Expr,
+  type Type,
 } from './wasm';
+import { v128 } from './wasmSimd';
 
 /** RFLAGS.RF */
 const RESUME_FLAG = 1 << 16;
 /** What the arithmetic flags are kept as. */
 const FLAG_SLOTS = [State.fc, State.fz, State.fs];
+/** Where the operands of vector operations go. */
+const VECTOR_INPUTS = [State.vectorA, State.vectorB, State.vectorC];
 
-export class InterpreterBuilder implements Builder {
-  readonly f = new Fn(2);
-  readonly operandBits: Bits;
-  readonly parts: 1 | 2;
-  readonly usesMmx: boolean;
-  readonly operandCount: number;
-  private readonly flags = new FlagsEmitter(this);
-  private readonly memory: MemoryEmitter;
-  private readonly vectors: VectorEmitter;
+/** The fields of the micro-op that the handler was given. */
+const FIELDS: OperandFields = {
+  base: () => i64.load(i32.add(cpu, i32.load(uop, Uop.base)), 0),
+  scaledIndex: () => i64.shl(i64.load(i32.add(cpu, i32.load(uop, Uop.index)), 0), i64.load8u(uop, Uop.scale)),
+  displacement: () => i64.load(uop, Uop.displacement),
+  immediate: () => i64.load(uop, Uop.immediate),
+  segment: () => i32.load(uop, Uop.segment),
+  addressShift: () => i64.load8u(uop, Uop.addressShift),
+  next: () => {
+    const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
+    return i64.add(state(State.ripBase), next);
+  },
+};
+
+export class InterpreterBuilder extends SemanticsBuilder {
+  readonly fields = FIELDS;
+  protected readonly flags: FlagsEmitter;
+  protected readonly memory: HandlerMemory;
+  protected readonly vectors: VectorEmitter;
   private ended = false;
-  private host?: ModifiedOperand;
 
-  /** What the semantics turned out to use, found by a first run over them. */
-  wroteMemory = false;
-  usedStack = false;
-  /** Pointers (rSI, rDI) of a string instruction that stores. */
-  get storePointers(): readonly number[] {
-    return this.storedString ? [...this.stringPointers] : [];
-  }
-  private storedString = false;
-  private readonly stringPointers = new Set<number>();
   get usedMemory(): boolean {
     return this.memory.used;
   }
 
   constructor(
-    private readonly form: HandlerForm,
+    form: HandlerForm,
     /** The segment check must know before the access whether it is for writing. */
     writes = false,
     private readonly pointers: readonly number[] = [],
   ) {
-    this.operandBits = form.operandBits;
-    this.operandCount = form.operands.length;
-    this.parts = form.operands.some((o) => o.vector === 'ymm' || o.bits === 256) ? 2 : 1;
-    this.usesMmx = form.operands.some((o) => o.vector === 'mm');
-    this.memory = new MemoryEmitter(this, form, writes);
+    super(new Fn(2), form);
+    this.flags = new FlagsEmitter(this, {
+      get: (slot) => state(State[slot]),
+      set: (slot, value) => i64.store(cpu, value, State[slot])(this.f),
+    });
+    this.memory = new HandlerMemory(this, form, writes);
     this.vectors = new VectorEmitter(this, this.memory, form);
   }
 
-  bits(i: number): Bits {
-    return this.form.operands[i].bits as Bits;
-  }
-  kind(i: number): 'r' | 'm' | 'i' {
-    return this.form.operands[i].kind;
-  }
-
-  let(value: Expr): Expr {
-    if (value.constant !== undefined) return value;
-    const local = this.f.local(value.type);
-    set(local, value)(this.f);
-    return get(local, value.type);
+  local(type: Type): number {
+    return this.f.local(type);
   }
 
   registerAddress(i: number): Expr {
     const { slot } = this.form.operands[i];
     return i32.add(cpu, slot === 2 ? i32.load16u(uop, Uop.r2) : i32.load(uop, [Uop.r0, Uop.r1, 0, Uop.r3][slot]));
   }
-
-  read(i: number): Expr {
-    const { kind } = this.form.operands[i];
-    const bits = this.bits(i);
-    if (kind === 'r') return loadBits(this.registerAddress(i), bits);
-    if (kind === 'i') return truncate(i64.load(uop, Uop.immediate), bits);
-    return this.memory.load(this.memory.operandLinear(), bits, false);
+  protected readRegister(i: number, bits: Bits): Expr {
+    return loadBits(this.registerAddress(i), bits);
   }
-  readSigned(i: number): Expr {
-    const { kind } = this.form.operands[i];
-    const bits = this.bits(i);
-    return signExtend(kind === 'i' ? i64.load(uop, Uop.immediate) : this.read(i), bits);
-  }
-  modify(i: number): Expr {
-    const { kind } = this.form.operands[i];
-    const bits = this.bits(i);
-    if (kind !== 'm') return this.let(this.read(i));
-    this.wroteMemory = true;
-    this.host = this.memory.hostForModify(this.memory.operandLinear(), bits);
-    return this.let(loadBits(get(this.host.address, I32), bits));
-  }
-  write(i: number, value: Expr): void {
-    const { kind } = this.form.operands[i];
-    const bits = this.bits(i);
-    if (kind === 'r') storeRegister(this.f, this.registerAddress(i), bits, value);
-    else if (this.host) {
-      const { address, bounced } = this.host;
-      storeBits(this.f, get(address, I32), bits, value);
-      ifElse(this.f, get(bounced, I32), () => {
-        set(this.memory.againLocal(), call(Import.slow, I32, uop, cpu, i32c(SIZE_LOG[bits] | Slow.commit)))(this.f);
-      });
-    } else {
-      this.wroteMemory = true;
-      this.vectors.beforeStore();
-      this.memory.store(this.memory.operandLinear(), bits, value, false);
-    }
+  protected writeRegister(i: number, bits: Bits, value: Expr): void {
+    storeRegister(this.f, this.registerAddress(i), bits, value);
   }
 
-  effectiveAddress(): Expr {
-    return this.memory.effectiveAddress();
+  gpr(register: number): Expr {
+    return state(State.gpr + register * 8);
   }
-  addressMasked(value: Expr): Expr {
-    return this.memory.addressMasked(value);
+  setGpr(register: number, value: Expr): void {
+    i64.store(cpu, value, State.gpr + register * 8)(this.f);
   }
-  displaceOperand(bytes: Expr): void {
-    this.memory.displaceOperand(bytes);
-  }
-
   reg(register: number, bits: Bits): Expr {
     const op = { 8: i64.load8u, 16: i64.load16u, 32: i64.load32u, 64: i64.load }[bits];
     return op(cpu, State.gpr + register * 8);
@@ -157,73 +118,17 @@ export class InterpreterBuilder implements Builder {
     i64.store8(cpu, value, State.gpr + 1)(this.f);
   }
 
-  flagsAdd(bits: Bits, a: Expr, b: Expr, r: Expr): void {
-    this.flags.add(bits, a, b, r);
-  }
-  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr): void {
-    this.flags.sub(bits, a, b, r);
-  }
-  flagsLogic(bits: Bits, r: Expr): void {
-    this.flags.logic(bits, r);
-  }
-  flagsInc(bits: Bits, a: Expr, r: Expr): void {
-    this.flags.inc(bits, a, r);
-  }
-  flagsDec(bits: Bits, a: Expr, r: Expr): void {
-    this.flags.dec(bits, a, r);
-  }
-  flagsResult(bits: Bits, r: Expr, cf: Expr, of: Expr): void {
-    this.flags.result(bits, r, cf, of);
-  }
-  flagsCarry(cf: Expr, of: Expr): void {
-    this.flags.carry(cf, of);
-  }
-  setCarry(cf: Expr): void {
-    this.flags.setCarry(cf);
-  }
-  setZero(value: Expr): void {
-    this.flags.setZero(value);
-  }
-  flag(name: FlagName): Expr {
-    return this.flags.flag(name);
-  }
-  condition(cc: Condition): Expr {
-    return this.flags.condition(cc);
-  }
-  lowFlags(): Expr {
-    return this.flags.low();
-  }
-  setLowFlags(value: Expr): void {
-    this.flags.setLow(value);
-  }
-
-  when(condition: Expr, then: () => void, otherwise?: () => void): void {
-    ifElse(this.f, condition, then, otherwise);
+  protected modified({ bounced }: ModifiedOperand, bits: Bits): void {
+    ifElse(this.f, get(bounced!, I32), () => {
+      const again = this.memory.againLocal();
+      set(again, call(Import.slow, I32, uop, cpu, i32c(SIZE_LOG[bits] | Slow.commit)))(this.f);
+    });
   }
 
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
       tailCall(this.f, Import.fault, uop, cpu, i32c(vector));
     });
-  }
-
-  readVector(i: number, part = 0): Expr {
-    return this.vectors.read(i, part);
-  }
-  writeVector(i: number, parts: Expr[]): void {
-    this.vectors.write(i, parts);
-  }
-  vectorRegister(register: number, part = 0): Expr {
-    return this.vectors.register(register, part);
-  }
-  setVectorRegister(register: number, parts: Expr[]): void {
-    this.vectors.setRegister(register, parts);
-  }
-  vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
-    return this.vectors.operation(name, vectors, argument);
-  }
-  mxcsr(): Expr {
-    return i32.load(cpu, State.mxcsr);
   }
   protectionFaultIf(condition: Expr): void {
     const f = this.f;
@@ -232,39 +137,6 @@ export class InterpreterBuilder implements Builder {
       f.code.push(0x1a); // drop
       ret(f, i32c(0));
     });
-  }
-
-  private stackLinear(pointer: Expr, bits: Bits, write: boolean): Expr {
-    this.usedStack = true;
-    if (this.form.stack === 'flat64') return pointer;
-    return this.memory.segmentLinear(pointer, i32c(segmentOffset(SegmentIndex.ss)), bits, write);
-  }
-  setStackPointer(value: Expr): void {
-    this.usedStack = true;
-    const offset = State.gpr + 4 * 8;
-    if (this.form.stack === 'flat64') i64.store(cpu, value, offset)(this.f);
-    else {
-      const mask = state(State.stackMask);
-      const kept = i64.and(state(offset), i64.xor(mask, i64c(-1)));
-      i64.store(cpu, i64.or(kept, i64.and(value, mask)), offset)(this.f);
-    }
-  }
-  stackPointer(): Expr {
-    this.usedStack = true;
-    const rsp = state(State.gpr + 4 * 8);
-    return this.form.stack === 'flat64' ? rsp : i64.and(rsp, state(State.stackMask));
-  }
-  push(bits: Bits, value: Expr, stored = bits): void {
-    const v = this.let(value);
-    let pointer = i64.sub(this.stackPointer(), i64c(bits / 8));
-    if (this.form.stack !== 'flat64') pointer = i64.and(pointer, state(State.stackMask));
-    pointer = this.let(pointer);
-    this.memory.store(this.stackLinear(pointer, stored, true), stored, v, true);
-    this.setStackPointer(pointer);
-  }
-  stackLoad(bits: Bits, pointer: Expr): Expr {
-    const masked = this.form.stack === 'flat64' ? pointer : i64.and(pointer, state(State.stackMask));
-    return this.memory.load(this.stackLinear(this.let(masked), bits, false), bits, true);
   }
 
   wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr } {
@@ -276,52 +148,17 @@ export class InterpreterBuilder implements Builder {
     return { quotient: state(State.slowValue), remainder: state(State.slowAddress) };
   }
 
-  private stringLinear(register: 6 | 7, bits: Bits, write: boolean): Expr {
-    this.memory.used = true;
-    this.stringPointers.add(register);
-    const pointer = state(State.gpr + register * 8);
-    if (this.form.memory === 'flat64') return this.let(pointer);
-    const offset = this.let(this.addressMasked(pointer));
-    const segment = register === 7 ? i32c(segmentOffset(SegmentIndex.es)) : i32.load(uop, Uop.segment);
-    return this.memory.segmentLinear(offset, segment, bits, write);
-  }
-  stringSource(bits: Bits): Expr {
-    return this.memory.load(this.stringLinear(6, bits, false), bits, false);
-  }
-  stringDestination(bits: Bits): Expr {
-    return this.memory.load(this.stringLinear(7, bits, false), bits, false);
-  }
-  storeString(bits: Bits, value: Expr): void {
-    this.storedString = true;
-    const v = this.let(value);
-    this.memory.store(this.stringLinear(7, bits, true), bits, v, false);
-  }
-  advance(register: 6 | 7, bits: Bits): void {
-    const step = i64.shl(state(State.direction), i64c(SIZE_LOG[bits]));
-    this.addToCounter(register, step);
-  }
-  /** Adds to rSI, rDI or rCX in the address size. */
-  private addToCounter(register: number, step: Expr): void {
-    const offset = State.gpr + register * 8;
-    const value = state(offset);
-    const sum = i64.add(value, step);
-    if (this.form.memory === 'flat64') i64.store(cpu, sum, offset)(this.f);
-    else {
-      const shift = i64.load8u(uop, Uop.addressShift);
-      const masked = this.let(this.addressMasked(sum));
-      // A 16-bit address size keeps the upper bits of the register, a 32-bit one clears them.
-      const kept = i64.and(value, i64c(0xffff0000n));
-      const merged = select(i64.eq(shift, i64c(48)), i64.or(kept, masked), masked);
-      i64.store(cpu, merged, offset)(this.f);
-    }
-  }
-
-  in64BitMode(): Expr {
-    return i64.eq(state(State.linearMask), i64c(-1));
-  }
-  nextRip(): Expr {
-    const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
-    return truncate(i64.add(state(State.ripBase), next), this.operandBits);
+  vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
+    const { f } = this;
+    vectors.forEach((parts, v) => parts.forEach((part, i) => v128.store(cpu, part, VECTOR_INPUTS[v] + 16 * i)(f)));
+    const id = i32c(VECTOR_OPERATION_NAMES.indexOf(name));
+    const request = argument ? i32.or(id, i32.shl(argument, i32c(16))) : id;
+    // Also an operation that then raises #XM has made the x87 registers MMX registers.
+    this.vectors.end();
+    const target = name === 'float:fused' ? Helper.fused : Import.vector;
+    ifElse(f, call(target, I32, uop, cpu, request), () => ret(f, i32c(0)));
+    const count = Math.max(1, ...vectors.map((parts) => parts.length));
+    return Array.from({ length: count }, (_, i) => v128.load(cpu, State.vectorResult + 16 * i));
   }
 
   private returnIfAgain(): void {
@@ -343,7 +180,7 @@ export class InterpreterBuilder implements Builder {
     const f = this.f;
     const taken = (): void => {
       const t = f.local(I32);
-      const target = truncate(i64.add(this.nextRip(), i64.load(uop, Uop.immediate)), this.operandBits);
+      const target = truncate(i64.add(this.nextRip(), FIELDS.immediate()), this.operandBits);
       if (this.memory.again !== undefined) {
         ifElse(f, get(this.memory.again, I32), () => {
           i64.store(cpu, target, State.rip)(f);

@@ -1,14 +1,10 @@
-/**
- * The vector part of the interpreter's builder: operands in MM, XMM and YMM registers and in memory, and the call of operations
- * that are done outside of the handlers.
- */
-import { State, Tlb } from '../cpu/layout';
-import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
-import { Helper, Import, Slow, type HandlerForm } from './abi';
-import type { InterpreterBuilder } from './interpreter';
+/** The vector part of the builder: operands in MM, XMM and YMM registers and in memory. */
+import { State } from '../cpu/layout';
+import type { HandlerForm } from './abi';
 import type { MemoryEmitter } from './memoryEmitter';
-import { cpu, uop } from './operands';
-import { I32, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
+import { cpu } from './operands';
+import type { SemanticsBuilder } from './semanticsBuilder';
+import { i32, i32c, i64, i64c, type Expr } from './wasm';
 import { i64x2, v128 } from './wasmSimd';
 
 const MF = 16;
@@ -18,14 +14,12 @@ const CR0_NE = 5;
 /** TOP in the status word. */
 const FSW_TOP = 0x3800;
 
-const INPUTS = [State.vectorA, State.vectorB, State.vectorC];
-
 export class VectorEmitter {
   /** i32 local: host address of the memory operand read (or of its copy in State.bounce). */
   private address?: Expr;
 
   constructor(
-    private readonly b: InterpreterBuilder,
+    private readonly b: SemanticsBuilder,
     private readonly memory: MemoryEmitter,
     private readonly form: HandlerForm,
   ) {}
@@ -62,23 +56,8 @@ export class VectorEmitter {
     return i64x2.replace(v128.zero, 0, this.b.let(this.b.read(i)));
   }
 
-  /** Address to read the whole operand from; what the soft TLB does not reach is copied to State.bounce. */
   private resolve(bits: 128 | 256): Expr {
-    const { b, memory } = this;
-    const { f } = b;
-    const linear = this.alignedLinear(bits);
-    const address = f.local(I32);
-    const entry = memory.tlbEntry(linear);
-    ifElse(
-      f,
-      memory.tlbMiss(entry, linear, bits, Tlb.tagRead),
-      () => {
-        memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.read));
-        set(address, i32.add(cpu, i32c(State.bounce)))(f);
-      },
-      () => set(address, i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))(f),
-    );
-    return get(address, I32);
+    return this.memory.hostForRead(this.alignedLinear(bits), bits);
   }
 
   private alignedLinear(bits: 128 | 256): Expr {
@@ -109,7 +88,6 @@ export class VectorEmitter {
 
   private store(bits: number, parts: Expr[]): void {
     const { b, memory } = this;
-    const { f } = b;
     b.wroteMemory = true;
     this.beforeStore();
     if (bits !== 128 && bits !== 256) {
@@ -117,18 +95,8 @@ export class VectorEmitter {
       return;
     }
     const values = parts.map((part) => b.let(part));
-    const linear = this.alignedLinear(bits);
-    const entry = memory.tlbEntry(linear);
-    const put = (address: Expr): void => values.forEach((value, part) => v128.store(address, value, 16 * part)(f));
-    ifElse(
-      f,
-      memory.tlbMiss(entry, linear, bits, Tlb.tagWrite),
-      () => {
-        put(i32.add(cpu, i32c(State.bounce)));
-        memory.slowStatus(memory.slowCall(linear, Math.log2(bits / 8) | Slow.write));
-      },
-      () => put(b.let(i32.add(i32.wrap(linear), i32.load(entry, Tlb.addend)))),
-    );
+    const put = (address: Expr): void => values.forEach((value, part) => v128.store(address, value, 16 * part)(b.f));
+    memory.storeVector(this.alignedLinear(bits), bits, put);
   }
 
   register(register: number, part: number): Expr {
@@ -137,19 +105,5 @@ export class VectorEmitter {
 
   setRegister(register: number, parts: Expr[]): void {
     this.storeRegister(cpu, State.ymm + 32 * register, parts);
-  }
-
-  operation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {
-    const { b } = this;
-    const { f } = b;
-    vectors.forEach((parts, v) => parts.forEach((part, i) => v128.store(cpu, part, INPUTS[v] + 16 * i)(f)));
-    const id = i32c(VECTOR_OPERATION_NAMES.indexOf(name));
-    const request = argument ? i32.or(id, i32.shl(argument, i32c(16))) : id;
-    // Also an operation that then raises #XM has made the x87 registers MMX registers.
-    this.end();
-    const target = name === 'float:fused' ? Helper.fused : Import.vector;
-    ifElse(f, call(target, I32, uop, cpu, request), () => ret(f, i32c(0)));
-    const count = Math.max(1, ...vectors.map((parts) => parts.length));
-    return Array.from({ length: count }, (_, i) => v128.load(cpu, State.vectorResult + 16 * i));
   }
 }

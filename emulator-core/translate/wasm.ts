@@ -21,6 +21,11 @@ export function uleb(out: number[], value: number): void {
 
 /** Appends a signed LEB128 number of up to 64 bits. */
 export function sleb(out: number[], value: bigint): void {
+  // Most constants are small, and numbers are quicker than BigInts.
+  if (value >= -0x40000000n && value < 0x40000000n) {
+    slebNumber(out, Number(value));
+    return;
+  }
   let n = BigInt.asIntN(64, value);
   for (;;) {
     const low = Number(n & 127n);
@@ -33,15 +38,36 @@ export function sleb(out: number[], value: bigint): void {
   }
 }
 
+function slebNumber(out: number[], value: number): void {
+  let n = value;
+  for (;;) {
+    const low = n & 0x7f;
+    n >>= 7;
+    if ((n === 0 && !(low & 0x40)) || (n === -1 && low & 0x40)) {
+      out.push(low);
+      return;
+    }
+    out.push(low | 0x80);
+  }
+}
+
 /** One function body under construction. Locals are numbered after the parameters. */
 export class Fn {
   readonly code: number[] = [];
   private readonly locals: Type[] = [];
+  /** Blocks, loops and ifs that are open where code is emitted now. */
+  depth = 0;
   constructor(readonly parameters: number) {}
 
   local(type: Type): number {
     this.locals.push(type);
     return this.parameters + this.locals.length - 1;
+  }
+
+  /** Takes the value on the stack into a local. */
+  setLocal(local: number): void {
+    this.code.push(0x21);
+    uleb(this.code, local);
   }
 
   /** Declarations of locals, and the code without its final `end`. */
@@ -172,9 +198,9 @@ export const i64 = {
   and: binary(I64, 0x83, (a, b) => a & b),
   or: binary(I64, 0x84, (a, b) => a | b),
   xor: binary(I64, 0x85, (a, b) => a ^ b),
-  shl: binary(I64, 0x86),
-  shrS: binary(I64, 0x87),
-  shrU: binary(I64, 0x88),
+  shl: binary(I64, 0x86, (a, b) => a << (b & 63n)),
+  shrS: binary(I64, 0x87, (a, b) => a >> (b & 63n)),
+  shrU: binary(I64, 0x88, (a, b) => BigInt.asUintN(64, a) >> (b & 63n)),
   rotl: binary(I64, 0x89),
   rotr: binary(I64, 0x8a),
   extendU: unary(I64, 0xad),
@@ -223,19 +249,51 @@ export function select(condition: Expr, a: Expr, b: Expr): Expr {
 export function ifElse(f: Fn, condition: Expr, then: () => void, otherwise?: () => void): void {
   condition.emit(f);
   f.code.push(0x04, VOID_BLOCK);
+  f.depth++;
   then();
   if (otherwise) {
     f.code.push(0x05);
     otherwise();
   }
+  f.depth--;
   f.code.push(0x0b);
 }
 
-/** loop { body }: a `continueLoop` emitted directly inside jumps to its start. Returns inside are fine. */
-export function loop(f: Fn, body: (again: () => void) => void): void {
-  f.code.push(0x03, VOID_BLOCK);
-  body(() => f.code.push(0x0c, 0));
+/** A place to branch to: the depth of its block or loop. */
+export type Label = number;
+
+/** block { body }: a branch to its label goes on behind it. */
+export function block(f: Fn, body: (label: Label) => void): void {
+  enclose(f, 0x02, body);
+}
+
+/** loop { body }: a branch to its label goes back to its start. */
+export function loopBlock(f: Fn, body: (label: Label) => void): void {
+  enclose(f, 0x03, body);
+}
+
+function enclose(f: Fn, opcode: number, body: (label: Label) => void): void {
+  f.code.push(opcode, VOID_BLOCK);
+  f.depth++;
+  body(f.depth);
+  f.depth--;
   f.code.push(0x0b);
+}
+
+/** Branches to an enclosing block or loop. */
+export function branch(f: Fn, label: Label): void {
+  f.code.push(0x0c);
+  uleb(f.code, f.depth - label);
+}
+
+/** Code that control does not reach. */
+export function unreachable(f: Fn): void {
+  f.code.push(0x00);
+}
+
+/** loop { body }: `again`, emitted inside, jumps to its start. Returns inside are fine. */
+export function loop(f: Fn, body: (again: () => void) => void): void {
+  loopBlock(f, (label) => body(() => branch(f, label)));
 }
 
 export function ret(f: Fn, value: Expr): void {
@@ -270,8 +328,10 @@ export interface ModuleParts {
   imports: { name: string; parameters: number }[];
   functions: Fn[];
   exports: { name: string; index: number }[];
-  /** Function indices to place into the table from 0. */
+  /** Function indices to place into the table. */
   table: number[];
+  /** Where in the table they go. Default: its start */
+  tableStart?: number;
 }
 
 /** Encodes a module that imports `env.memory` and `env.table` (function references). */
@@ -323,7 +383,9 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
   section(7, exported);
 
   if (parts.table.length) {
-    const elements: number[] = [1, 0, 0x41, 0, 0x0b];
+    const elements: number[] = [1, 0, 0x41];
+    sleb(elements, BigInt(parts.tableStart ?? 0));
+    elements.push(0x0b);
     uleb(elements, parts.table.length);
     for (const index of parts.table) uleb(elements, index);
     section(9, elements);
