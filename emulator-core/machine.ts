@@ -112,7 +112,10 @@ export class Machine implements CoreHost {
       cpu.signature = signature(this.model);
     }
     this.mmu = new Mmu(this.memory, this.ept, this.model);
-    this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this);
+    this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this, {
+      compile: options.compile,
+      now: options.now,
+    });
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),
     );

@@ -76,7 +76,7 @@ export class AssistContext implements CpuContext {
   effectiveAddress(): bigint {
     const { cpu } = this;
     const base = cpu.get64(this.field(Uop.base));
-    const index = cpu.get64(this.field(Uop.index)) << BigInt(this.byte(Uop.scale));
+    const index = cpu.get64(this.core.memory.u16[(this.uop + Uop.index) >> 1]) << BigInt(this.byte(Uop.scale));
     const sum = base + index + this.core.memory.i64[(this.uop + Uop.displacement) >> 3];
     return BigInt.asUintN(this.addressBits, sum);
   }

@@ -10,6 +10,7 @@ import { handlerModule } from '../translate/handlerModule';
 import { CodeCache } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';
 import { CodeFetch, decodeContext, type FetchHost } from './codeFetch';
+import { CompiledCode, type CompileMode } from './compiledCode';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
 import { abortInstruction } from './instructionEnd';
@@ -31,6 +32,13 @@ export interface CoreHost extends MemoryHost, FetchHost {
   service(cpu: Vcpu): boolean;
 }
 
+export interface CoreOptions {
+  /** Default: Core.compile */
+  compile?: CompileMode;
+  /** Milliseconds, for statistics of compiling alone. */
+  now?: () => number;
+}
+
 /** Exceptions without an instruction between them that count as none themselves. */
 const FAULTS_IN_ROW = 4096;
 
@@ -41,7 +49,11 @@ export class Core {
    */
   static observer?: (code: number, retired: boolean) => void;
 
+  /** How machines made from now on compile, unless they are told. */
+  static compile: CompileMode = 'auto';
+
   readonly code: CodeCache;
+  readonly compiled: CompiledCode;
   readonly mmu: Mmu;
   readonly decoder: InstructionDecoder;
   /** Where accesses go that the soft TLB does not let through, and all accesses of assists. */
@@ -67,6 +79,7 @@ export class Core {
     private readonly vcpus: readonly Vcpu[],
     features: ReadonlySet<string>,
     private readonly host: CoreHost,
+    options: CoreOptions = {},
   ) {
     this.mmu = mmu;
     const module = handlerModule();
@@ -77,12 +90,15 @@ export class Core {
       fault: (uop, _cpu, vector) => this.raise(uop, { vector }),
       divide: (_uop, _cpu, signed) => this.divide(signed !== 0),
       vector: (uop, _cpu, request) => this.vector(uop, request),
+      hot: (uop) => this.hot(uop),
     };
     const env = { memory: memory.wasm, table, ...functions };
     const instance = new WebAssembly.Instance(compiled(module.bytes), { env });
     this.run_ = instance.exports.run as (uop: number, cpu: number) => number;
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
+    const mode = options.compile ?? Core.compile;
+    this.compiled = new CompiledCode(memory, this.code, module, table, mode, options.now);
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
@@ -129,6 +145,7 @@ export class Core {
    * active or host.service says so.
    */
   run(cpu: Vcpu, count: number): number {
+    this.compiled.compileSome();
     this.cpu = cpu;
     this.memoryPath.running = cpu;
     this.granted = count;
@@ -151,6 +168,7 @@ export class Core {
         continue;
       }
       if (linkFrom) this.link(linkFrom, uop);
+      this.compiled.entering(uop);
       // An interrupt shadow ends after one instruction: whatever waits must get its turn then.
       const flags = cpu.systemFlags;
       const trap = (flags & Flag.TF) !== 0;
@@ -256,6 +274,7 @@ export class Core {
     let from = uop;
     for (let left = count; left > 0;) {
       u32.copyWithin(to >> 2, from >> 2, (from >> 2) + words);
+      i32[(to + Uop.handler) >> 2] = this.compiled.handler(from);
       i32[(to + Uop.left) >> 2] = left;
       if (u16[(from + Uop.code) >> 1] !== SpecialCode.breakpoint) left--;
       from += Uop.bytes;
@@ -310,6 +329,11 @@ export class Core {
     this.current = 0;
     this.cpu.pending = exception;
     abortInstruction(this.cpu, uop);
+    return 0;
+  }
+
+  private hot(uop: number): number {
+    this.compiled.hot(uop);
     return 0;
   }
 

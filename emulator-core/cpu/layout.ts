@@ -103,7 +103,9 @@ export const State = {
   vectorResult: 0xa60,
   /** A few micro-ops copied here when fewer than a whole block may run. */
   scratch: 0x1000,
-  size: 0x2800,
+  /** Instructions that compiled code has retired: for statistics. i64 */
+  compiled: 0x3100,
+  size: 0x3200,
 } as const;
 
 /** One segment register: selector and the hidden part. */
@@ -167,9 +169,12 @@ export const Uop = {
   /** State offsets of register operands 0 and 1. i32 */
   r0: 16,
   r1: 20,
-  /** State offsets of the memory operand's base and index registers. i32 */
+  /** State offset of the memory operand's base register. i32 */
   base: 24,
+  /** u16: state offset of its index register. */
   index: 28,
+  /** u16: how often it may still be branched to before that is worth a region. */
+  heat: 30,
   displacement: 32, // i64
   immediate: 40, // i64
   /** u8 */

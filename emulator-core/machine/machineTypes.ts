@@ -1,5 +1,6 @@
 /** What a machine is made of and how it speaks with the debugger. */
 import type { BootRequest } from '../boot/boot';
+import type { CompileMode } from '../cpu/compiledCode';
 import type { CpuVendor } from '../cpu/cpuid';
 import type { CodeBreakpoints } from '../cpu/debugRegisters';
 import type { Vcpu } from '../cpu/vcpu';
@@ -27,6 +28,10 @@ export interface MachineOptions {
   virtio?: readonly VirtioSlot[];
   /** A virtio console beside COM1. */
   virtioConsole?: boolean;
+  /** What is compiled to WebAssembly. Default: what is hot */
+  compile?: CompileMode;
+  /** Milliseconds, for statistics of compiling alone: nothing that the guest sees depends on it. */
+  now?: () => number;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

@@ -29,15 +29,16 @@ export interface HandlerForm {
 }
 
 /** Indices of the imported functions; the numbers after them are the module's own helpers. */
-export const Import = { slow: 0, assist: 1, fault: 2, divide: 3, vector: 4 } as const;
+export const Import = { slow: 0, assist: 1, fault: 2, divide: 3, vector: 4, hot: 5 } as const;
 export const IMPORTS = [
   { name: 'slow', parameters: 3 },
   { name: 'assist', parameters: 2 },
   { name: 'fault', parameters: 3 },
   { name: 'divide', parameters: 3 },
   { name: 'vector', parameters: 3 },
+  { name: 'hot', parameters: 2 },
 ];
-export const Helper = { lookup: 5, exitNext: 6, run: 7, fused: 8 } as const;
+export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9 } as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
 export const Slow = {

@@ -107,7 +107,8 @@ export interface Builder {
 
   /** Result flags of an addition (with or without carry-in): CF OF AF from the carries, ZF SF PF from r. */
   flagsAdd(bits: Bits, a: Expr, b: Expr, r: Expr): void;
-  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr): void;
+  /** @param borrowIn r may be less by a borrow besides b */
+  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn?: boolean): void;
   /** CF = OF = AF = 0, the rest from r. */
   flagsLogic(bits: Bits, r: Expr): void;
   /** As an addition or subtraction of 1, CF kept. */

@@ -1,7 +1,25 @@
 /** From one micro-op to the next: entering blocks, the jump cache, and back to the run loop. */
 import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
+import { Import } from './abi';
 import { cpu, state, uop } from './operands';
-import { Fn, I32, I64, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+import { Fn, I32, I64, call, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+
+/** Counts that control came to micro-op `t` by a branch: at what is hot, `hot` is called once. */
+function emitHeat(f: Fn, t: Expr): void {
+  const heat = f.local(I32);
+  set(heat, i32.sub(i32.load16u(t, Uop.heat), i32c(1)))(f);
+  i32.store16(t, get(heat, I32), Uop.heat)(f);
+  ifElse(f, i32.eqz(get(heat, I32)), () => {
+    call(Import.hot, I32, t, cpu).emit(f);
+    f.code.push(0x1a); // drop
+  });
+}
+
+/** As emitEnter, for a branch that was taken. */
+export function emitBranchTo(f: Fn, t: Expr): void {
+  emitHeat(f, t);
+  emitEnter(f, t);
+}
 
 /** Charges the block that starts at micro-op `t` and goes there, or returns when the budget does not cover it. */
 export function emitEnter(f: Fn, t: Expr): void {
@@ -41,6 +59,7 @@ export function lookupHelper(): Fn {
     ret(f, i32c(0));
   });
   set(t, i32.load(e, Jump.uop))(f);
+  emitHeat(f, get(t, I32));
   set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
   ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
   i32.store(me, get(budget, I32), State.budget)(f);

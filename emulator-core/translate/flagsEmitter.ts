@@ -18,7 +18,7 @@ export type FlagSlot = 'fc' | 'fz' | 'fs';
 
 export class FlagsEmitter {
   constructor(
-    private readonly b: Pick<SemanticsBuilder, 'let'>,
+    protected readonly b: Pick<SemanticsBuilder, 'let'>,
     private readonly slots: FlagSlots,
   ) {}
 
@@ -47,7 +47,9 @@ export class FlagsEmitter {
     this.setCarries(this.placeCarries(bits, FlagsEmitter.addCarries(a, b, r)));
     this.setResult(bits, r);
   }
-  sub(bits: Bits, a: Expr, b: Expr, r: Expr): void {
+  /** @param borrowIn 1 may have been subtracted besides */
+  sub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn = false): void {
+    void borrowIn;
     this.setCarries(this.placeCarries(bits, FlagsEmitter.subBorrows(a, b, r)));
     this.setResult(bits, r);
   }
@@ -56,7 +58,7 @@ export class FlagsEmitter {
     this.setResult(bits, r);
   }
   /** New carries with CF replaced by the old one, OF kept as bit 63 ^ bit 62. */
-  private keepCarry(carries: Expr): Expr {
+  protected keepCarry(carries: Expr): Expr {
     const c = this.b.let(carries);
     const x = this.b.let(i64.and(i64.xor(c, this.slots.get('fc')), i64c(TOP)));
     return i64.xor(c, i64.or(x, i64.shrU(x, i64c(1))));
@@ -77,12 +79,12 @@ export class FlagsEmitter {
     this.setCarries(this.carryPair(cf, of));
     this.setResult(bits, r);
   }
-  carry(cf: Expr, of: Expr): void {
+  carryAndOverflow(cf: Expr, of: Expr): void {
     this.setCarries(i64.or(this.carryPair(cf, of), i64.and(this.slots.get('fc'), i64c(8))));
   }
   setCarry(cf: Expr): void {
     const of = this.flag('of');
-    this.carry(cf, this.b.let(of));
+    this.carryAndOverflow(cf, this.b.let(of));
   }
   setZero(value: Expr): void {
     this.slots.set('fz', value);

@@ -1,5 +1,6 @@
 /** The handler module of this process: prebuilt by the build, else generated on first use. */
-import { VARIANTS, generateHandlers, type HandlerModule } from './handlers';
+import { VARIANTS } from './forms';
+import { generateHandlers, type HandlerModule } from './handlers';
 import { prebuilt, type PrebuiltHandlers } from './prebuilt';
 
 let cached: HandlerModule | undefined;

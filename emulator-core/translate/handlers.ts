@@ -4,10 +4,12 @@
  */
 import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
-import { Helper, IMPORTS, Import, type HandlerForm, type MemoryKind, type OperandForm } from './abi';
+import { Helper, IMPORTS, Import, type HandlerForm } from './abi';
 import { fusedHelper } from './fusedHelper';
 import { emitEnter, exitNextHelper, lookupHelper, runHelper } from './dispatch';
+import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
+import { Probe, type Uses } from './probe';
 import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
 
 /** Handlers that stand for no instruction, at the start of the table. */
@@ -20,17 +22,10 @@ export const Pseudo = {
   stop: 2,
   /** Goes to `target`, an instruction decoded earlier. */
   goto: 3,
+  /** Goes to State.rip through the jump cache; the micro-op is the branch. */
+  lookup: 4,
+  last: 4,
 } as const;
-
-const MEMORY: readonly MemoryKind[] = ['flat64', 'flat32', 'segment'];
-const STACK = ['flat64', 'segment'] as const;
-const REPEAT = [undefined, 'rep', 'repe', 'repne'] as const;
-
-/** Picks a handler: r/m operand in memory?, address kind, stack kind, REP kind. */
-export function variant(inMemory: boolean, memory: number, stack: number, repeat: number): number {
-  return (((inMemory ? 1 : 0) * 3 + memory) * 2 + stack) * 4 + repeat;
-}
-export const VARIANTS = 2 * 3 * 2 * 4;
 
 export interface HandlerModule {
   bytes: Uint8Array<ArrayBuffer>;
@@ -61,38 +56,9 @@ function pseudoHandlers(): Fn[] {
   i32.load(uop, Uop.target).emit(goto);
   goto.code.push(0x21, t);
   emitEnter(goto, get(t, I32));
-  return [assist, pageEnd, stop, goto];
-}
-
-const VECTOR_BITS = { mm: 64, xmm: 128, ymm: 256 } as const;
-
-/** Operand forms with the r/m operand (if any) as register or memory; undefined when the Code has no such form. */
-function operandForms(info: CodeInfo, inMemory: boolean): OperandForm[] | undefined {
-  const forms: OperandForm[] = [];
-  let memory = false;
-  for (const [i, operand] of info.operands.entries()) {
-    const slot = i as 0 | 1 | 2 | 3;
-    if (operand.immediate) forms.push({ kind: 'i', bits: operand.immediate, slot });
-    else if (operand.memory && (inMemory || !(operand.register || operand.vector))) {
-      if (!inMemory) return undefined;
-      memory = true;
-      forms.push({ kind: 'm', bits: operand.memory, slot });
-    } else if (operand.vector)
-      forms.push({ kind: 'r', bits: VECTOR_BITS[operand.vector], vector: operand.vector, slot });
-    else forms.push({ kind: 'r', bits: operand.register!, slot });
-  }
-  return inMemory === memory ? forms : undefined;
-}
-
-type BaseForm = Pick<HandlerForm, 'operands' | 'operandBits' | 'vex' | 'aligned'>;
-
-interface Uses {
-  /** Row, operand size, operand kinds and sizes. */
-  key: string;
-  memory: boolean;
-  stack: boolean;
-  writes: boolean;
-  pointers: readonly number[];
+  const lookup = new Fn(2);
+  tailCall(lookup, Helper.lookup, uop, cpu);
+  return [assist, pageEnd, stop, goto, lookup];
 }
 
 type Variants = [variant: number, handler: number][];
@@ -101,7 +67,7 @@ class Generator {
   readonly functions: Fn[] = pseudoHandlers();
   readonly handlers: (Int32Array | undefined)[] = [];
   private readonly variants = new Map<string, Variants>();
-  private readonly probed = new Map<string, Uses>();
+  private readonly probe = new Probe();
 
   add(info: CodeInfo): void {
     const table = new Int32Array(VARIANTS).fill(-1);
@@ -111,35 +77,13 @@ class Generator {
       return;
     }
     for (const inMemory of [false, true]) {
-      const operands = operandForms(info, inMemory);
-      if (operands) this.addForms(info, table, inMemory, operands);
+      const base = baseForm(info, inMemory);
+      if (base) this.addForms(info, table, inMemory, base);
     }
   }
 
-  /** What the semantics touch, found by a first run over them. */
-  private uses(info: CodeInfo, base: BaseForm): Uses {
-    const key = `${info.rowIndex}|${info.operandBits}|${base.operands.map((o) => (o.vector ?? o.kind) + o.bits).join(',')}${base.vex}`;
-    let uses = this.probed.get(key);
-    if (!uses) {
-      const probe = new InterpreterBuilder({ ...base, memory: 'segment', stack: 'segment' });
-      probe.finish(info.row.semantics!);
-      uses = {
-        key,
-        memory: probe.usedMemory,
-        stack: probe.usedStack,
-        writes: probe.wroteMemory,
-        pointers: probe.storePointers,
-      };
-      this.probed.set(key, uses);
-    }
-    return uses;
-  }
-
-  private addForms(info: CodeInfo, table: Int32Array, inMemory: boolean, operands: OperandForm[]): void {
-    const { operandBits, vex, row } = info;
-    const aligned = row.unit !== undefined && row.unit !== 'mmx' && (row.aligned ?? !vex);
-    const base = { operands, operandBits, vex, aligned };
-    const uses = this.uses(info, base);
+  private addForms(info: CodeInfo, table: Int32Array, inMemory: boolean, base: BaseForm): void {
+    const uses = this.probe.uses(info, base);
     const key = uses.key + (inMemory ? 'm' : '');
     let variants = this.variants.get(key);
     if (!variants) this.variants.set(key, (variants = this.generate(info, base, uses, inMemory)));

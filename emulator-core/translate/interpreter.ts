@@ -7,7 +7,7 @@ import { State, Uop } from '../cpu/layout';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Slow, type HandlerForm } from './abi';
 import type { Bits, Builder } from './builder';
-import { emitEnter } from './dispatch';
+import { emitBranchTo, emitEnter } from './dispatch';
 import { FlagsEmitter } from './flagsEmitter';
 import { HandlerMemory } from './handlerMemory';
 import type { ModifiedOperand } from './memoryEmitter';
@@ -44,7 +44,7 @@ const VECTOR_INPUTS = [State.vectorA, State.vectorB, State.vectorC];
 /** The fields of the micro-op that the handler was given. */
 const FIELDS: OperandFields = {
   base: () => i64.load(i32.add(cpu, i32.load(uop, Uop.base)), 0),
-  scaledIndex: () => i64.shl(i64.load(i32.add(cpu, i32.load(uop, Uop.index)), 0), i64.load8u(uop, Uop.scale)),
+  scaledIndex: () => i64.shl(i64.load(i32.add(cpu, i32.load16u(uop, Uop.index)), 0), i64.load8u(uop, Uop.scale)),
   displacement: () => i64.load(uop, Uop.displacement),
   immediate: () => i64.load(uop, Uop.immediate),
   segment: () => i32.load(uop, Uop.segment),
@@ -85,15 +85,18 @@ export class InterpreterBuilder extends SemanticsBuilder {
     return this.f.local(type);
   }
 
-  registerAddress(i: number): Expr {
+  registerAddress(i: number): { base: Expr; offset: number } {
+    return { base: this.registerBase(i), offset: 0 };
+  }
+  private registerBase(i: number): Expr {
     const { slot } = this.form.operands[i];
     return i32.add(cpu, slot === 2 ? i32.load16u(uop, Uop.r2) : i32.load(uop, [Uop.r0, Uop.r1, 0, Uop.r3][slot]));
   }
   protected readRegister(i: number, bits: Bits): Expr {
-    return loadBits(this.registerAddress(i), bits);
+    return loadBits(this.registerBase(i), bits);
   }
   protected writeRegister(i: number, bits: Bits, value: Expr): void {
-    storeRegister(this.f, this.registerAddress(i), bits, value);
+    storeRegister(this.f, this.registerBase(i), bits, value);
   }
 
   gpr(register: number): Expr {
@@ -190,7 +193,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
       }
       set(t, i32.load(uop, Uop.target))(f);
       // > 0: linked inside the page; < 0: leaves the page, through the jump cache; 0: not known yet.
-      ifElse(f, i32.ltS(i32c(0), get(t, I32)), () => emitEnter(f, get(t, I32)));
+      ifElse(f, i32.ltS(i32c(0), get(t, I32)), () => emitBranchTo(f, get(t, I32)));
       i64.store(cpu, target, State.rip)(f);
       ifElse(f, get(t, I32), () => tailCall(f, Helper.lookup, uop, cpu));
       i32.store(cpu, uop, State.linkFrom)(f);

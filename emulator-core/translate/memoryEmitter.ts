@@ -68,12 +68,7 @@ export abstract class MemoryEmitter {
     const form = this.form.operands.find((o) => o.kind === 'm');
     this.linear =
       this.form.memory === 'segment'
-        ? this.segmentLinear(
-            this.b.let(offset),
-            this.b.fields.segment(),
-            form?.bits ?? this.b.operandBits,
-            this.writes,
-          )
+        ? this.segmentLinear(this.b.let(offset), this.b.fields.segment(), form?.bits ?? this.b.operandBits, this.writes)
         : this.b.let(offset);
     return this.linear;
   }

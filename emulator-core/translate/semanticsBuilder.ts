@@ -74,18 +74,13 @@ export abstract class SemanticsBuilder implements Builder {
   /** Register operand `i`. */
   protected abstract readRegister(i: number, bits: Bits): Expr;
   protected abstract writeRegister(i: number, bits: Bits, value: Expr): void;
-  /** Address of register operand `i`, which is no general register. */
-  abstract registerAddress(i: number): Expr;
+  /** Where register operand `i` is: an i32 address, and what to add. */
+  abstract registerAddress(i: number): { base: Expr; offset: number };
   /** After a store to the modified operand. */
   protected abstract modified(operand: ModifiedOperand, bits: Bits): void;
   abstract faultIf(condition: Expr, vector: number): void;
   abstract protectionFaultIf(condition: Expr): void;
-  abstract wideDivide(
-    signed: boolean,
-    high: Expr,
-    low: Expr,
-    divisor: Expr,
-  ): { quotient: Expr; remainder: Expr };
+  abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
   abstract vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
   abstract jump(target: Expr): void;
   abstract branch(condition: Expr | undefined): void;
@@ -159,8 +154,8 @@ export abstract class SemanticsBuilder implements Builder {
   flagsAdd(bits: Bits, a: Expr, b: Expr, r: Expr): void {
     this.flags.add(bits, a, b, r);
   }
-  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr): void {
-    this.flags.sub(bits, a, b, r);
+  flagsSub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn = false): void {
+    this.flags.sub(bits, a, b, r, borrowIn);
   }
   flagsLogic(bits: Bits, r: Expr): void {
     this.flags.logic(bits, r);
@@ -175,7 +170,7 @@ export abstract class SemanticsBuilder implements Builder {
     this.flags.result(bits, r, cf, of);
   }
   flagsCarry(cf: Expr, of: Expr): void {
-    this.flags.carry(cf, of);
+    this.flags.carryAndOverflow(cf, of);
   }
   setCarry(cf: Expr): void {
     this.flags.setCarry(cf);

@@ -49,8 +49,9 @@ export class VectorEmitter {
     const { kind, bits, vector } = this.form.operands[i];
     if (kind === 'r') {
       if (!vector) throw new Error(`operand ${i} is no vector`);
-      if (vector === 'mm') return v128.load64Zero(this.b.registerAddress(i), 0);
-      return v128.load(this.b.registerAddress(i), 16 * part);
+      const { base, offset } = this.b.registerAddress(i);
+      if (vector === 'mm') return v128.load64Zero(base, offset);
+      return v128.load(base, offset + 16 * part);
     }
     if (bits === 128 || bits === 256) return v128.load((this.address ??= this.resolve(bits)), 16 * part);
     return i64x2.replace(v128.zero, 0, this.b.let(this.b.read(i)));
@@ -71,12 +72,15 @@ export class VectorEmitter {
     const { kind, bits, vector } = this.form.operands[i];
     if (kind === 'm') this.store(bits, parts);
     else if (vector === 'mm') {
-      const address = b.let(b.registerAddress(i));
-      i64.store(address, i64x2.extract(parts[0], 0), 0)(b.f);
+      const { base, offset } = b.registerAddress(i);
+      const address = b.let(base);
+      i64.store(address, i64x2.extract(parts[0], 0), offset)(b.f);
       // As an x87 register it is a NaN or infinity then: sign and exponent are all ones.
-      i64.store16(address, i64c(0xffff), 8)(b.f);
-    } else if (vector) this.storeRegister(b.let(b.registerAddress(i)), 0, parts);
-    else throw new Error(`operand ${i} is no vector`);
+      i64.store16(address, i64c(0xffff), offset + 8)(b.f);
+    } else if (vector) {
+      const { base, offset } = b.registerAddress(i);
+      this.storeRegister(b.let(base), offset, parts);
+    } else throw new Error(`operand ${i} is no vector`);
   }
 
   private storeRegister(address: Expr, offset: number, parts: Expr[]): void {

@@ -42,13 +42,37 @@ export class CodeCache {
   onFlush: () => void = () => {};
   /** Called when a physical page begins or ends to hold decoded code. */
   onCodePage: (physical: number, holdsCode: boolean) => void = () => {};
+  /** Called when a page's micro-ops are no longer used, and when the memory of all micro-ops is used anew. */
+  onDropped: (page: CodePage) => void = () => {};
+  onForgotten: () => void = () => {};
   flushes = 0;
+  /** First micro-ops of what was decoded at a time, in order, and their pages. */
+  private readonly starts: number[] = [];
+  private readonly startPages: CodePage[] = [];
 
   constructor(
     private readonly memory: MachineMemory,
     private readonly decoder: InstructionDecoder,
   ) {
     this.nextUop = memory.uopBase;
+  }
+
+  /** Uop.heat of micro-ops from now on. */
+  set heat(heat: number) {
+    this.decoder.heat = heat;
+  }
+
+  /** The page that a micro-op was decoded from; it may no longer be valid. */
+  pageOf(uop: number): CodePage | undefined {
+    const { starts } = this;
+    let low = 0;
+    let high = starts.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (starts[middle] <= uop) low = middle + 1;
+      else high = middle;
+    }
+    return this.startPages[low - 1];
   }
 
   context(key: string, create: () => { decode: DecodeContext; breakpoints?: ReadonlySet<number> }): CodeContext {
@@ -68,9 +92,13 @@ export class CodeCache {
       for (const page of pages) {
         page.valid = false;
         page.context.pages.delete(physical);
+        this.onDropped(page);
       }
       this.onCodePage(physical, false);
     }
+    this.onForgotten();
+    this.starts.length = 0;
+    this.startPages.length = 0;
     this.pages = 0;
     this.contexts = new Map();
     this.byPhysical.clear();
@@ -114,6 +142,7 @@ export class CodeCache {
     for (const page of pages) {
       page.valid = false;
       page.context.pages.delete(physical);
+      this.onDropped(page);
     }
     this.pages -= pages.length;
     this.byPhysical.delete(physical);
@@ -136,6 +165,8 @@ export class CodeCache {
     const { decoder, memory } = this;
     const context = page.context;
     const first = this.nextUop;
+    this.starts.push(first);
+    this.startPages.push(page);
     const entries: { at: number; counts: boolean; ends?: boolean }[] = [];
     let at = first;
     let offset = start;

@@ -2,7 +2,8 @@
 import { Code, Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register } from 'iced-x86';
 import { SegmentIndex, State, Uop, UopFlag, segmentOffset } from '../cpu/layout';
 import type { MachineMemory } from '../mmu/memory';
-import { Pseudo, variant, type HandlerModule } from '../translate/handlers';
+import { variant } from '../translate/forms';
+import { Pseudo, type HandlerModule } from '../translate/handlers';
 import { CODES, type CodeInfo } from './codes';
 import type { VectorUnit } from './instructions/instruction';
 
@@ -187,6 +188,7 @@ export class InstructionDecoder {
     i32[(at + Uop.ip) >> 2] = ip;
     i32[(at + Uop.length) >> 2] = this.length;
     u16[(at + Uop.code) >> 1] = this.code;
+    u16[(at + Uop.heat) >> 1] = this.heat;
     const info = this.info;
     if (!info) return; // assist 0: undefined or unimplemented
     const refused = info.row.unit ? context.units[info.row.unit] : 0;
@@ -269,10 +271,10 @@ export class InstructionDecoder {
   }
 
   private writeMemory(at: number, info: CodeInfo): void {
-    const { i32, i64, u8 } = this.memory;
+    const { i32, i64, u8, u16 } = this.memory;
     const x = this.instruction;
     i32[(at + Uop.base) >> 2] = REGISTER_OFFSET[x.memoryBase];
-    i32[(at + Uop.index) >> 2] = REGISTER_OFFSET[x.memoryIndex];
+    u16[(at + Uop.index) >> 1] = REGISTER_OFFSET[x.memoryIndex];
     u8[at + Uop.scale] = Math.log2(x.memoryIndexScale);
     let displacement = BigInt.asIntN(64, x.memoryDisplacement);
     // POP computes its destination's address after rSP has moved.
@@ -289,6 +291,9 @@ export class InstructionDecoder {
     this.memory.i32[(at + Uop.ip) >> 2] = ip;
     this.memory.u16[(at + Uop.code) >> 1] = code;
   }
+
+  /** Uop.heat of new micro-ops. */
+  heat = 0;
 
   /** Control reaches what follows a conditional branch or REP through the run loop, as any other block. */
   endsAtBranches = false;

@@ -96,7 +96,7 @@ const gather =
   (bytes: 4 | 8): Assist =>
   (c) => {
     const { cpu, uop } = c;
-    const { i32, i64, u8 } = cpu.memory;
+    const { i32, i64, u8, u16 } = cpu.memory;
     const { name, operands } = CODES[c.code]!;
     const [, indexBits, indexFile] = /_vm(32|64)([xy])/.exec(name)!;
     const indexBytes = indexBits === '32' ? 4 : 8;
@@ -106,7 +106,7 @@ const gather =
     const destination = c.registerOffset(0);
     const mask = c.registerOffset(2);
     const base = cpu.get64(i32[(uop + Uop.base) >> 2]);
-    const indices = i32[(uop + Uop.index) >> 2];
+    const indices = u16[(uop + Uop.index) >> 1];
     const scale = BigInt(u8[uop + Uop.scale]);
     const displacement = i64[(uop + Uop.displacement) >> 3];
     const segment = segmentOf(c);

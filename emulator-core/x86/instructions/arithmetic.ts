@@ -114,7 +114,7 @@ function subtract(b: Builder, borrowIn: boolean): void {
   const difference = i64.sub(x, y);
   const r = b.let(borrowIn ? i64.sub(difference, b.flag('cf')) : difference);
   b.write(0, r);
-  b.flagsSub(b.bits(0), x, y, r);
+  b.flagsSub(b.bits(0), x, y, r, borrowIn);
 }
 
 const UNDEFINED_DIVIDE = { undefinedResults: [{ flags: 'CF OF SF ZF AF PF' }], note: 'Undefined flags are kept' };

@@ -1,8 +1,8 @@
 /** Files that are damaged, of another machine, or made to do harm: each is refused with the reason, and the machine stays as it was. */
 import assert from 'node:assert/strict';
-import { deflateSync } from 'node:zlib';
+import { deflateSync, inflateSync } from 'node:zlib';
 import type { MachineOptions } from '../../../emulator-core/machine';
-import { preamble, trailer } from '../../../emulator-core/snapshot/format';
+import { PREAMBLE_BYTES, TRAILER_BYTES, preamble, trailer } from '../../../emulator-core/snapshot/format';
 import { SnapshotError } from '../../../emulator-core/snapshot/snapshotError';
 import { Disk } from '../../../emulator-core/disk/disk';
 import { memoryImage, openImage } from '../../../emulator-core/disk/image';
@@ -12,6 +12,16 @@ import { build, changed, load, parts, save, type Part } from './files';
 function make(options: Partial<MachineOptions> = {}): Run {
   const disk = new Disk(openImage(memoryImage('d', new Uint8Array(16384))), 'snapshot');
   return new Run(HELLO, 'multiboot', { memory: 8 << 20, cpus: 2, guest: 'kvm', disks: [disk], ...options });
+}
+
+/** What the sections of a file expand to; undefined when they don't, or its ends are wrong. */
+function expanded(file: Uint8Array): Buffer | undefined {
+  if (Buffer.compare(file.subarray(-TRAILER_BYTES), trailer(file.length - TRAILER_BYTES)) !== 0) return undefined;
+  try {
+    return inflateSync(file.subarray(PREAMBLE_BYTES, -TRAILER_BYTES));
+  } catch {
+    return undefined;
+  }
 }
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- states and headers are wrong in any way here */
@@ -72,11 +82,16 @@ describe('bad snapshots', () => {
 
   it('with any byte wrong', async () => {
     const step = Math.max(1, Math.floor(good.length / 40));
+    let tried = 0;
     for (let at = 16; at < good.length; at += step) {
       const damaged = good.slice();
       damaged[at] ^= 0x10;
+      // Compressed in another way, it may be the same: a run of zeros copied from elsewhere.
+      if (expanded(damaged)?.equals(expanded(good)!)) continue;
+      tried++;
       await refused(damaged, "'x.snapshot'");
     }
+    assert.ok(tried >= 35, `${tried} tried`);
   });
 
   it('whose compressed contents go on for ever', async () => {

@@ -2,7 +2,8 @@
 import assert from 'node:assert';
 import { Uop } from '../../../emulator-core/cpu/layout';
 import { ASSISTS } from '../../../emulator-core/cpu/assists';
-import { generateHandlers, Pseudo, VARIANTS } from '../../../emulator-core/translate/handlers';
+import { VARIANTS } from '../../../emulator-core/translate/forms';
+import { generateHandlers, Pseudo } from '../../../emulator-core/translate/handlers';
 import { CODES } from '../../../emulator-core/x86/codes';
 import { INSTRUCTIONS } from '../../../emulator-core/x86/instructions';
 import { SpecialCode } from '../../../emulator-core/x86/decode';

@@ -1,0 +1,210 @@
+/**
+ * Compiled regions: which code is hot, its compilation, and how control gets there: the handler of the micro-op that a region begins at
+ * is the region's function, and so every way to that micro-op leads into it. Compiling changes nothing that a guest or a debugger sees.
+ */
+import type { MachineMemory } from '../mmu/memory';
+import type { HandlerModule } from '../translate/handlers';
+import { compileRegion, type RegionSource } from '../translate/region/regionFunction';
+import { planRegion } from '../translate/region/regionPlan';
+import { encodeModule, type Fn } from '../translate/wasm';
+import type { CodeCache, CodePage } from '../x86/codeCache';
+import { Uop } from './layout';
+
+/** 'auto': what is hot. 'off': nothing. 'always': everything when it runs for the first time, for tests. */
+export type CompileMode = 'auto' | 'off' | 'always';
+
+/** Branches to a micro-op before it is hot. */
+const HOT = 400;
+/** Instructions compiled at once at most, so that nobody waits long for it. */
+const BATCH_INSTRUCTIONS = 400;
+/** Bytes of WebAssembly over which all regions are given up. */
+const MAX_BYTES = 32 << 20;
+/** Regions that wait at most: what is still hot then asks again. */
+const MAX_WAITING = 4096;
+
+export interface CompileStatistics {
+  /** Regions compiled, and instructions in them. */
+  regions: number;
+  instructions: number;
+  /** Bytes of WebAssembly of the present regions. */
+  bytes: number;
+  /** Regions given up because there were too many bytes, or because their code changed. */
+  evicted: number;
+  dropped: number;
+  /** What compiling took, milliseconds; 0 without a clock. */
+  milliseconds: number;
+}
+
+interface Region {
+  uop: number;
+  /** The interpreter's. */
+  handler: number;
+  slot: number;
+  bytes: number;
+}
+
+export class CompiledCode implements RegionSource {
+  readonly handlers: HandlerModule['handlers'];
+  readonly statistics: CompileStatistics = {
+    regions: 0,
+    instructions: 0,
+    bytes: 0,
+    evicted: 0,
+    dropped: 0,
+    milliseconds: 0,
+  };
+  private readonly regions = new Map<number, Region>();
+  private readonly byPage = new Map<CodePage, Region[]>();
+  private waiting: number[] = [];
+  private readonly asked = new Set<number>();
+  private readonly refusals = new Set<number>();
+  private readonly freeSlots: number[] = [];
+
+  constructor(
+    readonly memory: MachineMemory,
+    private readonly code: CodeCache,
+    module: HandlerModule,
+    private readonly table: WebAssembly.Table,
+    private readonly mode: CompileMode,
+    /** For statistics alone: milliseconds. */
+    private readonly now: () => number = () => 0,
+  ) {
+    this.handlers = module.handlers;
+    code.onDropped = (page) => this.drop(page);
+    code.onForgotten = () => this.forget();
+    code.heat = mode === 'off' ? 0 : mode === 'always' ? 1 : HOT;
+  }
+
+  // ---- RegionSource ----------------------------------------------------------------------------------------------
+
+  handler(uop: number): number {
+    return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
+  }
+  refused(code: number, handler: number): boolean {
+    return this.refusals.has(code * 0x10000 + handler);
+  }
+  refuse(code: number, handler: number): void {
+    this.refusals.add(code * 0x10000 + handler);
+  }
+
+  // ---- what to compile -------------------------------------------------------------------------------------------
+
+  /** Control came to the micro-op often. */
+  hot(uop: number): void {
+    if (this.mode !== 'off') this.ask(uop);
+  }
+
+  private ask(uop: number): void {
+    if (this.asked.has(uop) || this.waiting.length >= MAX_WAITING) return;
+    this.asked.add(uop);
+    this.waiting.push(uop);
+  }
+
+  /** The run loop is about to enter a micro-op. */
+  entering(uop: number): void {
+    if (this.mode === 'off') return;
+    if (this.mode === 'always') {
+      this.ask(uop);
+      this.compileAll();
+      return;
+    }
+    const at = (uop + Uop.heat) >> 1;
+    const heat = (this.memory.u16[at] - 1) & 0xffff;
+    this.memory.u16[at] = heat;
+    if (heat === 0) this.ask(uop);
+  }
+
+  /** Compiles some of what waits. Between runs. */
+  compileSome(): void {
+    if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
+  }
+
+  private compileAll(): void {
+    while (this.waiting.length) this.compile(Infinity);
+  }
+
+  private compile(limit: number): void {
+    const started = this.now();
+    const made: { uop: number; page: CodePage; fn: Fn }[] = [];
+    let instructions = 0;
+    let taken = 0;
+    while (taken < this.waiting.length && instructions < limit) {
+      const uop = this.waiting[taken++];
+      const page = this.code.pageOf(uop);
+      if (!page?.valid || this.regions.has(uop)) continue;
+      const plan = planRegion(this, page, uop);
+      for (const next of plan.continuations) this.ask(next);
+      const fn = compileRegion(this, plan);
+      if (!fn) continue;
+      instructions += plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
+      made.push({ uop, page, fn });
+    }
+    this.waiting.splice(0, taken);
+    if (made.length) this.install(made, instructions);
+    this.statistics.milliseconds += this.now() - started;
+  }
+
+  private install(made: readonly { uop: number; page: CodePage; fn: Fn }[], instructions: number): void {
+    const slots = made.map(() => this.freeSlots.pop() ?? this.table.grow(1));
+    const bytes = encodeModule({
+      imports: [],
+      functions: made.map(({ fn }) => fn),
+      exports: made.map((_, i) => ({ name: `r${i}`, index: i })),
+      table: [],
+    });
+    const { memory, table } = this;
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory: memory.wasm, table } });
+    const { statistics } = this;
+    if (statistics.bytes + bytes.length > MAX_BYTES) this.evictAll();
+    made.forEach(({ uop, page }, i) => {
+      const region = { uop, handler: this.handler(uop), slot: slots[i], bytes: bytes.length / made.length };
+      table.set(slots[i], instance.exports[`r${i}`] as () => number);
+      this.regions.set(uop, region);
+      const list = this.byPage.get(page);
+      if (list) list.push(region);
+      else this.byPage.set(page, [region]);
+      memory.i32[(uop + Uop.handler) >> 2] = slots[i];
+    });
+    statistics.regions += made.length;
+    statistics.instructions += instructions;
+    statistics.bytes += bytes.length;
+  }
+
+  // ---- giving up -------------------------------------------------------------------------------------------------
+
+  private release(region: Region): void {
+    const { uop, handler, slot, bytes } = region;
+    this.memory.i32[(uop + Uop.handler) >> 2] = handler;
+    this.table.set(slot, null);
+    this.freeSlots.push(slot);
+    this.regions.delete(uop);
+    this.asked.delete(uop);
+    this.statistics.bytes -= bytes;
+  }
+
+  private drop(page: CodePage): void {
+    const list = this.byPage.get(page);
+    if (!list) return;
+    for (const region of list) this.release(region);
+    this.statistics.dropped += list.length;
+    this.byPage.delete(page);
+  }
+
+  private evictAll(): void {
+    for (const list of this.byPage.values()) {
+      for (const region of list) {
+        this.release(region);
+        this.memory.u16[(region.uop + Uop.heat) >> 1] = HOT;
+      }
+      this.statistics.evicted += list.length;
+    }
+    this.byPage.clear();
+    this.asked.clear();
+  }
+
+  /** All micro-ops are gone. */
+  private forget(): void {
+    this.waiting = [];
+    this.asked.clear();
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * Builder, engine 2: semantics -> a part of a compiled region. Operands are constants, registers and flags the region's locals. Where
+ * the fast path ends (a TLB miss, an exception, an operation outside) the interpreter does the whole instruction, of which nothing has
+ * happened then.
+ */
+import { State, Uop } from '../../cpu/layout';
+import type { VectorOperationName } from '../../cpu/vector/operations';
+import type { MachineMemory } from '../../mmu/memory';
+import type { HandlerForm } from '../abi';
+import type { Bits } from '../builder';
+import { cpu, state, truncate } from '../operands';
+import { SemanticsBuilder, type OperandFields } from '../semanticsBuilder';
+import { VectorEmitter } from '../vectorEmitter';
+import { I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
+import { v128 } from '../wasmSimd';
+import { RegionFlags } from './regionFlags';
+import { RegionMemory } from './regionMemory';
+import type { RegionState } from './regionState';
+
+/** The instruction cannot be part of a region: the interpreter does it each time. */
+export class NotForCompiling extends Error {}
+
+/** Where a branch goes, to be emitted where control has come to that. */
+export interface BranchEdges {
+  taken(): void;
+  next(): void;
+}
+
+/** Place of a micro-op's register operands. */
+const SLOTS = [Uop.r0, Uop.r1, Uop.r2, Uop.r3];
+const LAST_GPR = State.gpr + 16 * 8;
+
+export class RegionBuilder extends SemanticsBuilder {
+  readonly fields: OperandFields;
+  protected readonly flags: RegionFlags;
+  protected readonly memory: RegionMemory;
+  protected readonly vectors: VectorEmitter;
+  /** The semantics have branched: control does not go on. */
+  ended = false;
+  /** Depth of blocks where the instruction began. */
+  private readonly depth: number;
+
+  constructor(
+    private readonly s: RegionState,
+    private readonly from: MachineMemory,
+    readonly uop: number,
+    /** The interpreter's handler. */
+    private readonly handler: number,
+    form: HandlerForm,
+    writes: boolean,
+    private readonly edges: BranchEdges,
+  ) {
+    super(s.f, form);
+    this.depth = s.f.depth;
+    if (this.usesMmx) throw new NotForCompiling();
+    this.fields = this.constants();
+    this.flags = new RegionFlags(this, s);
+    this.memory = new RegionMemory(this, form, writes, s, () => this.interpret());
+    this.vectors = new VectorEmitter(this, this.memory, form);
+  }
+
+  private field(offset: number): number {
+    return this.from.i32[(this.uop + offset) >> 2];
+  }
+  private byte(offset: number): number {
+    return this.from.u8[this.uop + offset];
+  }
+
+  private constants(): OperandFields {
+    const register = (offset: number): Expr => {
+      if (offset === State.zero) return i64c(0);
+      if (offset === State.ripBase) return get(this.s.ripBase, I64);
+      if (offset >= State.gpr && offset < LAST_GPR) return this.gpr((offset - State.gpr) >> 3);
+      return state(offset);
+    };
+    const i64At = (offset: number): Expr => i64c(this.from.i64[(this.uop + offset) >> 3]);
+    return {
+      base: () => register(this.field(Uop.base)),
+      scaledIndex: () => {
+        const scale = this.byte(Uop.scale);
+        const index = register(this.from.u16[(this.uop + Uop.index) >> 1]);
+        return scale ? i64.shl(index, i64c(scale)) : index;
+      },
+      displacement: () => i64At(Uop.displacement),
+      immediate: () => i64At(Uop.immediate),
+      segment: () => i32c(this.field(Uop.segment)),
+      addressShift: () => i64c(this.byte(Uop.addressShift)),
+      next: () => i64.add(get(this.s.ripBase, I64), i64c(this.field(Uop.ip) + this.field(Uop.length))),
+    };
+  }
+
+  /** The interpreter does the instruction. */
+  private interpret(): void {
+    if (this.s.f.depth === this.depth) throw new NotForCompiling();
+    this.s.interpret(this.uop, this.handler);
+  }
+
+  local(type: Type): number {
+    return this.s.temporary(type);
+  }
+  gpr(register: number): Expr {
+    return this.s.gpr(register);
+  }
+  setGpr(register: number, value: Expr): void {
+    this.s.setGpr(register, value);
+  }
+  reg(register: number, bits: Bits): Expr {
+    return truncate(this.gpr(register), bits);
+  }
+  setReg(register: number, bits: Bits, value: Expr): void {
+    if (bits === 64) this.setGpr(register, value);
+    else if (bits === 32) this.setGpr(register, truncate(value, 32));
+    else this.merge(register, bits, 0, value);
+  }
+  /** Writes 8 or 16 bits at `shift`, the others are kept. */
+  private merge(register: number, bits: 8 | 16, shift: number, value: Expr): void {
+    const mask = ((1n << BigInt(bits)) - 1n) << BigInt(shift);
+    const placed = shift ? i64.shl(truncate(value, bits), i64c(shift)) : truncate(value, bits);
+    this.setGpr(register, i64.or(i64.and(this.gpr(register), i64c(~mask)), placed));
+  }
+  ah(): Expr {
+    return i64.and(i64.shrU(this.gpr(0), i64c(8)), i64c(0xff));
+  }
+  setAh(value: Expr): void {
+    this.merge(0, 8, 8, value);
+  }
+
+  /** State offset of register operand `i`. */
+  private slot(i: number): number {
+    const { slot } = this.form.operands[i];
+    return slot === 2 ? this.from.u16[(this.uop + Uop.r2) >> 1] : this.field(SLOTS[slot]);
+  }
+  registerAddress(i: number): { base: Expr; offset: number } {
+    return { base: cpu, offset: this.slot(i) };
+  }
+  protected readRegister(i: number, bits: Bits): Expr {
+    const offset = this.slot(i);
+    if (offset < State.gpr || offset >= LAST_GPR) {
+      return { 8: i64.load8u, 16: i64.load16u, 32: i64.load32u, 64: i64.load }[bits](cpu, offset);
+    }
+    const register = (offset - State.gpr) >> 3;
+    // AH, CH, DH and BH are one byte further.
+    return offset & 7 ? truncate(i64.shrU(this.gpr(register), i64c(8)), bits) : this.reg(register, bits);
+  }
+  protected writeRegister(i: number, bits: Bits, value: Expr): void {
+    const offset = this.slot(i);
+    if (offset < State.gpr || offset >= LAST_GPR) throw new NotForCompiling();
+    const register = (offset - State.gpr) >> 3;
+    if (offset & 7) this.merge(register, 8, 8, value);
+    else this.setReg(register, bits, value);
+  }
+
+  protected modified(): void {}
+
+  /** Each arm begins with the flags as they stand; behind both they stand as each arm tells when it ran. */
+  override when(condition: Expr, then: () => void, otherwise?: () => void): void {
+    const { s } = this;
+    const before = s.flags;
+    let changed = false;
+    const arm = (statements?: () => void) => (): void => {
+      s.flags = before;
+      statements?.();
+      s.tellFlags();
+      changed ||= s.flags !== before;
+    };
+    ifElse(s.f, condition, arm(then), arm(otherwise));
+    s.flags = changed ? { kind: 'dynamic' } : before;
+  }
+
+  faultIf(condition: Expr): void {
+    ifElse(this.s.f, condition, () => this.interpret());
+  }
+  protectionFaultIf(condition: Expr): void {
+    this.faultIf(condition);
+  }
+
+  /** Only what one division of 64 bits does. */
+  wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr } {
+    const dividend = this.let(low);
+    const by = this.let(divisor);
+    const sign = signed ? i64.shrS(dividend, i64c(63)) : i64c(0);
+    const wide = i64.ne(high, sign);
+    let bad = i32.or(wide, i64.eqz(by));
+    if (signed) {
+      const smallest = i64.eq(dividend, i64c(-0x8000000000000000n));
+      bad = i32.or(bad, i32.and(smallest, i64.eq(by, i64c(-1))));
+    }
+    this.faultIf(bad);
+    return {
+      quotient: this.let(signed ? i64.divS(dividend, by) : i64.divU(dividend, by)),
+      remainder: this.let(signed ? i64.remS(dividend, by) : i64.remU(dividend, by)),
+    };
+  }
+
+  vectorOperation(_name: VectorOperationName, vectors: Expr[][]): Expr[] {
+    this.interpret();
+    const count = Math.max(1, ...vectors.map((parts) => parts.length));
+    return Array.from({ length: count }, () => v128.zero);
+  }
+
+  jump(target: Expr): void {
+    this.s.lookup(this.uop, truncate(target, this.operandBits));
+    this.ended = true;
+  }
+
+  branch(condition: Expr | undefined): void {
+    const { s } = this;
+    if (condition) {
+      const before = s.flags;
+      ifElse(s.f, condition, () => this.edges.taken());
+      s.flags = before;
+      this.edges.next();
+    } else this.edges.taken();
+    this.ended = true;
+  }
+
+  /** rip that the direct branch goes to, for edges that leave by it. */
+  branchTarget(): Expr {
+    return truncate(i64.add(this.nextRip(), this.fields.immediate()), this.operandBits);
+  }
+
+  run(semantics: (b: RegionBuilder) => void): void {
+    this.vectors.begin();
+    semantics(this);
+    this.vectors.end();
+  }
+}

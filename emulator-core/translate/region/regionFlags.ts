@@ -1,0 +1,230 @@
+/**
+ * Flags in a region: an instruction only notes what they derive from. Most are overwritten unread, and most conditions need the noted
+ * operands alone.
+ */
+import type { Bits, Condition, FlagName } from '../builder';
+import { FlagsEmitter } from '../flagsEmitter';
+import { signExtend, truncate } from '../operands';
+import { I32, I64, get, i32, i32c, i64, i64c, ifElse, set, type Expr } from '../wasm';
+import { Pending, type PendingFlags, type RegionState } from './regionState';
+
+export class RegionFlags extends FlagsEmitter {
+  constructor(
+    b: { let(value: Expr): Expr },
+    private readonly s: RegionState,
+  ) {
+    super(b, {
+      get: (slot) => get(s[slot], I64),
+      set: (slot, value) => {
+        s.usesFlags = true;
+        set(s[slot], value)(s.f);
+      },
+    });
+  }
+
+  private local(name: 'x' | 'y' | 'z' | 'r' | 'fc'): Expr {
+    return get(this.s[name], I64);
+  }
+
+  private note(flags: Omit<PendingFlags, 'kind'>, x: Expr, y: Expr, z: Expr, r: Expr): void {
+    const { s } = this;
+    s.usesFlags = true;
+    set(s.x, x)(s.f);
+    set(s.y, y)(s.f);
+    set(s.z, z)(s.f);
+    set(s.r, r)(s.f);
+    s.flags = { kind: 'pending', ...flags };
+  }
+
+  override add(bits: Bits, a: Expr, b: Expr, r: Expr): void {
+    this.note({ bits, keepsCarry: false, from: 'other' }, a, b, r, r);
+  }
+  override sub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn = false): void {
+    this.note({ bits, keepsCarry: false, from: borrowIn ? 'other' : 'subtract' }, b, r, a, r);
+  }
+  override logic(bits: Bits, r: Expr): void {
+    this.note({ bits, keepsCarry: false, from: 'logic' }, i64c(0), i64c(0), i64c(0), r);
+  }
+  override inc(bits: Bits, a: Expr, r: Expr): void {
+    this.settleCarry();
+    this.note({ bits, keepsCarry: true, from: 'other' }, a, i64c(1), r, r);
+  }
+  override dec(bits: Bits, a: Expr, r: Expr): void {
+    this.settleCarry();
+    this.note({ bits, keepsCarry: true, from: 'other' }, i64c(1), r, a, r);
+  }
+
+  /** Carries of what is noted, the operand's top bit at bit 63. `shift`: 64 minus the operand size; i64. */
+  private carries(shift: Expr): Expr {
+    const [x, y, z] = [this.local('x'), this.local('y'), this.local('z')];
+    const notZ = i64.xor(z, i64c(-1));
+    const all = i64.or(i64.and(x, y), i64.and(i64.or(x, y), notZ));
+    if (shift.constant === 0n) return all;
+    const c = this.b.let(all);
+    return i64.or(i64.shl(c, shift), i64.and(c, i64c(8)));
+  }
+
+  private settleFrom(shift: Expr, keeps: boolean): void {
+    const { s } = this;
+    const carries = this.b.let(this.carries(shift));
+    set(s.fc, keeps ? this.keepCarry(carries) : carries)(s.f);
+    const result = this.b.let(i64.shrS(i64.shl(this.local('r'), shift), shift));
+    set(s.fz, result)(s.f);
+    set(s.fs, result)(s.f);
+  }
+
+  /** Puts the flags into fc, fz and fs. */
+  settle(): void {
+    const { s } = this;
+    const { f, flags } = s;
+    s.usesFlags = true;
+    if (flags.kind === 'pending') this.settleFrom(i64c(64 - flags.bits), flags.keepsCarry);
+    else if (flags.kind === 'dynamic') {
+      const pending = get(s.pending, I32);
+      ifElse(f, pending, () => {
+        const shift = this.b.let(i64.extendU(i32.and(pending, i32c(Pending.shift))));
+        const carries = this.b.let(this.carries(shift));
+        const kept = this.b.let(this.keepCarry(carries));
+        const keeps = i32.and(pending, i32c(Pending.keepsCarry));
+        ifElse(
+          f,
+          keeps,
+          () => set(s.fc, kept)(f),
+          () => set(s.fc, carries)(f),
+        );
+        const result = this.b.let(i64.shrS(i64.shl(this.local('r'), shift), shift));
+        set(s.fz, result)(f);
+        set(s.fs, result)(f);
+        set(s.pending, i32c(0))(f);
+      });
+    }
+    s.flags = { kind: 'settled' };
+  }
+
+  /** Puts CF into fc; the others need not be there, for the next instruction changes them. */
+  private settleCarry(): void {
+    const { s } = this;
+    const { f, flags } = s;
+    s.usesFlags = true;
+    if (flags.kind === 'pending') {
+      if (!flags.keepsCarry) set(s.fc, this.carries(i64c(64 - flags.bits)))(f);
+    } else if (flags.kind === 'dynamic') {
+      const pending = get(s.pending, I32);
+      const mine = i32.and(pending, i32c(Pending.some | Pending.keepsCarry));
+      ifElse(f, i32.eq(mine, i32c(Pending.some)), () => {
+        const shift = this.b.let(i64.extendU(i32.and(pending, i32c(Pending.shift))));
+        set(s.fc, this.carries(shift))(f);
+      });
+    }
+  }
+
+  /** CF as i32. */
+  private carry(flags: PendingFlags): Expr {
+    if (flags.keepsCarry) return i64.ltS(this.local('fc'), i64c(0));
+    if (flags.from === 'logic') return i32c(0);
+    if (flags.from === 'subtract') return i64.ltU(this.local('z'), this.local('x'));
+    return i64.ltS(this.carries(i64c(64 - flags.bits)), i64c(0));
+  }
+
+  private zero({ bits }: PendingFlags): Expr {
+    return i64.eqz(truncate(this.local('r'), bits));
+  }
+  private negative({ bits }: PendingFlags): Expr {
+    return i64.ltS(signExtend(this.local('r'), bits), i64c(0));
+  }
+
+  /** A condition from what is noted; undefined: it needs the flags. */
+  private direct(cc: Condition, flags: PendingFlags): Expr | undefined {
+    const { bits, from } = flags;
+    const [z, x] = [signExtend(this.local('z'), bits), signExtend(this.local('x'), bits)];
+    switch (cc) {
+      case 'e':
+        return this.zero(flags);
+      case 'ne':
+        return i32.eqz(this.zero(flags));
+      case 's':
+        return this.negative(flags);
+      case 'ns':
+        return i32.eqz(this.negative(flags));
+      case 'b':
+        return this.carry(flags);
+      case 'ae':
+        return i32.eqz(this.carry(flags));
+      case 'be':
+        return from === 'subtract'
+          ? i64.leU(this.local('z'), this.local('x'))
+          : i32.or(this.carry(flags), this.zero(flags));
+      case 'a':
+        return from === 'subtract'
+          ? i64.gtU(this.local('z'), this.local('x'))
+          : i32.eqz(i32.or(this.carry(flags), this.zero(flags)));
+      case 'l':
+        return from === 'subtract' ? i64.ltS(z, x) : from === 'logic' ? this.negative(flags) : undefined;
+      case 'ge':
+        return from === 'subtract'
+          ? i32.eqz(i64.ltS(z, x))
+          : from === 'logic'
+            ? i32.eqz(this.negative(flags))
+            : undefined;
+      case 'g':
+        return from === 'subtract'
+          ? i64.gtS(z, x)
+          : from === 'logic'
+            ? i64.gtS(signExtend(this.local('r'), bits), i64c(0))
+            : undefined;
+      case 'le':
+        return from === 'subtract'
+          ? i32.eqz(i64.gtS(z, x))
+          : from === 'logic'
+            ? i32.eqz(i64.gtS(signExtend(this.local('r'), bits), i64c(0)))
+            : undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  override condition(cc: Condition): Expr {
+    const { flags } = this.s;
+    const direct = flags.kind === 'pending' ? this.direct(cc, flags) : undefined;
+    if (direct) return direct;
+    this.settle();
+    return super.condition(cc);
+  }
+
+  override flag(name: FlagName): Expr {
+    const { flags } = this.s;
+    if (flags.kind === 'pending' && name === 'cf') return i64.extendU(this.carry(flags));
+    this.settle();
+    return super.flag(name);
+  }
+
+  override result(bits: Bits, r: Expr, cf: Expr, of: Expr): void {
+    // All flags anew.
+    this.s.flags = { kind: 'settled' };
+    super.result(bits, r, cf, of);
+  }
+  override carryAndOverflow(cf: Expr, of: Expr): void {
+    const [c, o] = [this.b.let(cf), this.b.let(of)];
+    this.settle();
+    super.carryAndOverflow(c, o);
+  }
+  override setCarry(cf: Expr): void {
+    const c = this.b.let(cf);
+    this.settle();
+    super.setCarry(c);
+  }
+  override setZero(value: Expr): void {
+    const v = this.b.let(value);
+    this.settle();
+    super.setZero(v);
+  }
+  override low(): Expr {
+    this.settle();
+    return super.low();
+  }
+  override setLow(value: Expr): void {
+    const v = this.b.let(value);
+    this.settle();
+    super.setLow(v);
+  }
+}

@@ -1,0 +1,130 @@
+/** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
+import { Uop } from '../../cpu/layout';
+import { Probe } from '../probe';
+import { get, type Fn } from '../wasm';
+import { ControlFlow } from './controlFlow';
+import { NotForCompiling, RegionBuilder } from './regionBuilder';
+import { RegionFlags } from './regionFlags';
+import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
+import { RegionState } from './regionState';
+
+const probe = new Probe();
+
+export interface RegionSource extends PlanSource {
+  /** The form is not for compiling: plans end blocks before it from now on. */
+  refuse(code: number, handler: number): void;
+}
+
+/** undefined: its first instruction cannot be compiled. */
+export function compileRegion(source: RegionSource, plan: RegionPlan): Fn | undefined {
+  return new RegionEmitter(source, plan).emit();
+}
+
+class RegionEmitter {
+  private readonly s = new RegionState();
+  private readonly flow: ControlFlow;
+  private instructions = 0;
+
+  constructor(
+    private readonly source: RegionSource,
+    private readonly plan: RegionPlan,
+  ) {
+    const { blocks } = plan;
+    this.flow = new ControlFlow({ count: blocks.length, successors: (node) => successors(blocks[node]) });
+  }
+
+  emit(): Fn | undefined {
+    const { s, plan } = this;
+    const left = this.left(plan.blocks[0].uop);
+    const flags = new RegionFlags(
+      {
+        let: (value) => {
+          if (value.constant !== undefined) return value;
+          const local = s.temporary(value.type);
+          value.emit(s.f);
+          s.f.setLocal(local);
+          return get(local, value.type);
+        },
+      },
+      s,
+    );
+    const f = s.wrap(
+      left,
+      () => this.flow.emit(s.f, (node) => this.block(node)),
+      () => flags.settle(),
+    );
+    return this.instructions ? f : undefined;
+  }
+
+  private left(uop: number): number {
+    return this.source.memory.i32[(uop + Uop.left) >> 2];
+  }
+
+  private block(node: number): void {
+    const { s } = this;
+    const block = this.plan.blocks[node];
+    if (this.flow.merges(node)) s.flags = { kind: 'dynamic' };
+    for (const instruction of block.instructions) {
+      const done = this.instruction(node, block, instruction);
+      s.endInstruction();
+      if (!done) return;
+    }
+    if (block.stop !== undefined) s.goOn(block.stop);
+    else if (block.next) this.edge(node, block.next, undefined);
+    s.endInstruction();
+  }
+
+  /** False: control does not go on behind it. */
+  private instruction(node: number, block: RegionBlock, { uop, info, form }: RegionInstruction): boolean {
+    const { s, source } = this;
+    const { f, flags } = s;
+    const length = f.code.length;
+    const depth = f.depth;
+    const handler = source.handler(uop);
+    try {
+      const builder: RegionBuilder = new RegionBuilder(
+        s,
+        source.memory,
+        uop,
+        handler,
+        form,
+        probe.uses(info, form).writes,
+        {
+          taken: () => this.edge(node, block.taken!, builder),
+          next: () => this.edge(node, block.next!, builder),
+        },
+      );
+      builder.run(info.row.semantics!);
+      this.instructions++;
+      return !builder.ended;
+    } catch (e) {
+      if (!(e instanceof NotForCompiling)) throw e;
+      source.refuse(info.code, handler);
+      f.code.length = length;
+      f.depth = depth;
+      s.flags = flags;
+      s.goOn(uop);
+      return false;
+    }
+  }
+
+  private edge(node: number, edge: Edge, branch: RegionBuilder | undefined): void {
+    const { s } = this;
+    if (edge.kind === 'away') {
+      s.lookup(branch!.uop, branch!.branchTarget());
+      return;
+    }
+    const uop = edge.kind === 'enter' ? edge.uop : this.plan.blocks[edge.block].uop;
+    if (edge.kind === 'enter' || edge.charge) s.charge(uop, this.left(uop));
+    if (edge.kind === 'enter' || !this.flow.isStructured(node, edge.block)) {
+      s.goOn(uop);
+      return;
+    }
+    if (this.flow.merges(edge.block)) s.tellFlags();
+    this.flow.goTo(node, edge.block);
+  }
+}
+
+function successors(block: RegionBlock): number[] {
+  return [block.next, block.taken].flatMap((edge) => (edge?.kind === 'block' ? [edge.block] : []));
+}

@@ -1,0 +1,205 @@
+/**
+ * Which code becomes one function: the neighbourhood of a hot micro-op in its page, as blocks with the edges between them. Reads the
+ * micro-ops that the interpreter runs, and charges the budget where it does.
+ */
+import { Uop } from '../../cpu/layout';
+import type { MachineMemory } from '../../mmu/memory';
+import { CODES, type CodeInfo } from '../../x86/codes';
+import type { CodePage } from '../../x86/codeCache';
+import type { HandlerForm } from '../abi';
+import { VARIANTS, formOf } from '../forms';
+import { Pseudo, type HandlerModule } from '../handlers';
+
+/** Micro-ops of a region at most. */
+const MAX_UOPS = 200;
+
+/** An instruction that a region can hold. */
+export interface RegionInstruction {
+  uop: number;
+  info: CodeInfo;
+  form: HandlerForm;
+}
+
+/** Where control goes from the end of a block. */
+export type Edge =
+  /** To a block of the region. `charge`: its instructions are taken from the budget on the way, else they have been. */
+  | { kind: 'block'; block: number; charge: boolean }
+  /** To the block at a micro-op that is not in the region. */
+  | { kind: 'enter'; uop: number }
+  /** Out of the page, or to where nothing is decoded. */
+  | { kind: 'away' };
+
+export interface RegionBlock {
+  uop: number;
+  instructions: RegionInstruction[];
+  /** A direct branch that ends the block: where it goes when it is taken. */
+  taken?: Edge;
+  /** Without a branch, or when it is not taken. undefined: the last instruction leaves, or `stop`. */
+  next?: Edge;
+  /** Micro-op that the interpreter takes over at. */
+  stop?: number;
+}
+
+export interface RegionPlan {
+  blocks: RegionBlock[];
+  /** Micro-ops behind those that the interpreter does: where regions should go on. */
+  continuations: number[];
+}
+
+/** What the planner needs to know of the code cache. */
+export interface PlanSource {
+  memory: MachineMemory;
+  handlers: HandlerModule['handlers'];
+  /** The interpreter's handler of a micro-op, which may have a region's now. */
+  handler(uop: number): number;
+  /** The instruction's form turned out not to be for compiling. */
+  refused(code: number, handler: number): boolean;
+}
+
+const DIRECT = /^(J(?!mp)|Loop)/;
+
+export function planRegion(source: PlanSource, page: CodePage, entry: number): RegionPlan {
+  return new Planner(source, page).plan(entry);
+}
+
+type Kind = 'plain' | 'conditional' | 'unconditional' | 'indirect' | 'interpreted' | 'goto';
+
+class Planner {
+  private readonly leaders = new Set<number>();
+  private readonly reached = new Set<number>();
+  private readonly continuations: number[] = [];
+
+  constructor(
+    private readonly source: PlanSource,
+    private readonly page: CodePage,
+  ) {}
+
+  plan(entry: number): RegionPlan {
+    this.leaders.add(entry);
+    const queue = [entry];
+    while (queue.length && this.reached.size < MAX_UOPS) this.walk(queue.shift()!, queue);
+    // Leaders that were not reached any more are outside.
+    for (const leader of this.leaders) if (!this.reached.has(leader)) this.leaders.delete(leader);
+    const numbers = new Map<number, number>();
+    for (const leader of this.leaders) numbers.set(leader, numbers.size);
+    const blocks = [...this.leaders].map((leader) => this.block(leader, numbers));
+    return { blocks, continuations: this.continuations };
+  }
+
+  private field(uop: number, offset: number): number {
+    return this.source.memory.i32[(uop + offset) >> 2];
+  }
+
+  private walk(start: number, queue: number[]): void {
+    for (let uop = start; ; uop += Uop.bytes) {
+      if (this.reached.has(uop)) {
+        // Joins what another leader began: a block starts here.
+        if (uop !== start) this.leaders.add(uop);
+        return;
+      }
+      if (this.reached.size >= MAX_UOPS) {
+        if (uop !== start) this.leaders.add(uop);
+        return;
+      }
+      this.reached.add(uop);
+      const kind = this.kind(uop);
+      const lead = (to: number): void => {
+        if (this.leaders.has(to)) return;
+        this.leaders.add(to);
+        queue.push(to);
+      };
+      if (kind === 'plain') continue;
+      if (kind === 'interpreted') {
+        this.continue(uop);
+        return;
+      }
+      if (kind === 'goto') lead(this.field(uop, Uop.target));
+      else if (kind !== 'indirect') {
+        const target = this.target(uop);
+        if (target > 0) lead(target);
+        if (kind === 'conditional') lead(uop + Uop.bytes);
+      }
+      return;
+    }
+  }
+
+  /** Behind an instruction that the interpreter does, unless control does not come there. */
+  private continue(uop: number): void {
+    const handler = this.source.handler(uop);
+    if (handler === Pseudo.pageEnd || handler === Pseudo.stop) return;
+    const code = this.source.memory.u16[(uop + Uop.code) >> 1];
+    const info = CODES[code];
+    const next = uop + Uop.bytes;
+    if (info?.row.endsBlock || this.kind(next) === 'interpreted') return;
+    this.continuations.push(next);
+  }
+
+  private instruction(uop: number): RegionInstruction | undefined {
+    const handler = this.source.handler(uop);
+    if (handler <= Pseudo.last) return undefined;
+    const code = this.source.memory.u16[(uop + Uop.code) >> 1];
+    const info = CODES[code];
+    if (!info?.row.semantics || this.source.refused(code, handler)) return undefined;
+    const form = this.form(info, handler);
+    return form && { uop, info, form };
+  }
+
+  private form(info: CodeInfo, handler: number): HandlerForm | undefined {
+    const table = this.source.handlers[info.code];
+    for (let number = 0; table && number < VARIANTS; number++) {
+      if (table[number] === handler) return formOf(info, number);
+    }
+    return undefined;
+  }
+
+  private kind(uop: number): Kind {
+    if (this.source.handler(uop) === Pseudo.goto) return 'goto';
+    const instruction = this.instruction(uop);
+    if (!instruction || instruction.form.repeat) return 'interpreted';
+    const { row, operands } = instruction.info;
+    if (DIRECT.test(row.mnemonic) || /^(Jmp|Call)$/.test(row.mnemonic)) {
+      if (!operands[0]?.immediate) return 'indirect';
+      return DIRECT.test(row.mnemonic) ? 'conditional' : 'unconditional';
+    }
+    if (/^Retn/.test(row.mnemonic)) return 'indirect';
+    return row.endsBlock ? 'interpreted' : 'plain';
+  }
+
+  /** Micro-op that a direct branch goes to; 0: in another page, or not decoded. */
+  private target(uop: number): number {
+    const { i64 } = this.source.memory;
+    const offset = this.field(uop, Uop.ip) + this.field(uop, Uop.length) + Number(i64[(uop + Uop.immediate) >> 3]);
+    return this.page.uops.get(offset) ?? 0;
+  }
+
+  private block(leader: number, numbers: ReadonlyMap<number, number>): RegionBlock {
+    const block: RegionBlock = { uop: leader, instructions: [] };
+    const edge = (uop: number, charge = true): Edge => {
+      if (!uop) return { kind: 'away' };
+      const number = numbers.get(uop);
+      return number === undefined ? { kind: 'enter', uop } : { kind: 'block', block: number, charge };
+    };
+    for (let uop = leader; ; uop += Uop.bytes) {
+      if (uop !== leader && numbers.has(uop)) {
+        block.next = edge(uop, false);
+        return block;
+      }
+      const kind = this.reached.has(uop) ? this.kind(uop) : 'interpreted';
+      if (kind === 'interpreted') {
+        block.stop = uop;
+        return block;
+      }
+      if (kind === 'goto') {
+        block.next = edge(this.field(uop, Uop.target));
+        return block;
+      }
+      block.instructions.push(this.instruction(uop)!);
+      if (kind === 'plain') continue;
+      if (kind !== 'indirect') {
+        block.taken = edge(this.target(uop));
+        if (kind === 'conditional') block.next = edge(uop + Uop.bytes);
+      }
+      return block;
+    }
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * What a region's function keeps in locals while it runs: general registers, flags, budget. Each is loaded where the function begins and
+ * stored where it is left.
+ */
+import { State, Uop } from '../../cpu/layout';
+import { Pseudo } from '../handlers';
+import { cpu } from '../operands';
+import {
+  Fn,
+  I32,
+  I64,
+  branch,
+  get,
+  i32,
+  i32c,
+  i64,
+  ifElse,
+  set,
+  tailCallIndirect,
+  unreachable,
+  type Expr,
+  type Label,
+  type Type,
+} from '../wasm';
+
+/** How the flags stand at a place in the code. */
+export type FlagState =
+  /** In fc, fz and fs. */
+  | { kind: 'settled' }
+  /** As the local `pending` says, only known when the code runs. */
+  | { kind: 'dynamic' }
+  | PendingFlags;
+
+/**
+ * Of the last instruction that changed them, not computed yet. Carries out of each bit are the majority of x, y and not z; the result
+ * is r. Additions: the summands and the sum; subtractions: subtrahend, difference and minuend.
+ */
+export interface PendingFlags {
+  kind: 'pending';
+  bits: 8 | 16 | 32 | 64;
+  /** CF is that in fc. */
+  keepsCarry: boolean;
+  /** 'subtract': z - x without a borrow into it, so that comparisons need no flags; 'logic': no carries. */
+  from: 'subtract' | 'logic' | 'other';
+}
+
+/** The local `pending`: 0, or 64 minus the operand size, with these bits. */
+export const Pending = { shift: 63, some: 64, keepsCarry: 128 } as const;
+
+export class RegionState {
+  readonly f = new Fn(2);
+  readonly ripBase = this.f.local(I64);
+  readonly tlb = this.f.local(I32);
+  readonly budget = this.f.local(I32);
+  /** Micro-op and handler (table index) to leave to. */
+  private readonly at = this.f.local(I32);
+  private readonly handler = this.f.local(I32);
+  /** Of instructions that retire from the entry on: budget there. */
+  private readonly granted = this.f.local(I32);
+  readonly pending = this.f.local(I32);
+  readonly fc = this.f.local(I64);
+  readonly fz = this.f.local(I64);
+  readonly fs = this.f.local(I64);
+  readonly x = this.f.local(I64);
+  readonly y = this.f.local(I64);
+  readonly z = this.f.local(I64);
+  readonly r = this.f.local(I64);
+  flags: FlagState = { kind: 'dynamic' };
+  usesFlags = false;
+  private readonly registers = new Map<number, number>();
+  private readonly written = new Set<number>();
+  private exit: Label = 0;
+  private readonly free = new Map<Type, number[]>();
+  private readonly taken: { type: Type; local: number }[] = [];
+
+  gpr(register: number): Expr {
+    return get(this.register(register), I64);
+  }
+  setGpr(register: number, value: Expr): void {
+    this.written.add(register);
+    set(this.register(register), value)(this.f);
+  }
+  private register(register: number): number {
+    let local = this.registers.get(register);
+    if (local === undefined) this.registers.set(register, (local = this.f.local(I64)));
+    return local;
+  }
+
+  /** A local until the instruction ends. */
+  temporary(type: Type): number {
+    const local = this.free.get(type)?.pop() ?? this.f.local(type);
+    this.taken.push({ type, local });
+    return local;
+  }
+  /** Temporaries may be used again. */
+  endInstruction(): void {
+    for (const { type, local } of this.taken) {
+      const list = this.free.get(type);
+      if (list) list.push(local);
+      else this.free.set(type, [local]);
+    }
+    this.taken.length = 0;
+  }
+
+  /** Says in `pending` how the flags stand. */
+  tellFlags(): void {
+    const { flags } = this;
+    if (flags.kind === 'dynamic') return;
+    let value = 0;
+    if (flags.kind === 'pending') {
+      value = Pending.some | (64 - flags.bits) | (flags.keepsCarry ? Pending.keepsCarry : 0);
+    }
+    set(this.pending, i32c(value))(this.f);
+  }
+
+  /** Leaves to a handler with a micro-op whose block has been charged, if it counts at all. */
+  private leave(uop: Expr, handler: Expr): void {
+    this.tellFlags();
+    set(this.at, uop)(this.f);
+    set(this.handler, handler)(this.f);
+    branch(this.f, this.exit);
+  }
+  /** The interpreter does the instruction, of which nothing has happened. `handler`: its own handler. */
+  interpret(uop: number, handler: number): void {
+    this.leave(i32c(uop), i32c(handler));
+  }
+  /** Goes on at a micro-op, as a handler before it would. */
+  goOn(uop: number): void {
+    this.leave(i32c(uop), i32.load(i32c(uop), Uop.handler));
+  }
+  /** Back to the run loop before a micro-op whose block has not been charged. */
+  private stop(uop: number): void {
+    this.leave(i32c(uop), i32c(Pseudo.stop));
+  }
+  /** To an rip, by the branch at a micro-op. */
+  lookup(uop: number, rip: Expr): void {
+    i64.store(cpu, rip, State.rip)(this.f);
+    this.leave(i32c(uop), i32c(Pseudo.lookup));
+  }
+
+  /** Takes a block's instructions (`left` of its first micro-op) from the budget, or leaves before them. */
+  charge(uop: number, left: number): void {
+    if (left === 0) return;
+    const { f } = this;
+    const rest = this.temporary(I32);
+    set(rest, i32.sub(get(this.budget, I32), i32c(left)))(f);
+    ifElse(f, i32.ltS(get(rest, I32), i32c(0)), () => this.stop(uop));
+    set(this.budget, get(rest, I32))(f);
+  }
+
+  /** The whole function around `body`, which must leave. `settle`: computes pending flags. `left`: charged before it was entered. */
+  wrap(left: number, body: () => void, settle: () => void): Fn {
+    const { f } = this;
+    f.code.push(0x02, 0x40);
+    f.depth++;
+    this.exit = f.depth;
+    body();
+    unreachable(f);
+    f.depth--;
+    f.code.push(0x0b);
+    this.storeAll(settle);
+    // Entered with its first block charged. At a handler that counts what it is given, the rest of its block has not retired.
+    const given = i32.load(get(this.at, I32), Uop.left);
+    const uncounted = i32.or(
+      i32.eq(get(this.handler, I32), i32c(Pseudo.stop)),
+      i32.eq(get(this.handler, I32), i32c(Pseudo.lookup)),
+    );
+    const charged = this.temporary(I32);
+    set(charged, given)(f);
+    ifElse(f, uncounted, () => set(charged, i32c(0))(f));
+    const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), get(charged, I32));
+    i64.store(cpu, i64.add(i64.load(cpu, State.compiled), i64.extendU(retired)), State.compiled)(f);
+    tailCallIndirect(f, get(this.handler, I32), get(this.at, I32), cpu);
+    f.code.unshift(...this.loadAll(left));
+    return f;
+  }
+
+  private storeAll(settle: () => void): void {
+    const { f } = this;
+    for (const [register, local] of this.registers) {
+      if (this.written.has(register)) i64.store(cpu, get(local, I64), State.gpr + register * 8)(f);
+    }
+    if (this.usesFlags) {
+      this.flags = { kind: 'dynamic' };
+      settle();
+      for (const slot of ['fc', 'fz', 'fs'] as const) i64.store(cpu, get(this[slot], I64), State[slot])(f);
+    }
+    i32.store(cpu, get(this.budget, I32), State.budget)(f);
+  }
+
+  private loadAll(left: number): number[] {
+    const before = new Fn(2);
+    const load = (local: number, value: Expr): void => set(local, value)(before);
+    for (const [register, local] of this.registers) load(local, i64.load(cpu, State.gpr + register * 8));
+    if (this.usesFlags) {
+      for (const slot of ['fc', 'fz', 'fs'] as const) load(this[slot], i64.load(cpu, State[slot]));
+    }
+    load(this.ripBase, i64.load(cpu, State.ripBase));
+    load(this.tlb, i32.load(cpu, State.tlb));
+    load(this.budget, i32.load(cpu, State.budget));
+    load(this.granted, i32.add(get(this.budget, I32), i32c(left)));
+    return before.code;
+  }
+}
