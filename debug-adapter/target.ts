@@ -76,6 +76,23 @@ export interface ExitRecord {
   summary: string;
 }
 
+/** How an engine has executed instructions since it was made, also those that it repeated for going back. */
+export interface EngineCounters {
+  /** Instructions retired by compiled code. */
+  compiled: number;
+  /** Regions compiled, and the instructions in them. */
+  regions: number;
+  regionInstructions: number;
+  /** Size of the present regions. */
+  regionBytes: number;
+  /** Regions given up to make room, and because their code changed. */
+  evictedRegions: number;
+  droppedRegions: number;
+  compileMilliseconds: number;
+  /** Memory accesses that the soft TLB did not serve. */
+  tlbMisses: number;
+}
+
 export interface ExitCounter {
   name: string;
   reason: number;
@@ -303,6 +320,8 @@ export interface Target {
   /** Newest first; at most `count`. `before`: only exits with a smaller seq. */
   exits(count: number, before?: number): ExitRecord[];
   exitCounters(): ExitCounter[];
+  /** How its instructions were executed; absent: the engine does not know. */
+  engineCounters?(): EngineCounters;
   /** VMCS fields by group ('Guest state', 'Host state', 'Control', 'Exit information'), decoded. Empty without capability. */
   vmcs(cpu: number): DecodedField[];
 

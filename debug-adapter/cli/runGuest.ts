@@ -1,5 +1,5 @@
 /** Runs a guest from power-on to an end: its own, a text on its console, or a limit. Over Target, so that any engine does. */
-import type { EndReason, ExitCounter, ExitRecord, StopEvent, Target, TargetEvents } from '../target';
+import type { EndReason, EngineCounters, ExitCounter, ExitRecord, StopEvent, Target, TargetEvents } from '../target';
 import { ConsoleWatch, panicMarks } from './consoleWatch';
 import { ExitDrain } from './exitDrain';
 import { exitStatus, type RunEnd } from './runEnd';
@@ -42,6 +42,7 @@ export interface RunOutcome {
   /** Retired instructions, all vCPUs. */
   icount: number;
   exitCounters: ExitCounter[];
+  engine?: EngineCounters;
   /** Exits that `onExits` didn't see. */
   lostExits: number;
 }
@@ -101,6 +102,7 @@ class GuestRun {
         status: exitStatus(end),
         icount: target.icount(),
         exitCounters: target.exitCounters(),
+        engine: target.engineCounters?.(),
         lostExits: this.drain.lost,
       };
     } finally {

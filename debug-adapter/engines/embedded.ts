@@ -21,6 +21,7 @@ import type {
   BreakpointSet,
   DecodedField,
   EndReason,
+  EngineCounters,
   ExitCounter,
   ExitRecord,
   HypercallInfo,
@@ -162,6 +163,8 @@ class EmbeddedTarget implements Target {
         features: launch.cpu.features,
         model: launch.cpu.model,
         debugExit: launch.debugExit,
+        compile: launch.compile,
+        now: clock,
         startTime: START_TIME,
         guest: launch.mode === 'bare' ? undefined : launch.mode,
         ...this.attached,
@@ -455,6 +458,21 @@ class EmbeddedTarget implements Target {
   exits(count: number, before?: number): ExitRecord[] {
     return this.machine.vmm.log.newest(count, before).map((exit) => exitRecord(exit, this.machine.guest));
   }
+  engineCounters(): EngineCounters {
+    const { core } = this.machine;
+    const { regions, instructions, bytes, evicted, dropped, milliseconds } = core.compiled.statistics;
+    return {
+      compiled: core.compiledInstructions,
+      regions,
+      regionInstructions: instructions,
+      regionBytes: Math.round(bytes),
+      evictedRegions: evicted,
+      droppedRegions: dropped,
+      compileMilliseconds: milliseconds,
+      tlbMisses: core.memoryPath.tlbMisses,
+    };
+  }
+
   exitCounters(): ExitCounter[] {
     const counters = this.machine.vmm.log.counters();
     return counters.map(({ reason, count }) => ({ name: exitReason(reason).name, reason, count }));

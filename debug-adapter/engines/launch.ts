@@ -100,6 +100,8 @@ export interface EmbeddedLaunch {
   display?: { width: number; height: number };
   /** A virtio console beside COM1, on the same terminal. */
   virtioConsole?: boolean;
+  /** Which guest code is compiled to WebAssembly; absent: what runs often. */
+  compile?: 'auto' | 'off' | 'always';
   /** isa-debug-exit at port 0xf4. */
   debugExit: boolean;
 }

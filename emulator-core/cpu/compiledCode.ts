@@ -3,9 +3,10 @@
  * is the region's function, and so every way to that micro-op leads into it. Compiling changes nothing that a guest or a debugger sees.
  */
 import type { MachineMemory } from '../mmu/memory';
+import { REGION_IMPORTS } from '../translate/abi';
 import type { HandlerModule } from '../translate/handlers';
-import { compileRegion, type RegionSource } from '../translate/region/regionFunction';
-import { planRegion } from '../translate/region/regionPlan';
+import { compileRegion } from '../translate/region/regionFunction';
+import { CompiledForms, planRegion, type PlanSource } from '../translate/region/regionPlan';
 import { encodeModule, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { Uop } from './layout';
@@ -19,6 +20,9 @@ const HOT = 400;
 const BATCH_INSTRUCTIONS = 400;
 /** Bytes of WebAssembly over which all regions are given up. */
 const MAX_BYTES = 32 << 20;
+/** Places in the table for regions, and how many are made at a time. */
+const MAX_SLOTS = 1 << 18;
+const SLOTS_AT_ONCE = 4096;
 /** Regions that wait at most: what is still hot then asks again. */
 const MAX_WAITING = 4096;
 
@@ -43,8 +47,8 @@ interface Region {
   bytes: number;
 }
 
-export class CompiledCode implements RegionSource {
-  readonly handlers: HandlerModule['handlers'];
+export class CompiledCode implements PlanSource {
+  readonly forms: CompiledForms;
   readonly statistics: CompileStatistics = {
     regions: 0,
     instructions: 0,
@@ -57,34 +61,32 @@ export class CompiledCode implements RegionSource {
   private readonly byPage = new Map<CodePage, Region[]>();
   private waiting: number[] = [];
   private readonly asked = new Set<number>();
-  private readonly refusals = new Set<number>();
-  private readonly freeSlots: number[] = [];
+  /** Places in the table are given to regions one after the other, and anew once there are no regions. */
+  private readonly firstSlot: number;
+  private nextSlot: number;
 
   constructor(
     readonly memory: MachineMemory,
     private readonly code: CodeCache,
     module: HandlerModule,
     private readonly table: WebAssembly.Table,
+    /** The handler module's. */
+    private readonly go: WebAssembly.ExportValue,
     private readonly mode: CompileMode,
     /** For statistics alone: milliseconds. */
     private readonly now: () => number = () => 0,
   ) {
-    this.handlers = module.handlers;
+    this.forms = new CompiledForms(module.handlers);
+    this.firstSlot = this.nextSlot = module.tableSize;
     code.onDropped = (page) => this.drop(page);
     code.onForgotten = () => this.forget();
     code.heat = mode === 'off' ? 0 : mode === 'always' ? 1 : HOT;
   }
 
-  // ---- RegionSource ----------------------------------------------------------------------------------------------
+  // ---- PlanSource ----------------------------------------------------------------------------------------------
 
   handler(uop: number): number {
     return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
-  }
-  refused(code: number, handler: number): boolean {
-    return this.refusals.has(code * 0x10000 + handler);
-  }
-  refuse(code: number, handler: number): void {
-    this.refusals.add(code * 0x10000 + handler);
   }
 
   // ---- what to compile -------------------------------------------------------------------------------------------
@@ -145,25 +147,27 @@ export class CompiledCode implements RegionSource {
   }
 
   private install(made: readonly { uop: number; page: CodePage; fn: Fn }[], instructions: number): void {
-    const slots = made.map(() => this.freeSlots.pop() ?? this.table.grow(1));
+    const { memory, table, statistics } = this;
+    const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
+    if (statistics.bytes + size > MAX_BYTES || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    const first = this.nextSlot;
+    this.nextSlot += made.length;
+    if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
     const bytes = encodeModule({
-      imports: [],
+      imports: REGION_IMPORTS,
       functions: made.map(({ fn }) => fn),
-      exports: made.map((_, i) => ({ name: `r${i}`, index: i })),
-      table: [],
+      exports: made.map((_, i) => ({ name: `r${i}`, index: REGION_IMPORTS.length + i })),
     });
-    const { memory, table } = this;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory: memory.wasm, table } });
-    const { statistics } = this;
-    if (statistics.bytes + bytes.length > MAX_BYTES) this.evictAll();
+    const env = { memory: memory.wasm, go: this.go };
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
     made.forEach(({ uop, page }, i) => {
-      const region = { uop, handler: this.handler(uop), slot: slots[i], bytes: bytes.length / made.length };
-      table.set(slots[i], instance.exports[`r${i}`] as () => number);
+      const region = { uop, handler: this.handler(uop), slot: first + i, bytes: bytes.length / made.length };
+      table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
       const list = this.byPage.get(page);
       if (list) list.push(region);
       else this.byPage.set(page, [region]);
-      memory.i32[(uop + Uop.handler) >> 2] = slots[i];
+      memory.i32[(uop + Uop.handler) >> 2] = region.slot;
     });
     statistics.regions += made.length;
     statistics.instructions += instructions;
@@ -176,7 +180,6 @@ export class CompiledCode implements RegionSource {
     const { uop, handler, slot, bytes } = region;
     this.memory.i32[(uop + Uop.handler) >> 2] = handler;
     this.table.set(slot, null);
-    this.freeSlots.push(slot);
     this.regions.delete(uop);
     this.asked.delete(uop);
     this.statistics.bytes -= bytes;
@@ -200,11 +203,13 @@ export class CompiledCode implements RegionSource {
     }
     this.byPage.clear();
     this.asked.clear();
+    this.nextSlot = this.firstSlot;
   }
 
   /** All micro-ops are gone. */
   private forget(): void {
     this.waiting = [];
     this.asked.clear();
+    this.nextSlot = this.firstSlot;
   }
 }

@@ -98,7 +98,7 @@ export class Core {
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
     const mode = options.compile ?? Core.compile;
-    this.compiled = new CompiledCode(memory, this.code, module, table, mode, options.now);
+    this.compiled = new CompiledCode(memory, this.code, module, table, instance.exports.go, mode, options.now);
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
@@ -110,6 +110,11 @@ export class Core {
     if (!this.granted) return this.retired;
     const ahead = this.current ? this.memory.i32[(this.current + Uop.left) >> 2] : 0;
     return this.icountBase + this.granted - this.spare - this.cpu.get32(State.budget) - ahead;
+  }
+
+  /** Instructions retired by compiled code, of all vCPUs. */
+  get compiledInstructions(): number {
+    return this.vcpus.reduce((sum, cpu) => sum + Number(cpu.get64(State.compiled)), 0);
   }
 
   /** rip of the instruction being executed, or the next one between instructions. */

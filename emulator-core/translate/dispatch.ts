@@ -85,3 +85,13 @@ export function runHelper(): Fn {
   tailCallIndirect(f, i32.load(uop, Uop.handler), uop, cpu);
   return f;
 }
+
+/**
+ * go(uop, cpu, handler): to a handler by its place in the table. Regions go through it: an instance that imported the table itself
+ * would have a copy of it, one for each module.
+ */
+export function goHelper(): Fn {
+  const f = new Fn(3);
+  tailCallIndirect(f, get(2, I32), uop, cpu);
+  return f;
+}

@@ -6,7 +6,7 @@ import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
 import { Helper, IMPORTS, Import, type HandlerForm } from './abi';
 import { fusedHelper } from './fusedHelper';
-import { emitEnter, exitNextHelper, lookupHelper, runHelper } from './dispatch';
+import { emitEnter, exitNextHelper, goHelper, lookupHelper, runHelper } from './dispatch';
 import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
 import { Probe, type Uses } from './probe';
@@ -121,7 +121,7 @@ class Generator {
 export function generateHandlers(): HandlerModule {
   const generator = new Generator();
   for (const info of CODES) if (info) generator.add(info);
-  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper()];
+  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper(), goHelper()];
   const first = IMPORTS.length + helpers.length;
   const bytes = encodeModule({
     imports: IMPORTS,
@@ -129,6 +129,7 @@ export function generateHandlers(): HandlerModule {
     exports: [
       { name: 'run', index: Helper.run },
       { name: 'lookup', index: Helper.lookup },
+      { name: 'go', index: Helper.go },
     ],
     table: generator.functions.map((_, i) => first + i),
   });

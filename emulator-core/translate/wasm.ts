@@ -329,13 +329,11 @@ export interface ModuleParts {
   imports: { name: string; parameters: number }[];
   functions: Fn[];
   exports: { name: string; index: number }[];
-  /** Function indices to place into the table. */
-  table: number[];
-  /** Where in the table they go. Default: its start */
-  tableStart?: number;
+  /** Function indices to place into the table from 0; absent: the module knows of no table. */
+  table?: number[];
 }
 
-/** Encodes a module that imports `env.memory` and `env.table` (function references). */
+/** Encodes a module that imports `env.memory` and, when it has to do with one, `env.table` (function references). */
 export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
   const out: number[] = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
   const section = (id: number, content: number[]): void => {
@@ -355,13 +353,15 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
   section(1, types);
 
   const imports: number[] = [];
-  uleb(imports, parts.imports.length + 2);
+  uleb(imports, parts.imports.length + (parts.table ? 2 : 1));
   text(imports, 'env');
   text(imports, 'memory');
   imports.push(2, 0, 1);
-  text(imports, 'env');
-  text(imports, 'table');
-  imports.push(1, 0x70, 0, 1);
+  if (parts.table) {
+    text(imports, 'env');
+    text(imports, 'table');
+    imports.push(1, 0x70, 0, 1);
+  }
   for (const f of parts.imports) {
     text(imports, 'env');
     text(imports, f.name);
@@ -383,10 +383,8 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
   }
   section(7, exported);
 
-  if (parts.table.length) {
-    const elements: number[] = [1, 0, 0x41];
-    sleb(elements, BigInt(parts.tableStart ?? 0));
-    elements.push(0x0b);
+  if (parts.table?.length) {
+    const elements: number[] = [1, 0, 0x41, 0, 0x0b];
     uleb(elements, parts.table.length);
     for (const index of parts.table) uleb(elements, index);
     section(9, elements);

@@ -1,6 +1,5 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
-import { Probe } from '../probe';
 import { get, type Fn } from '../wasm';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
@@ -8,15 +7,8 @@ import { RegionFlags } from './regionFlags';
 import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
 import { RegionState } from './regionState';
 
-const probe = new Probe();
-
-export interface RegionSource extends PlanSource {
-  /** The form is not for compiling: plans end blocks before it from now on. */
-  refuse(code: number, handler: number): void;
-}
-
 /** undefined: its first instruction cannot be compiled. */
-export function compileRegion(source: RegionSource, plan: RegionPlan): Fn | undefined {
+export function compileRegion(source: PlanSource, plan: RegionPlan): Fn | undefined {
   return new RegionEmitter(source, plan).emit();
 }
 
@@ -26,7 +18,7 @@ class RegionEmitter {
   private instructions = 0;
 
   constructor(
-    private readonly source: RegionSource,
+    private readonly source: PlanSource,
     private readonly plan: RegionPlan,
   ) {
     const { blocks } = plan;
@@ -75,31 +67,23 @@ class RegionEmitter {
   }
 
   /** False: control does not go on behind it. */
-  private instruction(node: number, block: RegionBlock, { uop, info, form }: RegionInstruction): boolean {
+  private instruction(node: number, block: RegionBlock, { uop, info, form, writes }: RegionInstruction): boolean {
     const { s, source } = this;
     const { f, flags } = s;
     const length = f.code.length;
     const depth = f.depth;
     const handler = source.handler(uop);
     try {
-      const builder: RegionBuilder = new RegionBuilder(
-        s,
-        source.memory,
-        uop,
-        handler,
-        form,
-        probe.uses(info, form).writes,
-        {
-          taken: () => this.edge(node, block.taken!, builder),
-          next: () => this.edge(node, block.next!, builder),
-        },
-      );
+      const builder: RegionBuilder = new RegionBuilder(s, source.memory, uop, handler, form, writes, {
+        taken: () => this.edge(node, block.taken!, builder),
+        next: () => this.edge(node, block.next!, builder),
+      });
       builder.run(info.row.semantics!);
       this.instructions++;
       return !builder.ended;
     } catch (e) {
       if (!(e instanceof NotForCompiling)) throw e;
-      source.refuse(info.code, handler);
+      source.forms.refuse(info.code, handler);
       f.code.length = length;
       f.depth = depth;
       s.flags = flags;

@@ -9,15 +9,26 @@ import type { CodePage } from '../../x86/codeCache';
 import type { HandlerForm } from '../abi';
 import { VARIANTS, formOf } from '../forms';
 import { Pseudo, type HandlerModule } from '../handlers';
+import { Probe } from '../probe';
 
 /** Micro-ops of a region at most. */
 const MAX_UOPS = 200;
 
-/** An instruction that a region can hold. */
-export interface RegionInstruction {
-  uop: number;
+/** How control leaves an instruction; 'interpreted': it is not for a region. */
+type Kind = 'plain' | 'conditional' | 'unconditional' | 'indirect' | 'interpreted';
+
+/** What compiling needs to know of all instructions with a Code and a handler. */
+export interface CompiledForm {
   info: CodeInfo;
   form: HandlerForm;
+  kind: Kind;
+  /** It writes its memory operand. */
+  writes: boolean;
+}
+
+/** An instruction that a region can hold. */
+export interface RegionInstruction extends CompiledForm {
+  uop: number;
 }
 
 /** Where control goes from the end of a block. */
@@ -49,20 +60,56 @@ export interface RegionPlan {
 /** What the planner needs to know of the code cache. */
 export interface PlanSource {
   memory: MachineMemory;
-  handlers: HandlerModule['handlers'];
+  forms: CompiledForms;
   /** The interpreter's handler of a micro-op, which may have a region's now. */
   handler(uop: number): number;
-  /** The instruction's form turned out not to be for compiling. */
-  refused(code: number, handler: number): boolean;
 }
 
-const DIRECT = /^(J(?!mp)|Loop)/;
+/** Forms by Code and handler, found once. */
+export class CompiledForms {
+  private readonly known = new Map<number, CompiledForm | undefined>();
+  private readonly probe = new Probe();
+
+  constructor(private readonly handlers: HandlerModule['handlers']) {}
+
+  /** undefined: not for compiling. */
+  get(code: number, handler: number): CompiledForm | undefined {
+    const key = code * 0x10000 + handler;
+    if (this.known.has(key)) return this.known.get(key);
+    const form = this.find(code, handler);
+    this.known.set(key, form);
+    return form;
+  }
+
+  /** It turned out that instructions of the form cannot be compiled. */
+  refuse(code: number, handler: number): void {
+    this.known.set(code * 0x10000 + handler, undefined);
+  }
+
+  private find(code: number, handler: number): CompiledForm | undefined {
+    const info = CODES[code];
+    const table = this.handlers[code];
+    if (!info?.row.semantics || !table) return undefined;
+    const number = table.indexOf(handler);
+    const form = number >= 0 && number < VARIANTS ? formOf(info, number) : undefined;
+    if (!form || form.repeat) return undefined;
+    const kind = kindOf(info);
+    return kind === 'interpreted' ? undefined : { info, form, kind, writes: this.probe.uses(info, form).writes };
+  }
+}
+
+function kindOf({ row, operands }: CodeInfo): Kind {
+  const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
+  if (conditional || /^(Jmp|Call)$/.test(row.mnemonic)) {
+    return !operands[0]?.immediate ? 'indirect' : conditional ? 'conditional' : 'unconditional';
+  }
+  if (/^Retn/.test(row.mnemonic)) return 'indirect';
+  return row.endsBlock ? 'interpreted' : 'plain';
+}
 
 export function planRegion(source: PlanSource, page: CodePage, entry: number): RegionPlan {
   return new Planner(source, page).plan(entry);
 }
-
-type Kind = 'plain' | 'conditional' | 'unconditional' | 'indirect' | 'interpreted' | 'goto';
 
 class Planner {
   private readonly leaders = new Set<number>();
@@ -134,35 +181,15 @@ class Planner {
     this.continuations.push(next);
   }
 
-  private instruction(uop: number): RegionInstruction | undefined {
+  private instruction(uop: number): CompiledForm | undefined {
     const handler = this.source.handler(uop);
     if (handler <= Pseudo.last) return undefined;
-    const code = this.source.memory.u16[(uop + Uop.code) >> 1];
-    const info = CODES[code];
-    if (!info?.row.semantics || this.source.refused(code, handler)) return undefined;
-    const form = this.form(info, handler);
-    return form && { uop, info, form };
+    return this.source.forms.get(this.source.memory.u16[(uop + Uop.code) >> 1], handler);
   }
 
-  private form(info: CodeInfo, handler: number): HandlerForm | undefined {
-    const table = this.source.handlers[info.code];
-    for (let number = 0; table && number < VARIANTS; number++) {
-      if (table[number] === handler) return formOf(info, number);
-    }
-    return undefined;
-  }
-
-  private kind(uop: number): Kind {
+  private kind(uop: number): Kind | 'goto' {
     if (this.source.handler(uop) === Pseudo.goto) return 'goto';
-    const instruction = this.instruction(uop);
-    if (!instruction || instruction.form.repeat) return 'interpreted';
-    const { row, operands } = instruction.info;
-    if (DIRECT.test(row.mnemonic) || /^(Jmp|Call)$/.test(row.mnemonic)) {
-      if (!operands[0]?.immediate) return 'indirect';
-      return DIRECT.test(row.mnemonic) ? 'conditional' : 'unconditional';
-    }
-    if (/^Retn/.test(row.mnemonic)) return 'indirect';
-    return row.endsBlock ? 'interpreted' : 'plain';
+    return this.instruction(uop)?.kind ?? 'interpreted';
   }
 
   /** Micro-op that a direct branch goes to; 0: in another page, or not decoded. */
@@ -193,7 +220,7 @@ class Planner {
         block.next = edge(this.field(uop, Uop.target));
         return block;
       }
-      block.instructions.push(this.instruction(uop)!);
+      block.instructions.push({ uop, ...this.instruction(uop)! });
       if (kind === 'plain') continue;
       if (kind !== 'indirect') {
         block.taken = edge(this.target(uop));

@@ -3,6 +3,7 @@
  * stored where it is left.
  */
 import { State, Uop } from '../../cpu/layout';
+import { RegionImport } from '../abi';
 import { Pseudo } from '../handlers';
 import { cpu } from '../operands';
 import {
@@ -16,7 +17,7 @@ import {
   i64,
   ifElse,
   set,
-  tailCallIndirect,
+  tailCall,
   unreachable,
   type Expr,
   type Label,
@@ -170,7 +171,7 @@ export class RegionState {
     ifElse(f, uncounted, () => set(charged, i32c(0))(f));
     const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), get(charged, I32));
     i64.store(cpu, i64.add(i64.load(cpu, State.compiled), i64.extendU(retired)), State.compiled)(f);
-    tailCallIndirect(f, get(this.handler, I32), get(this.at, I32), cpu);
+    tailCall(f, RegionImport.go, get(this.at, I32), cpu, get(this.handler, I32));
     f.code.unshift(...this.loadAll(left));
     return f;
   }
