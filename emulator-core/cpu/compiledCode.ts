@@ -15,7 +15,7 @@ import { Uop } from './layout';
 export type CompileMode = 'auto' | 'off' | 'always';
 
 /** Branches to a micro-op before it is hot. */
-const HOT = 400;
+const HOT = 2500;
 /** Instructions compiled at once at most, so that nobody waits long for it. */
 const BATCH_INSTRUCTIONS = 400;
 /** Bytes of WebAssembly over which all regions are given up. */
