@@ -178,6 +178,9 @@ export class AssistContext implements CpuContext {
   flushTranslations(): void {
     this.core.flushTranslations(this.cpu);
   }
+  flushLocalTranslations(): void {
+    this.core.flushLocalTranslations(this.cpu);
+  }
   flushPage(linear: bigint): void {
     this.core.flushPage(this.cpu, linear);
   }

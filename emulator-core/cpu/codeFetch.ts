@@ -18,17 +18,21 @@ export interface FetchHost extends Pick<MemoryHost, 'eptWalkExit'> {
   breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined;
 }
 
-const FETCH_ENTRIES = 256;
+const FETCH_ENTRIES = 1024;
 
 /** What is remembered of a vCPU's code beyond the architectural state. */
 class FetchState {
+  /** Counts up by 2 whenever entries of the jump cache that are not global become invalid; odd numbers are theirs. */
   generation = 1;
+  /** As generation, for global ones; even. */
+  globalGeneration = 2;
   context?: CodeContext;
   contextKey = '';
   contextEpoch = -1;
   /** Instruction-fetch translations: linear page number * 2 + user -> physical page. */
   readonly fetchTag = new Float64Array(FETCH_ENTRIES).fill(-1);
   readonly fetchPage = new Float64Array(FETCH_ENTRIES);
+  readonly fetchGlobal = new Uint8Array(FETCH_ENTRIES);
 }
 
 export class CodeFetch {
@@ -52,10 +56,12 @@ export class CodeFetch {
     for (const [i, state] of this.states.entries()) this.bumpGeneration(this.vcpus[i], state);
   }
 
-  private bumpGeneration(cpu: Vcpu, state: FetchState): void {
-    state.generation++;
-    if (state.generation >= 0x1fffff) {
+  private bumpGeneration(cpu: Vcpu, state: FetchState, globals = true): void {
+    state.generation += 2;
+    if (globals) state.globalGeneration += 2;
+    if (state.generation >= 0x1ffff0 || state.globalGeneration >= 0x1ffff0) {
       state.generation = 1;
+      state.globalGeneration = 2;
       const start = cpu.base + VCPU_JUMPS;
       this.memory.u8.fill(0, start, start + Jump.entries * Jump.entrySize);
     }
@@ -66,6 +72,7 @@ export class CodeFetch {
     const user = cpu.cpl === 3 ? 1 : 0;
     const id = state.context?.id ?? 0;
     cpu.set32(State.codeTag, (state.generation << 10) | (id << 1) | user);
+    cpu.set32(State.globalTag, (state.globalGeneration << 10) | (id << 1) | user);
   }
 
   /** Fetch cache and jump cache of a vCPU are forgotten. */
@@ -73,6 +80,13 @@ export class CodeFetch {
     const state = this.states[cpu.index];
     state.fetchTag.fill(-1);
     this.bumpGeneration(cpu, state);
+  }
+
+  /** As flush(), but for what is global. */
+  flushLocal(cpu: Vcpu): void {
+    const state = this.states[cpu.index];
+    for (let i = 0; i < FETCH_ENTRIES; i++) if (!state.fetchGlobal[i]) state.fetchTag[i] = -1;
+    this.bumpGeneration(cpu, state, false);
   }
 
   private useContext(cpu: Vcpu, state: FetchState): CodeContext {
@@ -109,6 +123,7 @@ export class CodeFetch {
       if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
     }
     state.fetchTag[slot] = tag;
+    state.fetchGlobal[slot] = this.mmu.global ? 1 : 0;
     state.fetchPage[slot] = Math.floor(gpa / PAGE);
     return gpa;
   }
@@ -152,7 +167,8 @@ export class CodeFetch {
     const entry = cpu.base + VCPU_JUMPS + ((low ^ (low >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
     this.memory.u64[(entry + Jump.rip) >> 3] = cpu.rip;
     this.memory.i32[(entry + Jump.uop) >> 2] = uop;
-    this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(State.codeTag);
+    const slot = Number(BigInt.asUintN(52, linear >> 12n) & BigInt(FETCH_ENTRIES - 1));
+    this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(state.fetchGlobal[slot] ? State.globalTag : State.codeTag);
     return uop;
   }
 }

@@ -135,6 +135,13 @@ export class Core {
     this.fetch.flush(cpu);
   }
 
+  /** As flushTranslations(), but for global pages: CR3 was loaded. */
+  flushLocalTranslations(cpu: Vcpu): void {
+    cpu.flushLocalTlb();
+    cpu.debug.update();
+    this.fetch.flushLocal(cpu);
+  }
+
   flushAllTranslations(): void {
     for (const cpu of this.vcpus) this.flushTranslations(cpu);
   }

@@ -70,6 +70,8 @@ export interface CpuContext {
   jump(rip: bigint): void;
   /** Drops soft TLB and jump cache of this vCPU (CR3, CR4, CR0.PG, EFER.NXE ... changed). */
   flushTranslations(): void;
+  /** As flushTranslations(), but for global pages. */
+  flushLocalTranslations(): void;
   flushPage(linear: bigint): void;
   /** Loads the PAE page-directory-pointer registers from where `cr3` points; false when they are malformed. */
   loadPointers(cr3: number): boolean;

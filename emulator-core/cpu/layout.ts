@@ -37,6 +37,8 @@ export const State = {
   slowValue: 0x0e0,
   /** What linear addresses wrap at: 0xffffffff outside 64-bit mode, else all ones. i64 */
   linearMask: 0x0e8,
+  /** As codeTag, for entries of global pages. i32 */
+  globalTag: 0x404,
   /** A direct branch that wants to be linked to its target (micro-op address), else 0. i32 */
   linkFrom: 0x0f0,
   /** A near branch whose target the run loop must look up (micro-op address), else 0. i32 */
@@ -151,7 +153,7 @@ export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
  * Jump cache: rip -> micro-op, direct-mapped. The entry is that of rip's low bits with those above `fold` mixed in: functions begin
  * at multiples of 16, so that the low bits alone would leave most entries to nobody.
  */
-export const Jump = { entries: 4096, fold: 12, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
+export const Jump = { entries: 16384, fold: 14, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
 
 export const VCPU_TLB = State.size;
 export const VCPU_JUMPS = VCPU_TLB + TLB_BYTES * Tlb.contexts;

@@ -379,6 +379,7 @@ export class MemoryPath {
     const direct = writable && !(state & ~PageState.watchRead);
     i32[entry + (Tlb.tagWrite >> 2)] = direct ? start : -1;
     i32[entry + (Tlb.tagWrite >> 2) + 1] = direct ? high : -1;
+    if (!this.mmu.global) cpu.noteLocal(entry);
     i32[entry + (Tlb.addend >> 2)] = (this.memory.ramBase + page * PAGE - start) | 0;
   }
 

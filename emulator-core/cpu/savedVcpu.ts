@@ -57,6 +57,7 @@ const TRANSIENT: readonly [offset: number, length: number][] = [
   [State.budget, 4],
   [State.tlb, 4],
   [State.codeTag, 4],
+  [State.globalTag, 4],
   [State.slowAddress, 16],
   [State.linkFrom, 8],
   [State.divisor, 8],

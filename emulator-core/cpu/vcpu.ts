@@ -133,7 +133,12 @@ const KEPT_BY_INIT = [
   ...slots(State.ymm, State.ymm + 16 * 32),
 ];
 
+/** Entries filled between two changes of CR3 that are remembered; beyond it all are given up. */
+const LOCAL_ENTRIES = 4096;
+
 export class Vcpu {
+  private readonly localEntries = new Int32Array(LOCAL_ENTRIES);
+  private localCount = 0;
   readonly base: number;
   private readonly q: number;
   activity: Activity = 'active';
@@ -465,6 +470,31 @@ export class Vcpu {
   flushTlb(): void {
     const start = this.base + VCPU_TLB;
     this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.filled);
+    this.localCount = 0;
+  }
+
+  /** The soft TLB's entry at an address (in 32-bit words) was filled with a translation that is not global. */
+  noteLocal(entry: number): void {
+    if (this.localCount < LOCAL_ENTRIES) this.localEntries[this.localCount] = entry;
+    // One more than fit: they are not all known.
+    if (this.localCount <= LOCAL_ENTRIES) this.localCount++;
+  }
+
+  /** Forgets the soft TLB's translations but for global ones. SDM Vol. 3A, "Global Pages". */
+  flushLocalTlb(): void {
+    if (this.localCount > LOCAL_ENTRIES) {
+      this.flushTlb();
+      return;
+    }
+    const { i32 } = this.memory;
+    for (let i = 0; i < this.localCount; i++) {
+      const entry = this.localEntries[i];
+      i32[entry + (Tlb.tagRead >> 2)] = -1;
+      i32[entry + (Tlb.tagRead >> 2) + 1] = -1;
+      i32[entry + (Tlb.tagWrite >> 2)] = -1;
+      i32[entry + (Tlb.tagWrite >> 2) + 1] = -1;
+    }
+    this.localCount = 0;
   }
 
   /** The state after INIT: as after power-on, but for what INIT leaves alone. SDM Vol. 3A, "Processor State After Reset". */

@@ -45,14 +45,19 @@ export function lookupHelper(): Fn {
   const entry = f.local(I32);
   const t = f.local(I32);
   const budget = f.local(I32);
+  const tag = f.local(I32);
   set(rip, i64.load(me, State.rip))(f);
   const low = i32.wrap(get(rip, I64));
   const index = i32.and(i32.xor(low, i32.shrU(low, i32c(Jump.fold))), i32c(Jump.entries - 1));
   set(entry, i32.add(i32.add(me, i32.shl(index, i32c(4))), i32c(VCPU_JUMPS)))(f);
   const e = get(entry, I32);
+  set(tag, i32.load(e, Jump.tag))(f);
   const miss = i32.or(
     i64.ne(i64.load(e, Jump.rip), get(rip, I64)),
-    i32.ne(i32.load(e, Jump.tag), i32.load(me, State.codeTag)),
+    i32.and(
+      i32.ne(get(tag, I32), i32.load(me, State.codeTag)),
+      i32.ne(get(tag, I32), i32.load(me, State.globalTag)),
+    ),
   );
   ifElse(f, miss, () => {
     i32.store(me, branch, State.branchFrom)(f);

@@ -24,7 +24,9 @@ export const Pseudo = {
   goto: 3,
   /** Goes to State.rip through the jump cache; the micro-op is the branch. */
   lookup: 4,
-  last: 4,
+  /** Of code that has changed: back to the run loop, which decodes it anew. */
+  stale: 5,
+  last: 5,
 } as const;
 
 export interface HandlerModule {
@@ -58,7 +60,12 @@ function pseudoHandlers(): Fn[] {
   emitEnter(goto, get(t, I32));
   const lookup = new Fn(2);
   tailCall(lookup, Helper.lookup, uop, cpu);
-  return [assist, pageEnd, stop, goto, lookup];
+
+  const stale = new Fn(2);
+  i32.store(cpu, i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left)), State.budget)(stale);
+  i64.store(cpu, ripOf, State.rip)(stale);
+  i32c(0).emit(stale);
+  return [assist, pageEnd, stop, goto, lookup, stale];
 }
 
 type Variants = [variant: number, handler: number][];

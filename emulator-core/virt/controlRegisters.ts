@@ -137,12 +137,12 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
   function setCr3(c: CpuContext, value: bigint): void {
     const cpu = c.cpu;
     if (cpu.longMode) {
-      // All translations are forgotten whether the guest wants to keep some or not: no guest can tell.
+      // Those of all PCIDs are forgotten whether the guest wants to keep some or not: no guest can tell.
       if (cpu.cr4 & Cr4.PCIDE) value &= ~CR3_KEEP;
       if (value >> BigInt(h.maxPhysicalAddress)) refuse();
     } else if (paePaging(cpu.cr0, cpu.cr4, cpu.efer)) loadPointers(cpu, Number(value & 0xffffffffn));
     cpu.set64(State.cr3, value);
-    c.flushTranslations();
+    c.flushLocalTranslations();
   }
 
   function setCr4(c: CpuContext, value: bigint): void {

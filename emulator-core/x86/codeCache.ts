@@ -143,11 +143,12 @@ export class CodeCache {
       page.valid = false;
       page.context.pages.delete(physical);
       this.onDropped(page);
+      // Jump caches and links may still lead here.
+      for (const uop of page.uops.values()) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
     }
     this.pages -= pages.length;
     this.byPhysical.delete(physical);
     this.onCodePage(physical, false);
-    this.onFlush();
   }
 
   /** The micro-op at `offset` of the page, decoded now if need be. `host` is the page's host-physical address. */
