@@ -107,6 +107,8 @@ export const State = {
   scratch: 0x1000,
   /** Instructions that compiled code has retired: for statistics. i64 */
   compiled: 0x3100,
+  /** Non-zero: PAUSE exits. Set with the VMCS's controls. i32 */
+  pauseExits: 0x3108,
   size: 0x3200,
 } as const;
 

@@ -132,6 +132,17 @@ export interface Builder {
   /** Statements under an i32 condition. Both arms may read and write; `let` values made inside are not for outside. */
   when(condition: Expr, then: () => void, otherwise?: () => void): void;
 
+  /**
+   * The row's assist does the whole instruction when the i32 condition holds: what is rare or wide. Comes before anything changes.
+   */
+  assistWhen(condition: Expr): void;
+  /** RFLAGS but for the arithmetic flags, and the privilege level; i32. */
+  systemFlags(): Expr;
+  setSystemFlags(value: Expr): void;
+  privilegeLevel(): Expr;
+  /** i32: PAUSE leaves the guest. */
+  pauseExits(): Expr;
+
   /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
   faultIf(condition: Expr, vector: number): void;
 

@@ -54,10 +54,7 @@ export function lookupHelper(): Fn {
   set(tag, i32.load(e, Jump.tag))(f);
   const miss = i32.or(
     i64.ne(i64.load(e, Jump.rip), get(rip, I64)),
-    i32.and(
-      i32.ne(get(tag, I32), i32.load(me, State.codeTag)),
-      i32.ne(get(tag, I32), i32.load(me, State.globalTag)),
-    ),
+    i32.and(i32.ne(get(tag, I32), i32.load(me, State.codeTag)), i32.ne(get(tag, I32), i32.load(me, State.globalTag))),
   );
   ifElse(f, miss, () => {
     i32.store(me, branch, State.branchFrom)(f);

@@ -34,6 +34,8 @@ import {
 } from './wasm';
 import { v128 } from './wasmSimd';
 
+/** Pseudo.assist's place in the table. */
+const ASSIST = 0;
 /** RFLAGS.RF */
 const RESUME_FLAG = 1 << 16;
 /** What the arithmetic flags are kept as. */
@@ -128,6 +130,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
     });
   }
 
+  assistWhen(condition: Expr): void {
+    ifElse(this.f, condition, () => tailCallIndirect(this.f, i32c(ASSIST), uop, cpu));
+  }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
       tailCall(this.f, Import.fault, uop, cpu, i32c(vector));

@@ -78,6 +78,7 @@ export abstract class SemanticsBuilder implements Builder {
   abstract registerAddress(i: number): { base: Expr; offset: number };
   /** After a store to the modified operand. */
   protected abstract modified(operand: ModifiedOperand, bits: Bits): void;
+  abstract assistWhen(condition: Expr): void;
   abstract faultIf(condition: Expr, vector: number): void;
   abstract protectionFaultIf(condition: Expr): void;
   abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
@@ -193,6 +194,19 @@ export abstract class SemanticsBuilder implements Builder {
 
   when(condition: Expr, then: () => void, otherwise?: () => void): void {
     ifElse(this.f, condition, then, otherwise);
+  }
+
+  systemFlags(): Expr {
+    return i32.load(cpu, State.flags);
+  }
+  setSystemFlags(value: Expr): void {
+    i32.store(cpu, value, State.flags)(this.f);
+  }
+  privilegeLevel(): Expr {
+    return i32.load(cpu, State.cpl);
+  }
+  pauseExits(): Expr {
+    return i32.load(cpu, State.pauseExits);
   }
 
   // ---- vectors ---------------------------------------------------------------------------------------------------

@@ -168,6 +168,7 @@ export class Vmm {
   private writeControls(cpu: Vcpu, vmcs: Vmcs): void {
     vmcs.write(Field.PIN_BASED_CONTROLS, DEFAULT1.pin | Pin.externalInterruptExiting | Pin.nmiExiting);
     vmcs.write(Field.PRIMARY_CONTROLS, this.primary);
+    cpu.set32(State.pauseExits, this.primary & Primary.pauseExiting);
     vmcs.write(Field.SECONDARY_CONTROLS, this.secondary);
     vmcs.write(Field.EXCEPTION_BITMAP, this.exceptionBitmap);
     vmcs.write(

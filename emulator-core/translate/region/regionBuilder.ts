@@ -167,6 +167,9 @@ export class RegionBuilder extends SemanticsBuilder {
     s.flags = changed ? { kind: 'dynamic' } : before;
   }
 
+  assistWhen(condition: Expr): void {
+    this.faultIf(condition);
+  }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());
   }

@@ -1,7 +1,13 @@
 /** Data movement: moves, exchanges, stack, conditional moves, flags transfer. */
 import { CONDITIONS, Gpr, type Bits, type Builder, type Condition } from '../../translate/builder';
-import { i64, i64c, select } from '../../translate/wasm';
+import { i32, i32c, i64, i64c, select } from '../../translate/wasm';
 import { rows, type Family, type Instruction } from './instruction';
+
+/** RFLAGS: CF PF AF ZF SF OF, and bits of their own. SDM Vol. 1, "EFLAGS Register" */
+const ARITHMETIC = 0x8d5;
+const OF_BIT = 11;
+const RF = 1 << 16;
+const VM = 1 << 17;
 
 /** iced-x86 names the conditions by their first alias, as here. */
 const CONDITION_NAMES: Record<Condition, string> = {
@@ -75,6 +81,15 @@ const popSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction =>
   assist: 'popSegment',
   endsBlock: true,
 });
+
+/** RFLAGS as PUSHF pushes them: VM and RF are 0 in the image. Virtual-8086 mode has rules of its own. */
+function pushFlags(b: Builder, bits: Bits): void {
+  const flags = b.let(b.systemFlags());
+  b.assistWhen(i32.and(flags, i32c(VM)));
+  const system = i64.and(i64.extendU(flags), i64c(~(ARITHMETIC | RF)));
+  const overflow = i64.shl(b.flag('of'), i64c(OF_BIT));
+  b.push(bits, i64.or(i64.or(system, b.lowFlags()), overflow));
+}
 
 export const data: Family = [
   {
@@ -166,6 +181,7 @@ export const data: Family = [
       operandBits,
       manual: 'PUSHF/PUSHFD/PUSHFQ—Push EFLAGS Register Onto the Stack',
       assist: 'pushFlags',
+      semantics: (b: Builder) => pushFlags(b, operandBits),
     }),
   ),
   ...rows(

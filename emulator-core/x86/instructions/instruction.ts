@@ -1,6 +1,7 @@
 /**
  * The shape of the instruction table. A row describes one mnemonic: which iced-x86 Codes (encodings) it covers, and its meaning,
- * either as a semantics function over the builder or as the name of an assist (a rare, slow path in cpu/assists).
+ * either as a semantics function over the builder or as the name of an assist (a rare, slow path in cpu/assists). A row with both
+ * has its usual case in the semantics and its others (Builder.assistWhen) in the assist.
  * Operand kinds and sizes come from the Code's own name ('Add_rm32_imm8'), so they are not written again here.
  */
 import type { Builder } from '../../translate/builder';

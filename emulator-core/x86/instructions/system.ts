@@ -1,5 +1,11 @@
 /** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. All assists: rare and wide. */
+import { i32, i32c } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
+
+/** RFLAGS. SDM Vol. 3A, "System Flags and Fields in the EFLAGS Register" */
+const IF = 1 << 9;
+const IOPL_SHIFT = 12;
+const VM = 1 << 17;
 
 const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
   mnemonics.map((mnemonic) => ({ mnemonic, manual, assist }));
@@ -13,12 +19,28 @@ const featured = (feature: string, list: Instruction[]): Instruction[] => list.m
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
   ...assisted('output', 'OUT—Output to Port', 'Out'),
-  ...assisted('clearInterrupts', 'CLI—Clear Interrupt Flag', 'Cli'),
+  {
+    mnemonic: 'Cli',
+    manual: 'CLI—Clear Interrupt Flag',
+    assist: 'clearInterrupts',
+    semantics: (b) => {
+      const flags = b.let(b.systemFlags());
+      const ioPrivilege = i32.and(i32.shrU(flags, i32c(IOPL_SHIFT)), i32c(3));
+      // #GP, or the virtual interrupt flag.
+      b.assistWhen(i32.or(i32.and(flags, i32c(VM)), i32.ltS(ioPrivilege, b.privilegeLevel())));
+      b.setSystemFlags(i32.and(flags, i32c(~IF)));
+    },
+  },
   ...ending('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
   ...assisted('clearDirection', 'CLD—Clear Direction Flag', 'Cld'),
   ...assisted('setDirection', 'STD—Set Direction Flag', 'Std'),
   ...ending('halt', 'HLT—Halt', 'Hlt'),
-  ...assisted('pause', 'PAUSE—Spin Loop Hint', 'Pause'),
+  {
+    mnemonic: 'Pause',
+    manual: 'PAUSE—Spin Loop Hint',
+    assist: 'pause',
+    semantics: (b) => b.assistWhen(b.pauseExits()),
+  },
   ...assisted('cpuid', 'CPUID—CPU Identification', 'Cpuid'),
   ...featured('msr', assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr')),
   ...featured('msr', ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr')),
