@@ -4,7 +4,7 @@ import { Import, Slow, SlowResult } from './abi';
 import type { Bits } from './builder';
 import { MemoryEmitter, type ModifiedOperand } from './memoryEmitter';
 import { SIZE_LOG, cpu, loadBits, state, storeBits, uop } from './operands';
-import { I32, I64, call, get, i32, i32c, i64, ifElse, ret, set, type Expr } from './wasm';
+import { I32, I64, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
 
 export class HandlerMemory extends MemoryEmitter {
   /** Local that is non-zero when control must return to the run loop after this instruction; undefined: it never must. */
@@ -22,6 +22,13 @@ export class HandlerMemory extends MemoryEmitter {
       f.code.push(0x1a); // drop
       ret(f, i32c(0));
     });
+  }
+
+  /** Whether the address's page hits (i32), and where the address then is. */
+  inPage(linear: Expr, tag: number): { hits: Expr; host: Expr } {
+    const entry = this.tlbEntry(linear);
+    const hits = i64.eq(i64.load(entry, tag), i64.and(linear, i64c(-4096)));
+    return { hits, host: this.hostAddress(linear, entry) };
   }
 
   againLocal(): number {

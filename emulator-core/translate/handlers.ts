@@ -112,7 +112,7 @@ class Generator {
             const form: HandlerForm = { ...base, memory, stack, repeat: REPEAT[repeat] };
             index =
               this.functions.push(
-                new InterpreterBuilder(form, uses.writes, uses.pointers).finish(info.row.semantics!),
+                new InterpreterBuilder(form, uses.writes, uses.pointers).finish(info.row.semantics!, info.row.bulk),
               ) - 1;
             indices.set(same, index);
           }

@@ -7,6 +7,7 @@ import { State, Uop } from '../cpu/layout';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Slow, type HandlerForm } from './abi';
 import type { Bits, Builder } from './builder';
+import { bulkIterations } from './bulkStrings';
 import { emitBranchTo, emitEnter } from './dispatch';
 import { FlagsEmitter } from './flagsEmitter';
 import { HandlerMemory } from './handlerMemory';
@@ -248,7 +249,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
   }
 
   /** Wraps one iteration's semantics into the form's REP loop and finishes the handler. */
-  finish(semantics: (b: Builder) => void): Fn {
+  finish(semantics: (b: Builder) => void, bulk?: 'copy' | 'fill'): Fn {
     const f = this.f;
     if (!this.form.repeat) {
       this.vectors.begin();
@@ -266,8 +267,12 @@ export class InterpreterBuilder extends SemanticsBuilder {
     // interrupt finds. SDM Vol. 2, "REP/REPE/REPZ/REPNE/REPNZ".
     const before = this.form.repeat === 'rep' ? [] : FLAG_SLOTS.map((slot) => this.let(state(slot)));
     loop(f, (again) => {
-      semantics(this);
-      this.addToCounter(1, i64c(-1));
+      const one = (): void => {
+        semantics(this);
+        this.addToCounter(1, i64c(-1));
+      };
+      if (bulk && this.form.memory === 'flat64') bulkIterations(this, this.memory, bulk, this.bits(0), one);
+      else one();
       ifElse(f, i64.eqz(count()), finished);
       if (this.form.repeat !== 'rep') {
         const stop = this.condition(this.form.repeat === 'repe' ? 'ne' : 'e');

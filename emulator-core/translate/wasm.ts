@@ -159,6 +159,7 @@ export const i32 = {
   ne: binary(I32, 0x47),
   ltS: binary(I32, 0x48),
   geS: binary(I32, 0x4e),
+  leS: binary(I32, 0x4c),
   geU: binary(I32, 0x4f),
   add: binary(I32, 0x6a, (a, b) => a + b),
   sub: binary(I32, 0x6b, (a, b) => a - b),
@@ -300,6 +301,18 @@ export function loop(f: Fn, body: (again: () => void) => void): void {
 export function ret(f: Fn, value: Expr): void {
   value.emit(f);
   f.code.push(0x0f);
+}
+
+/** memory.copy: as if through a buffer. All i32. */
+export function memoryCopy(f: Fn, to: Expr, from: Expr, bytes: Expr): void {
+  for (const e of [to, from, bytes]) e.emit(f);
+  f.code.push(0xfc, 0x0a, 0, 0);
+}
+
+/** memory.fill with the low byte of `value`. All i32. */
+export function memoryFill(f: Fn, to: Expr, value: Expr, bytes: Expr): void {
+  for (const e of [to, value, bytes]) e.emit(f);
+  f.code.push(0xfc, 0x0b, 0);
 }
 
 export function call(fnIndex: number, type: Type, ...args: Expr[]): Expr {

@@ -38,6 +38,8 @@ export interface Instruction {
   operandBits?: 16 | 32 | 64;
   /** REP prefixes the instruction takes: rep (MOVS, STOS, LODS, INS, OUTS) or repe (also tests ZF: CMPS, SCAS). */
   repeat?: 'rep' | 'repe';
+  /** Of `repeat`: an iteration copies an element, or stores the accumulator, so that engines may do many at once. */
+  bulk?: 'copy' | 'fill';
   /** Control does not reach the next instruction by itself (jumps, calls, returns, what may change the mode). */
   endsBlock?: boolean;
   /**

@@ -21,6 +21,7 @@ export const string: Family = [
     operands: /^m\d+_m\d+$/,
     manual: 'MOVS/MOVSB/MOVSW/MOVSD/MOVSQ—Move Data From String to String',
     repeat: 'rep' as const,
+    bulk: 'copy' as const,
     semantics: (b: Builder) => {
       b.storeString(bits, b.stringSource(bits));
       b.advance(Gpr.rsi, bits);
@@ -31,6 +32,7 @@ export const string: Family = [
     mnemonic: 'Stos' + suffix,
     manual: 'STOS/STOSB/STOSW/STOSD/STOSQ—Store String',
     repeat: 'rep' as const,
+    bulk: 'fill' as const,
     semantics: (b: Builder) => {
       b.storeString(bits, b.reg(Gpr.rax, bits));
       b.advance(Gpr.rdi, bits);
