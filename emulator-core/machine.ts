@@ -485,7 +485,7 @@ export class Machine implements CoreHost {
   breakpointHit(cpu: Vcpu, linear: bigint): boolean {
     return this.breakpoints.instruction(cpu, linear);
   }
-  breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined {
+  breakpointsOn(cpu: Vcpu, linearPage: number): CodeBreakpoints | undefined {
     return this.breakpoints.on(cpu, linearPage);
   }
   deliver(cpu: Vcpu): void {

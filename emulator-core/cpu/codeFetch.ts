@@ -8,14 +8,15 @@ import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
 import type { DecodeContext } from '../x86/decode';
 import type { CodeBreakpoints } from './debugRegisters';
-import { Jump, PAGE, SegmentIndex, State, VCPU_JUMPS } from './layout';
+import { highOf, join, lowOf } from './halves';
+import { Jump, PAGE, Segment, SegmentIndex, State, VCPU_JUMPS, segmentOffset } from './layout';
 import type { MemoryHost } from './memoryPath';
 import { Vector, type Vcpu } from './vcpu';
 
 /** What fetching needs from the machine around the core. */
 export interface FetchHost extends Pick<MemoryHost, 'eptWalkExit'> {
-  /** Page offsets with breakpoints for a linear page (address >> 12), if any. */
-  breakpointsOn(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined;
+  /** Page offsets with breakpoints for a linear page (address bits 63..12), if any. */
+  breakpointsOn(cpu: Vcpu, linearPage: number): CodeBreakpoints | undefined;
 }
 
 const FETCH_ENTRIES = 1024;
@@ -101,26 +102,29 @@ export class CodeFetch {
 
   /** Guest-physical address of the code byte, or -1 (exception pending, or abandoned with stop). */
   fetchAddress(cpu: Vcpu, linear: bigint): number {
-    const low = Number(linear & 0xffffffffn);
-    const high = Number((linear >> 32n) & 0xffffffffn);
+    return this.address(cpu, lowOf(linear), highOf(linear));
+  }
+
+  /** As fetchAddress(), of an address in two halves. */
+  private address(cpu: Vcpu, low: number, high: number): number {
     const user = cpu.cpl === 3;
-    const page = high * 0x100000 + (low >>> 12);
+    const page = (high >>> 0) * 0x100000 + (low >>> 12);
     const tag = page * 2 + (user ? 1 : 0);
     const state = this.states[cpu.index];
-    const slot = page & (FETCH_ENTRIES - 1);
+    const slot = (low >>> 12) & (FETCH_ENTRIES - 1);
     if (state.fetchTag[slot] === tag) return state.fetchPage[slot] * PAGE + (low & 0xfff);
     for (;;) {
       const status = this.mmu.translate(cpu, low, high, Access.execute, user);
       if (status === Translation.ok) break;
       if (status === Translation.pageFault) {
-        cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: linear };
+        cpu.pending = { vector: Vector.PF, error: this.mmu.errorCode, address: join(low, high) };
         return -1;
       }
-      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
+      if (!this.host.eptWalkExit(cpu, join(low, high), EptAccess.execute)) return -1;
     }
     const gpa = this.mmu.gpa;
     while (this.mmu.host(gpa, EptAccess.execute) < 0) {
-      if (!this.host.eptWalkExit(cpu, linear, EptAccess.execute)) return -1;
+      if (!this.host.eptWalkExit(cpu, join(low, high), EptAccess.execute)) return -1;
     }
     state.fetchTag[slot] = tag;
     state.fetchGlobal[slot] = this.mmu.global ? 1 : 0;
@@ -143,15 +147,22 @@ export class CodeFetch {
   /** Micro-op at rip, with ripBase and the jump cache set; 0 when an exception is pending or a stop wanted. */
   find(cpu: Vcpu): number {
     const state = this.states[cpu.index];
-    if (cpu.bitness !== 64) cpu.rip &= 0xffffffffn;
-    const linear = this.codeLinear(cpu);
-    if (cpu.pending) return 0;
-    const gpa = this.fetchAddress(cpu, linear);
+    const wide = cpu.bitness === 64;
+    const rip = cpu.get32(State.rip);
+    if (!wide) cpu.set32(State.rip + 4, 0);
+    const ripHigh = cpu.get32(State.rip + 4);
+    let low = rip;
+    if (wide ? !cpu.canonicalHigh(ripHigh) : rip >>> 0 > cpu.segmentLimit(SegmentIndex.cs)) {
+      cpu.pending = { vector: Vector.GP, error: 0 };
+      return 0;
+    }
+    if (!wide) low = (low + cpu.get32(segmentOffset(SegmentIndex.cs) + Segment.base)) | 0;
+    const gpa = this.address(cpu, low, ripHigh);
     if (gpa < 0) return 0;
     let context = this.useContext(cpu, state);
     const offset = gpa % PAGE;
-    const breakpoints = this.host.breakpointsOn(cpu, linear >> 12n);
-    const end = cpu.bitness === 64 ? undefined : codeEnd(cpu, offset);
+    const breakpoints = this.host.breakpointsOn(cpu, (ripHigh >>> 0) * 0x100000 + (low >>> 12));
+    const end = wide ? undefined : codeEnd(cpu, offset);
     if (breakpoints || end !== undefined) {
       context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
         decode: { ...decodeContext(cpu), end },
@@ -162,13 +173,15 @@ export class CodeFetch {
     const page: CodePage = this.code.page(context, Math.floor(gpa / PAGE));
     const uop = this.code.find(page, offset, host);
     if (state.contextEpoch !== this.epoch) this.useContext(cpu, state);
-    cpu.set64(State.ripBase, cpu.rip - BigInt(offset));
-    const low = cpu.get32(State.rip);
-    const entry = cpu.base + VCPU_JUMPS + ((low ^ (low >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
-    this.memory.u64[(entry + Jump.rip) >> 3] = cpu.rip;
-    this.memory.i32[(entry + Jump.uop) >> 2] = uop;
-    const slot = Number(BigInt.asUintN(52, linear >> 12n) & BigInt(FETCH_ENTRIES - 1));
-    this.memory.i32[(entry + Jump.tag) >> 2] = cpu.get32(state.fetchGlobal[slot] ? State.globalTag : State.codeTag);
+    cpu.set32(State.ripBase, rip - offset);
+    cpu.set32(State.ripBase + 4, ripHigh - (rip >>> 0 < offset ? 1 : 0));
+    const { i32 } = this.memory;
+    const entry = (cpu.base + VCPU_JUMPS + ((rip ^ (rip >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize) >> 2;
+    i32[entry + (Jump.rip >> 2)] = rip;
+    i32[entry + (Jump.rip >> 2) + 1] = ripHigh;
+    i32[entry + (Jump.uop >> 2)] = uop;
+    const global = state.fetchGlobal[(low >>> 12) & (FETCH_ENTRIES - 1)];
+    i32[entry + (Jump.tag >> 2)] = cpu.get32(global ? State.globalTag : State.codeTag);
     return uop;
   }
 }

@@ -43,7 +43,7 @@ export interface CodeBreakpoints {
 export class DebugRegisters {
   /** Linear pages (address bits 63..12) with data breakpoints. */
   readonly dataPages = new Set<number>();
-  private readonly codePages = new Map<bigint, { key: string; offsets: Set<number> }>();
+  private readonly codePages = new Map<number, { key: string; offsets: Set<number> }>();
   private armed: Breakpoint[] = [];
 
   constructor(private readonly cpu: Vcpu) {}
@@ -70,18 +70,18 @@ export class DebugRegisters {
   private arm(breakpoint: Breakpoint): void {
     const { address, access } = breakpoint;
     this.armed.push(breakpoint);
-    const page = address >> 12n;
+    const page = Number(address >> 12n);
     if (access === Access.execute) {
       const offset = Number(address % BigInt(PAGE));
       const entry = this.codePages.get(page) ?? { key: 'dr', offsets: new Set() };
       entry.offsets.add(offset);
       entry.key += ` ${page.toString(16)}:${offset}`;
       this.codePages.set(page, entry);
-    } else if (access !== Access.port) this.dataPages.add(Number(page));
+    } else if (access !== Access.port) this.dataPages.add(page);
   }
 
   /** Page offsets with instruction breakpoints on a linear page (address bits 63..12). */
-  codeOn(page: bigint): CodeBreakpoints | undefined {
+  codeOn(page: number): CodeBreakpoints | undefined {
     return this.codePages.size ? this.codePages.get(page) : undefined;
   }
 

@@ -415,15 +415,21 @@ export class Vcpu {
     this.linearBits = this.cr4 & Cr4.LA57 ? 57 : 48;
     if (this.longMode && rights & Rights.L) this.bitness = 64;
     else this.bitness = rights & Rights.DB ? 32 : 16;
-    const real = this.realOrV8086;
     const cpl = !this.protectedMode ? 0 : this.v8086 ? 3 : (this.rights(SegmentIndex.ss) >> Rights.dplShift) & 3;
     this.set32(State.cpl, cpl);
+    if (before === 64 && this.bitness === 64) {
+      // Segments have no limits, and the masks are as they were.
+      this.contextKey = this.key64();
+      this.selectTlb();
+      return;
+    }
+    const real = this.realOrV8086;
     for (let s = 0; s < 6; s++) this.refreshLimits(s);
     const wide = this.bitness === 64;
     const big = this.rights(SegmentIndex.ss) & Rights.DB;
     this.set64(State.stackMask, wide ? ONES : big ? 0xffffffffn : 0xffffn);
     this.set64(State.linearMask, wide ? ONES : 0xffffffffn);
-    if (wide) this.contextKey = '64';
+    if (wide) this.contextKey = this.key64();
     else {
       const flat = [SegmentIndex.ds, SegmentIndex.es, SegmentIndex.ss, SegmentIndex.cs].map((s) =>
         this.flat(s) ? 1 : 0,
@@ -431,9 +437,9 @@ export class Vcpu {
       const base = this.segmentBase(SegmentIndex.cs);
       const limit = this.segmentLimit(SegmentIndex.cs);
       this.contextKey = `${this.bitness}${real ? 'r' : ''} ${flat.join('')} ${base.toString(16)} ${limit.toString(16)}`;
+      const { mmx, sse, avx } = this.units;
+      this.contextKey += ` ${mmx}${sse}${avx}`;
     }
-    const { mmx, sse, avx } = this.units;
-    this.contextKey += ` ${mmx}${sse}${avx}`;
     this.selectTlb();
     if (before !== this.bitness) this.contextSwitches++;
   }
@@ -450,6 +456,13 @@ export class Vcpu {
       sse: cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR) ? 6 : switched,
       avx: xstate ? switched : 6,
     };
+  }
+  private readonly keys64: string[] = [];
+  /** contextKey of 64-bit code, whose strings are made once. */
+  private key64(): string {
+    const { mmx, sse, avx } = this.units;
+    const at = (mmx << 6) | (sse << 3) | avx;
+    return (this.keys64[at] ??= `64 ${mmx}${sse}${avx}`);
   }
   /** Counts mode changes, for whoever caches by mode. */
   contextSwitches = 0;

@@ -54,7 +54,7 @@ export class Breakpoints {
   }
 
   /** CoreHost.breakpointsOn. */
-  on(cpu: Vcpu, linearPage: bigint): CodeBreakpoints | undefined {
+  on(cpu: Vcpu, linearPage: number): CodeBreakpoints | undefined {
     const debuggers = this.host.hooks().breakpointsOn(linearPage);
     const guests = cpu.debug.codeOn(linearPage);
     if (!debuggers || !guests) return debuggers ?? guests;

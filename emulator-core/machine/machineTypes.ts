@@ -44,8 +44,8 @@ export type MachineEnd =
 /** The debugger's hooks. Each returns true to stop the machine there. All may be called while history is replayed. */
 export interface MachineHooks {
   breakpoint(cpu: Vcpu, linear: bigint): boolean;
-  /** Page offsets with breakpoints on a linear page; `key` changes with the set. */
-  breakpointsOn(linearPage: bigint): CodeBreakpoints | undefined;
+  /** Page offsets with breakpoints on a linear page (address bits 63..12); `key` changes with the set. */
+  breakpointsOn(linearPage: number): CodeBreakpoints | undefined;
   exit(cpu: Vcpu, exit: VmExit): boolean;
   watch(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
   console(byte: number): void;

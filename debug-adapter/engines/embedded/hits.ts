@@ -67,7 +67,7 @@ export class Hits {
 
   private set: BreakpointSet = EMPTY;
   private byAddress = new Map<bigint, ExecutionBreakpoint[]>();
-  private pages = new Map<bigint, { key: string; offsets: Set<number> }>();
+  private pages = new Map<number, { key: string; offsets: Set<number> }>();
   private exitsByReason = new Map<string, BreakpointSet['exits']>();
   private exceptionsByVector = new Map<number, BreakpointSet['exceptions']>();
   private watchedPages: number[] = [];
@@ -107,7 +107,7 @@ export class Hits {
     const addresses = [...this.byAddress.keys()];
     if (this.temporary) addresses.push(this.temporary.address);
     for (const address of addresses) {
-      const page = address >> 12n;
+      const page = linearPage(address);
       const entry = this.pages.get(page) ?? { key: '', offsets: new Set<number>() };
       entry.offsets.add(Number(address & 0xfffn));
       this.pages.set(page, entry);
@@ -145,7 +145,7 @@ export class Hits {
 
   // ---- hooks -----------------------------------------------------------------------------------------------------
 
-  breakpointsOn(page: bigint): { key: string; offsets: ReadonlySet<number> } | undefined {
+  breakpointsOn(page: number): { key: string; offsets: ReadonlySet<number> } | undefined {
     return this.pages.size === 0 ? undefined : this.pages.get(page);
   }
 
