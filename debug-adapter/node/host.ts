@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { FileReplacement, Host, OpenFile } from '../engine';
 import { openShare } from './share';
 import { openStreams } from './streams';
+import { zlib } from './zlib';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -101,6 +102,7 @@ export const nodeHost: Host = {
     }
   },
   replaceFile,
+  zlib,
   async openShare(name, write) {
     try {
       return await openShare(name, write);
