@@ -44,6 +44,7 @@ import { exitAssists } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
 import { ExitReason } from './virt/vmx/exitReasons';
+import { clear } from './zeros';
 
 export { codeLinear } from './machine/breakpoints';
 export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
@@ -282,7 +283,7 @@ export class Machine implements CoreHost {
    * @param keepDisks the guest's own reset, over which disks keep what was written
    */
   reset(keepDisks = false): void {
-    this.memory.ram.fill(0);
+    clear(this.memory.ram);
     this.loadGuest();
     this.core.code.flush();
     // Time first: devices note when they were reset.

@@ -1,8 +1,9 @@
+import { BoundedCache } from '../boundedCache';
 import { Attribute, Form } from './constants';
 import { fixedSize, FormContext } from './forms';
 import type { NamePlan } from './names';
 import { Cursor } from './reader';
-import { DebugSections } from './sections';
+import { DebugSections, readFrom } from './sections';
 
 /** One abbreviation declaration: the tag and attribute forms of all DIEs that use its code. DWARF 5, 7.5.3. */
 export interface Abbreviation {
@@ -56,38 +57,39 @@ const MAX_ATTRIBUTES = 128;
 
 export type AbbreviationTable = Map<number, Abbreviation>;
 
-/** Tables kept at the same time: a kernel has thousands. */
-const MAX_TABLES = 256;
+/** Tables kept at the same time: a kernel has thousands, of some 70 kB each. (Many would grow old before they are forgotten.) */
+const MAX_TABLES = 24;
 
 /** Reads .debug_abbrev tables on demand. */
 export class Abbreviations {
-  private readonly tables = new Map<number, AbbreviationTable>();
+  private readonly tables: BoundedCache<number, AbbreviationTable>;
   private readonly charged = new Set<number>();
   /** Well-formed tables do not overlap, so reading all of them costs no more than the section's size. */
   private budget: number;
 
-  constructor(private readonly sections: DebugSections) {
+  constructor(sections: DebugSections) {
     this.budget = sections.size('.debug_abbrev') * 2 + 1024;
+    this.tables = new BoundedCache(MAX_TABLES, (offset) =>
+      readFrom(sections, '.debug_abbrev', offset, (cursor) => this.read(cursor, offset)),
+    );
   }
 
   /** The table at a section offset. Throws a DwarfError when it is malformed. */
   table(offset: number): AbbreviationTable {
-    let table = this.tables.get(offset);
-    if (!table) {
-      const data = this.sections.data('.debug_abbrev');
-      const cursor = new Cursor(data, offset, data.length, '.debug_abbrev');
-      if (this.budget <= 0) cursor.fail('tables that do not overlap');
-      try {
-        table = readTable(cursor);
-      } finally {
-        // Tables that were put away cost nothing the second time; malformed ones are never kept.
-        if (!table || !this.charged.has(offset)) this.budget -= cursor.position - offset;
-        this.charged.add(offset);
-      }
-      if (this.tables.size >= MAX_TABLES) this.tables.clear();
-      this.tables.set(offset, table);
+    return this.tables.get(offset);
+  }
+
+  private read(cursor: Cursor, offset: number): AbbreviationTable {
+    if (this.budget <= 0) cursor.fail('tables that do not overlap');
+    const start = cursor.position;
+    let table: AbbreviationTable | undefined;
+    try {
+      return (table = readTable(cursor));
+    } finally {
+      // Tables that were put away cost nothing the second time; malformed ones are never kept.
+      if (!table || !this.charged.has(offset)) this.budget -= cursor.position - start;
+      this.charged.add(offset);
     }
-    return table;
   }
 }
 
