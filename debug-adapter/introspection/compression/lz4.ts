@@ -3,7 +3,7 @@ import { CompressionError } from './error';
 
 const MAGIC = 0x184c2102;
 /** Sequences between two yields. */
-const BURST = 4096;
+const BURST = 512;
 
 /**
  * Expands a legacy frame to exactly `size` bytes. What follows the last block (the length that Linux appends) is left alone.

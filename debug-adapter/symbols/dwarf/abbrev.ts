@@ -55,7 +55,21 @@ export function layoutOf(abbreviation: Abbreviation, context: FormContext): Layo
 /** More attributes than any compiler gives one DIE; bounds the work that a DIE of one byte can cause. */
 const MAX_ATTRIBUTES = 128;
 
-export type AbbreviationTable = Map<number, Abbreviation>;
+/** The declarations of one table by their codes, which producers count from 1. */
+export class AbbreviationTable {
+  private readonly inOrder: (Abbreviation | undefined)[] = [undefined];
+  private others: Map<number, Abbreviation> | undefined;
+
+  get(code: number): Abbreviation | undefined {
+    return code < this.inOrder.length ? this.inOrder[code] : this.others?.get(code);
+  }
+
+  /** Of a code given twice, the last counts. */
+  set(code: number, abbreviation: Abbreviation): void {
+    if (code <= this.inOrder.length) this.inOrder[code] = abbreviation;
+    else (this.others ??= new Map()).set(code, abbreviation);
+  }
+}
 
 /** Tables kept at the same time: a kernel has thousands, of some 70 kB each. (Many would grow old before they are forgotten.) */
 const MAX_TABLES = 24;
@@ -94,22 +108,24 @@ export class Abbreviations {
 }
 
 function readTable(cursor: Cursor): AbbreviationTable {
-  const table: AbbreviationTable = new Map();
+  const table = new AbbreviationTable();
+  const specs: number[] = [];
   for (;;) {
     const code = cursor.uleb();
     if (code === 0) return table;
     const tag = cursor.uleb();
     const hasChildren = cursor.u8() !== 0;
-    const specs: number[] = [];
+    let count = 0;
     let implicit: Map<number, bigint> | undefined;
     for (;;) {
       const attribute = cursor.uleb();
       const form = cursor.uleb();
-      if (form === Form.implicitConst) (implicit ??= new Map()).set(specs.length, cursor.slebBig());
+      if (form === Form.implicitConst) (implicit ??= new Map()).set(count, cursor.slebBig());
       if (attribute === 0 && form === 0) break;
-      specs.push(attribute, form);
-      if (specs.length > 2 * MAX_ATTRIBUTES) cursor.fail(`at most ${MAX_ATTRIBUTES} attributes in an abbreviation`);
+      specs[count++] = attribute;
+      specs[count++] = form;
+      if (count > 2 * MAX_ATTRIBUTES) cursor.fail(`at most ${MAX_ATTRIBUTES} attributes in an abbreviation`);
     }
-    table.set(code, { tag, hasChildren, specs, implicit, layout: undefined, names: undefined });
+    table.set(code, { tag, hasChildren, specs: specs.slice(0, count), implicit, layout: undefined, names: undefined });
   }
 }
