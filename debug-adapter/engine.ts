@@ -62,6 +62,10 @@ export interface Host {
   openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
   /** TCP on the loopback interface for a guest's network. Without: there is none. Throws the system's reason, with the `port`. */
   openStreams?(wanted: StreamsWanted): Promise<Streams>;
+  /**
+   * While on, memory counts more than speed: large debug information is read. Off while a guest runs. Without: there is no such choice.
+   */
+  saveMemory?(on: boolean): void;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

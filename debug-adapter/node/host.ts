@@ -3,6 +3,7 @@ import { type WriteStream, closeSync, createWriteStream, fstatSync, openSync, re
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileReplacement, Host, OpenFile } from '../engine';
+import { saveMemory } from './saveMemory';
 import { openShare } from './share';
 import { openStreams } from './streams';
 import { zlib } from './zlib';
@@ -112,6 +113,7 @@ export const nodeHost: Host = {
     }
   },
   openStreams,
+  saveMemory,
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

@@ -183,13 +183,7 @@ export class NameIndex {
   }
 
   /** `cursor`: at the attributes of the entry. `kept`: the DIE that a search finds. */
-  private define(
-    unit: Unit,
-    abbreviation: Abbreviation,
-    plan: NamePlan,
-    cursor: Cursor,
-    kept: number,
-  ): void {
+  private define(unit: Unit, abbreviation: Abbreviation, plan: NamePlan, cursor: Cursor, kept: number): void {
     const { kind, bit } = plan.wanted!;
     if (plan.simple && !unit.is64) {
       this.addString(cursor.u32(), kind, bit, kept);
