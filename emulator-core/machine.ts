@@ -263,7 +263,7 @@ export class Machine implements CoreHost {
   /** Fills RAM, all zeros before, as firmware and boot protocol do: the same each time. */
   private loadGuest(): BootResult {
     const { kernel, cpus } = this.options;
-    return bootGuest({ ...kernel, memory: this.memory.ram, cpus });
+    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus });
   }
 
   private enterGuest(): void {

@@ -3,7 +3,6 @@
  * overlap is refused with a message that says why.
  */
 import type { BootRequest, BootResult } from './boot';
-import { clear } from '../zeros';
 import { BootError } from './bootError';
 import { framebufferBytes, type Framebuffer } from './framebuffer';
 import { ACPI_AREA, EBDA, memoryMap, ramEndOf, ROM_WINDOW, type MemoryRange } from './memoryMap';
@@ -72,7 +71,7 @@ export class Placement {
     if (length === 0) return;
     this.claim(what, gpa, length);
     this.request.memory.set(data, gpa);
-    clear(this.request.memory, gpa + data.length, gpa + length);
+    if (!this.request.zeroed) this.request.memory.fill(0, gpa + data.length, gpa + length);
     this.loaded.push({ what, gpa, length });
   }
 

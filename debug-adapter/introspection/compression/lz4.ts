@@ -75,9 +75,14 @@ function* expandBlock(
     if (distance === 0 || distance > written - blockStart)
       throw new CompressionError('LZ4', `an offset of ${distance} at 0x${at.toString(16)} leads before the block`);
     if (written + count > out.length) throw new CompressionError('LZ4', 'more data than expected');
-    if (distance >= count && count > 32) {
-      out.copyWithin(written, written - distance, written - distance + count);
-      written += count;
+    if (count > 32) {
+      // What has been copied repeats itself: each round copies twice as much as the one before.
+      const from = written - distance;
+      for (const stop = written + count; written < stop;) {
+        const part = Math.min(written - from, stop - written);
+        out.copyWithin(written, from, from + part);
+        written += part;
+      }
     } else for (let i = 0; i < count; i++, written++) out[written] = out[written - distance];
   }
   return written;
