@@ -36,6 +36,7 @@ const throughTarget = from('emulator-core', 'Engines implement Target; all else 
   'devices/screen',
   'guest/hypercallInfo',
   'inflate',
+  'platformZlib',
   'disk/image',
   'net/addresses',
   'net/bytes',

@@ -63,6 +63,9 @@ const KIND_REASONS = {
   exception: 'exception',
 };
 
+/** Bytes of a symbol file from which on memory counts: its debug information takes long to read, and much room. */
+const LARGE_SYMBOLS = 64 << 20;
+
 export class Controller {
   debuggee: Debuggee | undefined;
   /** The stop that the machine is at; undefined while it runs. */
@@ -71,6 +74,7 @@ export class Controller {
   private readonly notes: OutputBatch;
   private readonly modules = new ModuleList();
   private plan: Step['plan'];
+  private largeSymbols = false;
   private stepping = false;
   private planName = '';
   private launched: LaunchPlan | undefined;
@@ -128,6 +132,8 @@ export class Controller {
     const plan = await planLaunch(configuration, schema, names, host);
     this.launched = plan;
 
+    this.largeSymbols = plan.symbols.some(({ contents }) => ('size' in contents ? contents.size : contents.length) > LARGE_SYMBOLS); // prettier-ignore
+    this.saveMemory(true);
     const symbols = new SymbolStore();
     for (const { name, contents, offset } of plan.symbols) symbols.addFile(name, contents, { offset });
     await symbols.prepare();
@@ -172,8 +178,11 @@ export class Controller {
     };
     this.debuggee = debuggee;
     target.setEvents({
-      stopped: (event) => void this.onStopped(event),
-      continued: () => undefined,
+      stopped: (event) => {
+        this.saveMemory(true);
+        void this.onStopped(event);
+      },
+      continued: () => this.saveMemory(false),
       ended: (reason) => this.onEnded(reason),
       console: (data) => guestConsole.write(data),
       note: (text) => this.note(text),
@@ -204,6 +213,11 @@ export class Controller {
       this.report(event);
     } else if (this.launched!.engine.stopOnEntry) this.report({ reason: 'entry', cpu: 0 });
     else this.start({ request: { kind: 'continue' } });
+  }
+
+  /** Large debug information is read in little memory; a guest runs as fast as it can. */
+  private saveMemory(on: boolean): void {
+    if (this.largeSymbols) this.options.host.saveMemory?.(on);
   }
 
   note(text: string): void {
@@ -309,6 +323,7 @@ export class Controller {
   async dispose(): Promise<void> {
     this.plan = undefined;
     this.ended = true;
+    this.saveMemory(false);
     this.endProgress();
     this.debuggee?.target.dispose();
     this.debuggee?.console.flush();

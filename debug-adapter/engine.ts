@@ -1,5 +1,6 @@
 /** The seams of the adapter: what makes a Target, and what the machine that the adapter itself runs on offers. */
 import type { ByteSource } from '../emulator-core/boot/byteSource';
+import type { PlatformZlib } from '../emulator-core/platformZlib';
 import type { OpenLink } from './engines/embedded/links';
 import type { EmbeddedLaunch, Streams, StreamsWanted } from './engines/launch';
 import type { Target } from './target';
@@ -52,6 +53,8 @@ export interface Host {
    * Each throws with the system's reason.
    */
   replaceFile?(path: string): Promise<FileReplacement>;
+  /** For snapshots. Without: the platform's DecompressionStream. */
+  zlib?: PlatformZlib;
   /**
    * A folder for a guest; undefined and throws as readFile. Without: folders can't be shared.
    * @param write the guest may change what is in it
@@ -59,6 +62,10 @@ export interface Host {
   openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
   /** TCP on the loopback interface for a guest's network. Without: there is none. Throws the system's reason, with the `port`. */
   openStreams?(wanted: StreamsWanted): Promise<Streams>;
+  /**
+   * While on, memory counts more than speed: large debug information is read. Off while a guest runs. Without: there is no such choice.
+   */
+  saveMemory?(on: boolean): void;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

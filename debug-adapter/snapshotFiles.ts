@@ -1,33 +1,38 @@
 /** Snapshots as files: saved, read, and restored into a session's machine. */
-import type { FileReplacement, Host } from './engine';
+import type { FileReplacement, Host, OpenFile } from './engine';
 import { messageOf } from './errors';
-import { turn } from './introspection/slices';
+import { inSlices } from './introspection/slices';
 import { Progress } from './progress';
 import { baseName } from './symbols/paths';
 import type { SnapshotContents, SnapshotWork, Target } from './target';
 
-/** Bytes that are read between two turns of the event loop. */
+/** Bytes that are read at a time. */
 const PIECE = 1 << 20;
 
 /** A snapshot's file. undefined: there is none. @throws the system's reason */
 export async function readSnapshot(host: Host, path: string): Promise<SnapshotContents | undefined> {
   const name = baseName(path);
+  const { zlib } = host;
   if (!host.openFile) {
     const bytes = await host.readFile(path);
-    return bytes && { name, pieces: [bytes] };
+    return bytes && { name, pieces: [bytes], zlib };
   }
   const file = await host.openFile(path);
   if (!file) return undefined;
   try {
-    const pieces: Uint8Array[] = [];
-    for (let at = 0; at < file.size; at += PIECE) {
-      pieces.push(file.read(at, Math.min(PIECE, file.size - at)).slice());
-      await turn();
-    }
-    return { name, pieces };
+    return { name, pieces: await inSlices(piecesOf(file)), zlib };
   } finally {
     file.close?.();
   }
+}
+
+function* piecesOf(file: OpenFile): Generator<void, Uint8Array[]> {
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < file.size; at += PIECE) {
+    pieces.push(file.read(at, Math.min(PIECE, file.size - at)));
+    yield;
+  }
+  return pieces;
 }
 
 /** Saves a machine into a file, whose earlier contents stay until all of it is written. Returns its size in bytes. */

@@ -7,6 +7,7 @@
 
 import type { Screen } from '../emulator-core/devices/screen';
 import type { HypercallInfo } from '../emulator-core/guest/hypercallInfo';
+import type { PlatformZlib } from '../emulator-core/platformZlib';
 
 export type { HypercallInfo, Screen };
 
@@ -265,6 +266,7 @@ export interface SnapshotContents {
   /** As messages give it. */
   name: string;
   pieces: readonly Uint8Array[];
+  zlib?: PlatformZlib;
 }
 
 /** Work that takes a while. */

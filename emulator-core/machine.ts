@@ -30,7 +30,6 @@ import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
-import { PowerOnImage } from './machine/powerOnImage';
 import { Scheduler } from './machine/scheduler';
 import { Timeline } from './machine/timeline';
 import { UserSide } from './machine/userSide';
@@ -45,6 +44,7 @@ import { exitAssists } from './virt/exitAssists';
 import { Vmm } from './virt/vmm';
 import { Ept, EptAccess } from './virt/vmx/ept';
 import { ExitReason } from './virt/vmx/exitReasons';
+import { clear } from './zeros';
 
 export { codeLinear } from './machine/breakpoints';
 export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
@@ -88,7 +88,6 @@ export class Machine implements CoreHost {
   private readonly timeline: Timeline;
   private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
   private readonly noted = new Set<string>();
-  private readonly image: PowerOnImage;
   private readonly firmware: Firmware;
   /** What holds state. Its disks: the image booted as a disk, and those of devices. */
   private readonly parts: StateParts;
@@ -238,8 +237,9 @@ export class Machine implements CoreHost {
     const { features } = this.model;
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(exitHandlers(this, this.exitParts())) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
-    this.loadGuest();
-    this.image = new PowerOnImage(this.memory.ram);
+    this.boot = this.loadGuest();
+    this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : options.disks?.[0];
+    this.enterGuest();
     this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
   }
 
@@ -263,11 +263,10 @@ export class Machine implements CoreHost {
 
   // ---- power on, reset -------------------------------------------------------------------------------------------
 
-  private loadGuest(): void {
+  /** Fills RAM, all zeros before, as firmware and boot protocol do: the same each time. */
+  private loadGuest(): BootResult {
     const { kernel, cpus } = this.options;
-    this.boot = bootGuest({ ...kernel, memory: this.memory.ram, cpus });
-    this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : this.options.disks?.[0];
-    this.enterGuest();
+    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus });
   }
 
   private enterGuest(): void {
@@ -287,7 +286,8 @@ export class Machine implements CoreHost {
    * @param keepDisks the guest's own reset, over which disks keep what was written
    */
   reset(keepDisks = false): void {
-    this.image.restore(this.memory.ram);
+    clear(this.memory.ram);
+    this.loadGuest();
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;

@@ -1,5 +1,6 @@
 /** Target over the embedded VMM: the machine of emulator-core, run in slices inside the adapter. */
 import { Machine, type MachineEnd } from '../../emulator-core/machine';
+import { handlerModule } from '../../emulator-core/translate/handlerModule';
 import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registers';
 import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
@@ -9,6 +10,7 @@ import { keyBytes } from '../../emulator-core/devices/keyCodes';
 import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
+import { turn } from '../introspection/slices';
 import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
@@ -110,7 +112,12 @@ const START_TIME = Date.UTC(2026, 0, 1);
 /** @throws Error that names the attribute of launch.json */
 export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
   try {
+    // What takes long is done by itself: the client may ask something in between.
+    await turn();
+    handlerModule();
+    await turn();
     const target = new EmbeddedTarget(launch);
+    await turn();
     await target.begin();
     return target;
   } catch (error) {

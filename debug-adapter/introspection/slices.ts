@@ -23,7 +23,20 @@ export function atOnce<T>(work: Generator<void, T>): T {
   }
 }
 
-/** Lets the event loop turn once: messages that arrived meanwhile are answered. */
+/**
+ * Lets the event loop turn once: messages that arrived meanwhile are answered, whoever else works in slices. (Timers would not do: while
+ * one slice is worked off, the other's timer expires, and Node runs all that have expired before it looks for messages.)
+ */
 export function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+  return new Promise((resolve) => {
+    if (typeof setImmediate === 'function') setImmediate(resolve);
+    else {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        channel.port1.close();
+        resolve();
+      };
+      channel.port2.postMessage(0);
+    }
+  });
 }

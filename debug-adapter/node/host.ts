@@ -3,8 +3,10 @@ import { type WriteStream, closeSync, createWriteStream, fstatSync, openSync, re
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileReplacement, Host, OpenFile } from '../engine';
+import { saveMemory } from './saveMemory';
 import { openShare } from './share';
 import { openStreams } from './streams';
+import { zlib } from './zlib';
 
 /** undefined for a file that is not there; else throws the reason in words. */
 function absent(error: unknown): undefined {
@@ -101,6 +103,7 @@ export const nodeHost: Host = {
     }
   },
   replaceFile,
+  zlib,
   async openShare(name, write) {
     try {
       return await openShare(name, write);
@@ -110,6 +113,7 @@ export const nodeHost: Host = {
     }
   },
   openStreams,
+  saveMemory,
   async createFile(name) {
     const stream = createWriteStream(name);
     await new Promise<void>((resolve, reject) => {

@@ -5,7 +5,7 @@ import { inflateSection } from './inflate';
 
 const SHF_EXECINSTR = 4n;
 /** Parts of sections that are kept, in bytes. */
-const KEPT_BYTES = 32 << 20;
+const KEPT_BYTES = 12 << 20;
 /** A section that is no larger is read whole when a part is asked for. */
 const SMALL_SECTION = 1 << 20;
 

@@ -15,6 +15,7 @@ import { BtfTypes } from './btf/btfTypes';
 import { SymbolTable } from './elf';
 import { FrameContext, toBytes } from './location';
 import { i386, RegisterModel, x86_64 } from './registers';
+import { BoundedCache } from './boundedCache';
 import { SectionData } from './sectionData';
 import { TypeSource } from './typeSource';
 import { applyRules, UnwindResult } from './unwind';
@@ -196,9 +197,11 @@ export class SymbolFile {
     });
     yield* this.info.prepare();
     const groups = new Map<string, { address: bigint; rank: number; place: bigint }>();
+    // The addresses of a function follow on each other. Thousands of functions are not worth keeping.
+    const bodies = new BoundedCache<FunctionEntry, Scope>(1, (entry) => this.info.buildScope(entry, false));
     for (const address of new Set(addresses)) {
       yield;
-      const [key, rank] = this.placeOf(address);
+      const [key, rank] = this.placeOf(address, (entry) => bodies.get(entry));
       const known = groups.get(key);
       if (!known || rank < known.rank || (rank === known.rank && address < known.address))
         groups.set(key, { address, rank, place: this.behindPrologue(address) });
@@ -208,8 +211,8 @@ export class SymbolFile {
   }
 
   /** Which function or inlined instance of one an address is in, and how good a place it is there (0 is best). */
-  private placeOf(address: bigint): [key: string, rank: number] {
-    const scope = this.info.scopesAt(address).find(({ kind }) => kind !== 'block');
+  private placeOf(address: bigint, scopeOf: (entry: FunctionEntry) => Scope): [key: string, rank: number] {
+    const scope = this.info.scopesAt(address, scopeOf).find(({ kind }) => kind !== 'block');
     if (!scope) {
       const symbol = this.symbols.symbolAt(address);
       return [symbol ? `symbol ${symbol.address}` : `address ${address}`, 0];

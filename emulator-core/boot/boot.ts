@@ -36,6 +36,8 @@ export interface BootRequest {
   modules: BootModule[];
   /** Guest RAM, from guest-physical 0, `bytes.length` long (a multiple of 4 KiB). */
   memory: Uint8Array;
+  /** `memory` is all zeros. */
+  zeroed?: boolean;
   cpus: number;
   /** Which entry of a Linux image; absent: auto. */
   linuxEntry?: LinuxEntry;

@@ -71,7 +71,7 @@ export class Placement {
     if (length === 0) return;
     this.claim(what, gpa, length);
     this.request.memory.set(data, gpa);
-    this.request.memory.fill(0, gpa + data.length, gpa + length);
+    if (!this.request.zeroed) this.request.memory.fill(0, gpa + data.length, gpa + length);
     this.loaded.push({ what, gpa, length });
   }
 

@@ -29,9 +29,11 @@ export function crc32(bytes: Uint8Array, before = 0): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES;
   let crc = ~before;
   let i = 0;
-  // Eight bytes at a time as two words, little-endian as all memory is that WebAssembly shares.
-  if (bytes.byteOffset % 4 === 0) {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, 2 * (bytes.length >>> 3));
+  // Eight bytes at a time as two words, little-endian as all memory is that WebAssembly shares; before and after them byte by byte.
+  const start = Math.min(bytes.length, -bytes.byteOffset & 3);
+  for (; i < start; i++) crc = (crc >>> 8) ^ t0[(crc ^ bytes[i]) & 255];
+  if (bytes.length - i >= 8) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + i, 2 * ((bytes.length - i) >>> 3));
     for (let w = 0; w < words.length; w += 2) {
       const a = crc ^ words[w];
       const b = words[w + 1];
@@ -45,7 +47,7 @@ export function crc32(bytes: Uint8Array, before = 0): number {
         t1[(b >>> 16) & 255] ^
         t0[b >>> 24];
     }
-    i = 4 * words.length;
+    i += 4 * words.length;
   }
   for (; i < bytes.length; i++) crc = (crc >>> 8) ^ t0[(crc ^ bytes[i]) & 255];
   return ~crc >>> 0;

@@ -103,29 +103,54 @@ const ORDER: Record<SectionName, readonly SectionName[]> = {
   END_: [],
 };
 
+const BEGINNING_BYTES = 8;
+const CRC_BYTES = 4;
+
 /** Takes the expanded stream apart: push() what comes, as it comes; end() when nothing does any more. */
 export class SectionReader {
-  /** Header, contents and CRC of the section that is being read. */
-  private current = new Uint8Array(8);
+  /** Of a section that comes in parts: what has come, first its name and size, then all of it. */
+  private current: Uint8Array | undefined;
   private have = 0;
-  /** Where `current` begins. */
+  /** Where the section that is being read begins. */
   private start = 0;
   private sections = 0;
   private allowed: readonly SectionName[] = ['HEAD'];
 
-  constructor(private readonly fileName: string) {}
+  constructor(
+    private readonly fileName: string,
+    private readonly crc: typeof crc32 = crc32,
+  ) {}
 
-  /** The sections that are complete with `bytes`. @throws SnapshotError at the first thing that is wrong */
+  /**
+   * The sections that are complete with `bytes`. Contents may be a view of them: they must not change any more.
+   * @throws SnapshotError at the first thing that is wrong
+   */
   *push(bytes: Uint8Array): Generator<Section, void> {
     for (let at = 0; at < bytes.length;) {
+      if (!this.current) {
+        const rest = bytes.subarray(at);
+        const size = rest.length < BEGINNING_BYTES ? Infinity : this.sizeOf(rest);
+        if (rest.length >= size) {
+          yield this.complete(rest.subarray(0, size));
+          at += size;
+          continue;
+        }
+        this.current = new Uint8Array(size === Infinity ? BEGINNING_BYTES : size);
+      }
       const { current } = this;
       const count = Math.min(bytes.length - at, current.length - this.have);
       current.set(bytes.subarray(at, at + count), this.have);
       this.have += count;
       at += count;
       if (this.have < current.length) return;
-      if (current.length === 8) this.begin();
-      else yield this.complete();
+      if (current.length === BEGINNING_BYTES) {
+        this.current = new Uint8Array(this.sizeOf(current));
+        this.current.set(current);
+      } else {
+        this.current = undefined;
+        this.have = 0;
+        yield this.complete(current);
+      }
     }
   }
 
@@ -136,39 +161,37 @@ export class SectionReader {
     }
   }
 
-  private begin(): void {
-    const letters = String.fromCharCode(...this.current.subarray(0, 4));
+  /** Bytes of the section that begins so, with its name, size and CRC. */
+  private sizeOf(beginning: Uint8Array): number {
+    const letters = String.fromCharCode(...beginning.subarray(0, 4));
     const name = NAMES.find((each) => each === letters);
     if (!name || !this.allowed.includes(name)) {
       const expected = this.allowed.length > 0 ? `a section ${this.allowed.join(' or ')}` : 'the end';
       throw this.error(this.start, `expected ${expected}, got '${letters.replace(/[^ -~]/g, '?')}'`);
     }
-    const length = viewOf(this.current).getUint32(4, true);
+    const length = viewOf(beginning).getUint32(4, true);
     if (length > LIMITS[name]) {
       throw this.error(this.start + 4, `expected at most ${LIMITS[name]} bytes in a section ${name}, got ${length}`);
     }
-    const whole = new Uint8Array(12 + length);
-    whole.set(this.current);
-    this.current = whole;
+    return BEGINNING_BYTES + length + CRC_BYTES;
   }
 
-  private complete(): Section {
-    const { current } = this;
-    const end = current.length - 4;
-    const name = String.fromCharCode(...current.subarray(0, 4)) as SectionName;
-    const expected = viewOf(current).getUint32(end, true);
-    const got = crc32(current.subarray(0, end));
+  private complete(whole: Uint8Array): Section {
+    const end = whole.length - CRC_BYTES;
+    const name = String.fromCharCode(...whole.subarray(0, 4)) as SectionName;
+    const expected = viewOf(whole).getUint32(end, true);
+    const got = this.crc(whole.subarray(0, end), 0);
     if (got !== expected) {
       const text = `the checksum of section ${name} is 0x${got.toString(16)}, expected 0x${expected.toString(16)}`;
       throw this.error(this.start, text);
     }
-    const section: Section = { name, contents: current.subarray(8, end), offset: this.start + 8 };
+    // A plain view, whatever view the platform gives: Node's Buffer has another slice().
+    const contents = new Uint8Array(whole.buffer, whole.byteOffset + BEGINNING_BYTES, end - BEGINNING_BYTES);
+    const section: Section = { name, contents, offset: this.start + BEGINNING_BYTES };
     if (name === 'END_') this.checkCount(section);
     this.sections++;
     this.allowed = ORDER[name];
-    this.start += current.length;
-    this.current = new Uint8Array(8);
-    this.have = 0;
+    this.start += whole.length;
     return section;
   }
 

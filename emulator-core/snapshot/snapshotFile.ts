@@ -1,4 +1,5 @@
 /** Snapshots between their sections and the bytes of a file: compression by the platform's own zlib streams, off the event loop. */
+import type { PlatformZlib } from '../platformZlib';
 import { checkEnds, preamble, PREAMBLE_BYTES, SectionReader, trailer, TRAILER_BYTES, type Section } from './format';
 import { SnapshotError } from './snapshotError';
 
@@ -8,6 +9,8 @@ export interface SnapshotFile {
   name: string;
   /** The file's bytes in order, in pieces of any size. */
   pieces: readonly Uint8Array[];
+  /** Absent: DecompressionStream and this core's CRC-32. */
+  zlib?: PlatformZlib;
 }
 
 /** Gives whoever waits a turn. */
@@ -47,17 +50,36 @@ export async function* compressed(
 async function feed(
   writer: WritableStreamDefaultWriter<BufferSource>,
   pieces: Iterable<Uint8Array | undefined>,
-  turn: Turn,
+  turn?: Turn,
 ): Promise<void> {
   try {
     for (const piece of pieces) {
       if (piece) await writer.write(piece as BufferSource);
-      else await turn();
+      else await turn?.();
     }
     await writer.close();
   } catch (error) {
     await writer.abort(error).catch(() => undefined);
     throw error;
+  }
+}
+
+/** As PlatformZlib's expand(), by what browsers and Node both have. */
+async function* expand(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  const stream = new DecompressionStream('deflate');
+  const feeding = feed(stream.writable.getWriter(), pieces);
+  feeding.catch(() => undefined);
+  const reader = stream.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      yield value;
+    }
+    await feeding;
+  } finally {
+    await reader.cancel().catch(() => undefined);
+    await feeding.catch(() => undefined);
   }
 }
 
@@ -67,14 +89,12 @@ async function feed(
  * @throws SnapshotError at the first thing that is wrong with it
  */
 export async function* sectionsOf(
-  { name, pieces }: SnapshotFile,
+  { name, pieces, zlib = { expand } }: SnapshotFile,
   turn: Turn,
   progress: (done: number) => void = () => undefined,
 ): AsyncGenerator<Section, void> {
   const size = pieces.reduce((sum, { length }) => sum + length, 0);
   checkEnds(name, slice(pieces, 0, PREAMBLE_BYTES), slice(pieces, Math.max(0, size - TRAILER_BYTES), size), size);
-  const stream = new DecompressionStream('deflate');
-  const writer = stream.writable.getWriter();
   function* body(): Generator<Uint8Array, void> {
     let at = 0;
     for (const piece of pieces) {
@@ -87,23 +107,20 @@ export async function* sectionsOf(
       progress(at / size);
     }
   }
-  const feeding = feed(writer, body(), turn);
-  feeding.catch(() => undefined);
-  const reader = stream.readable.getReader() as ReadableStreamDefaultReader<Uint8Array>;
-  const sections = new SectionReader(name);
+  const sections = new SectionReader(name, zlib.crc32);
+  const expanded = zlib.expand(body())[Symbol.asyncIterator]();
   try {
     for (;;) {
-      const { done, value } = await reader.read().catch((error: Error) => {
+      const { done, value } = await expanded.next().catch((error: Error) => {
         throw new SnapshotError(`'${name}': its compressed contents are damaged: ${error.message}`);
       });
       if (done) break;
       yield* sections.push(value);
+      await turn();
     }
-    await feeding;
     sections.end();
   } finally {
-    await reader.cancel().catch(() => undefined);
-    await feeding.catch(() => undefined);
+    await expanded.return?.();
   }
 }
 

@@ -4,7 +4,7 @@ import { clearTransient } from '../cpu/savedVcpu';
 import { BLOCK } from '../disk/disk';
 import { DiskStateBuilder, runsOf } from '../disk/diskState';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from '../machine/machineState';
-import { isZero } from '../zeros';
+import { clear, isZero } from '../zeros';
 import { Writer } from '../writer';
 import { checkState, type SnapshotState } from './checkState';
 import { section, type Section } from './format';
@@ -224,7 +224,7 @@ export class Snapshots {
       if (contents) ram.set(contents, page * PAGE);
       while (page < end) {
         const to = Math.min(end, page + STRIDE);
-        if (!contents) ram.fill(0, page * PAGE, to * PAGE);
+        if (!contents) clear(ram, page * PAGE, to * PAGE);
         since += to - page;
         page = to;
         if (since >= STRIDE) {

@@ -3,6 +3,7 @@ import type { Server } from 'node:net';
 import { DebugClient } from '@vscode/debugadapter-testsupport';
 import type { DebugProtocol } from '@vscode/debugprotocol';
 import packageJson from '../../package.json';
+import type { Host } from '../../debug-adapter/engine';
 import type { Schema } from '../../debug-adapter/launchSchema';
 import { nodeHost } from '../../debug-adapter/node/host';
 import { serveSocket } from '../../debug-adapter/node/server';
@@ -20,9 +21,9 @@ export interface Fixture {
 }
 
 /** A connected client with a fake engine behind the whole adapter. */
-export async function connect(options: FakeOptions = {}): Promise<Fixture> {
+export async function connect(options: FakeOptions = {}, host: Host = nodeHost): Promise<Fixture> {
   const engine = new FakeEngine(options);
-  const server: Server = await serveSocket({ engine, host: nodeHost, schema }, 0);
+  const server: Server = await serveSocket({ engine, host, schema }, 0);
   const client = new DebugClient('node', '', 'ringside');
   await client.start((server.address() as { port: number }).port);
   client.defaultTimeout = 5000;

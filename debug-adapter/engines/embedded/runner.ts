@@ -3,6 +3,7 @@ import { Mnemonic, Decoder, DecoderOptions, type Instruction } from 'iced-x86';
 import type { Machine } from '../../../emulator-core/machine';
 import { codeLinear } from '../../../emulator-core/machine';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import { turn } from '../../introspection/slices';
 import { Burst } from './burst';
 import { readGuest } from './guestMemory';
 import type { Hits } from './hits';
@@ -326,21 +327,6 @@ export class Runner {
     machine.run(1);
     return hits.stop ?? found.stop;
   }
-}
-
-/** Lets the event loop turn once. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    if (typeof setImmediate === 'function') setImmediate(resolve);
-    else {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = () => {
-        channel.port1.close();
-        resolve();
-      };
-      channel.port2.postMessage(0);
-    }
-  });
 }
 
 function rest(ms: number): Promise<void> {

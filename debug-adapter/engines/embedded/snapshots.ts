@@ -1,6 +1,7 @@
 /** Snapshots of the embedded machine, in slices: the adapter keeps answering meanwhile. */
 import type { Machine } from '../../../emulator-core/machine';
 import { compressed } from '../../../emulator-core/snapshot/snapshotFile';
+import { turn } from '../../introspection/slices';
 import type { SnapshotContents, SnapshotWork } from '../../target';
 
 /** Milliseconds of work between two turns of the event loop. */
@@ -11,7 +12,7 @@ function slices({ signal }: SnapshotWork): () => Promise<void> {
   let since = performance.now();
   return async () => {
     if (performance.now() - since >= SLICE_MS) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      await turn();
       since = performance.now();
     }
     if (signal?.aborted) throw new Error('cancelled');

@@ -3,7 +3,7 @@ import { CompressionError } from './error';
 
 const MAGIC = 0x184c2102;
 /** Sequences between two yields. */
-const BURST = 4096;
+const BURST = 512;
 
 /**
  * Expands a legacy frame to exactly `size` bytes. What follows the last block (the length that Linux appends) is left alone.
@@ -75,9 +75,14 @@ function* expandBlock(
     if (distance === 0 || distance > written - blockStart)
       throw new CompressionError('LZ4', `an offset of ${distance} at 0x${at.toString(16)} leads before the block`);
     if (written + count > out.length) throw new CompressionError('LZ4', 'more data than expected');
-    if (distance >= count && count > 32) {
-      out.copyWithin(written, written - distance, written - distance + count);
-      written += count;
+    if (count > 32) {
+      // What has been copied repeats itself: each round copies twice as much as the one before.
+      const from = written - distance;
+      for (const stop = written + count; written < stop;) {
+        const part = Math.min(written - from, stop - written);
+        out.copyWithin(written, from, from + part);
+        written += part;
+      }
     } else for (let i = 0; i < count; i++, written++) out[written] = out[written - distance];
   }
   return written;

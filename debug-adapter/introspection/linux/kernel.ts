@@ -12,7 +12,7 @@ import { messageOf } from '../../errors';
 import { BtfTypes } from '../../symbols/btf/btfTypes';
 import type { SymbolStore } from '../../symbols/symbolStore';
 import type { ExitBreakpoint, StopEvent, Target } from '../../target';
-import { inSlices } from '../slices';
+import { inSlices, turn } from '../slices';
 import { findPlace, inKernelHalf, type KernelPlace } from './kaslr';
 import { readKernelImage, readKernelMemory, type KernelImage } from './kernelImage';
 import { DEFAULT_TEXT, KERNEL_HALF, kernelAddress, readMemoryImage } from './memoryImage';
@@ -63,6 +63,7 @@ export class LinuxKernel {
   }
 
   private async read(payload: Uint8Array): Promise<void> {
+    await turn(); // a machine has just been made: that was long enough
     try {
       this.use(await readKernelImage(await expandPayload(payload), 'the image of the kernel'));
       if (!this.awaited) this.place = { offset: 0n, how: 'being started where it was linked, as an ELF file' };

@@ -20,7 +20,6 @@ export class KernelSymbols implements RuntimeSymbols {
   /** Address at run time less address in the table: what KASLR added. */
   offset = 0n;
   private byName: Map<string, number | number[]> | undefined;
-  private sorted: string[] | undefined;
 
   constructor(
     private readonly table: Kallsyms,
@@ -100,17 +99,18 @@ export class KernelSymbols implements RuntimeSymbols {
   }
 
   complete(prefix: string, max: number): string[] {
-    this.sorted ??= [...new Set(this.table.names)].sort();
-    let low = 0;
-    let high = this.sorted.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.sorted[middle] < prefix) low = middle + 1;
-      else high = middle;
+    // The best so far, in order. A name has to come before the last to get in, which few do: no sorted copy of all is kept.
+    const best: string[] = [];
+    if (max <= 0) return best;
+    for (const name of this.table.names) {
+      if (!name.startsWith(prefix) || (best.length >= max && name >= best[max - 1])) continue;
+      let at = best.length;
+      while (at > 0 && best[at - 1] > name) at--;
+      if (best[at - 1] === name) continue;
+      best.splice(at, 0, name);
+      if (best.length > max) best.pop();
     }
-    const result: string[] = [];
-    while (result.length < max && this.sorted[low]?.startsWith(prefix)) result.push(this.sorted[low++]);
-    return result;
+    return best;
   }
 
   async unwind(address: bigint, context: FrameContext): Promise<UnwindResult | undefined> {

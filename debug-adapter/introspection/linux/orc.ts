@@ -66,6 +66,8 @@ export interface OrcSections {
 }
 
 export class OrcTable {
+  /** Address of .orc_unwind_ip as linked. */
+  private readonly base: bigint;
   /** Where entries begin, relative to the start of .orc_unwind_ip, ascending. */
   private readonly starts: Int32Array;
   /** Entry of each start; undefined: the same index. */
@@ -75,8 +77,8 @@ export class OrcTable {
   private readonly offsetAfterIndirect: boolean;
 
   /** @throws Error when the sections do not belong together */
-  constructor(private readonly sections: OrcSections) {
-    const { ip, entries } = sections;
+  constructor({ ip, ipAddress, entries, version = [6, 0] }: OrcSections) {
+    this.base = ipAddress;
     const count = Math.floor(ip.length / 4);
     if (count === 0 || Math.floor(entries.length / ENTRY_SIZE) !== count)
       throw new Error(
@@ -98,7 +100,7 @@ export class OrcTable {
       this.order = order;
     }
     this.newKinds = this.looksNew(count);
-    const [major, minor] = sections.version ?? [6, 0];
+    const [major, minor] = version;
     this.offsetAfterIndirect = major > 5 || (major === 5 && minor >= 12);
   }
 
@@ -124,7 +126,7 @@ export class OrcTable {
   /** The entry for an address as linked. */
   find(linked: bigint): OrcEntry | undefined {
     const { starts, order, entries } = this;
-    const relative = linked - this.sections.ipAddress;
+    const relative = linked - this.base;
     if (relative < BigInt(starts[0]) || relative >= 1n << 31n) return undefined;
     const found = lastAtOrBelow(starts, Number(relative));
     const at = (order ? order[found] : found) * ENTRY_SIZE;

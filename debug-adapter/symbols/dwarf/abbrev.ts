@@ -1,8 +1,9 @@
+import { BoundedCache } from '../boundedCache';
 import { Attribute, Form } from './constants';
 import { fixedSize, FormContext } from './forms';
 import type { NamePlan } from './names';
 import { Cursor } from './reader';
-import { DebugSections } from './sections';
+import { DebugSections, readFrom } from './sections';
 
 /** One abbreviation declaration: the tag and attribute forms of all DIEs that use its code. DWARF 5, 7.5.3. */
 export interface Abbreviation {
@@ -54,60 +55,77 @@ export function layoutOf(abbreviation: Abbreviation, context: FormContext): Layo
 /** More attributes than any compiler gives one DIE; bounds the work that a DIE of one byte can cause. */
 const MAX_ATTRIBUTES = 128;
 
-export type AbbreviationTable = Map<number, Abbreviation>;
+/** The declarations of one table by their codes, which producers count from 1. */
+export class AbbreviationTable {
+  private readonly inOrder: (Abbreviation | undefined)[] = [undefined];
+  private others: Map<number, Abbreviation> | undefined;
 
-/** Tables kept at the same time: a kernel has thousands. */
-const MAX_TABLES = 256;
+  get(code: number): Abbreviation | undefined {
+    return code < this.inOrder.length ? this.inOrder[code] : this.others?.get(code);
+  }
+
+  /** Of a code given twice, the last counts. */
+  set(code: number, abbreviation: Abbreviation): void {
+    if (code <= this.inOrder.length) this.inOrder[code] = abbreviation;
+    else (this.others ??= new Map()).set(code, abbreviation);
+  }
+}
+
+/** Tables kept at the same time: a kernel has thousands, of some 70 kB each. (Many would grow old before they are forgotten.) */
+const MAX_TABLES = 24;
 
 /** Reads .debug_abbrev tables on demand. */
 export class Abbreviations {
-  private readonly tables = new Map<number, AbbreviationTable>();
+  private readonly tables: BoundedCache<number, AbbreviationTable>;
   private readonly charged = new Set<number>();
   /** Well-formed tables do not overlap, so reading all of them costs no more than the section's size. */
   private budget: number;
 
-  constructor(private readonly sections: DebugSections) {
+  constructor(sections: DebugSections) {
     this.budget = sections.size('.debug_abbrev') * 2 + 1024;
+    this.tables = new BoundedCache(MAX_TABLES, (offset) =>
+      readFrom(sections, '.debug_abbrev', offset, (cursor) => this.read(cursor, offset)),
+    );
   }
 
   /** The table at a section offset. Throws a DwarfError when it is malformed. */
   table(offset: number): AbbreviationTable {
-    let table = this.tables.get(offset);
-    if (!table) {
-      const data = this.sections.data('.debug_abbrev');
-      const cursor = new Cursor(data, offset, data.length, '.debug_abbrev');
-      if (this.budget <= 0) cursor.fail('tables that do not overlap');
-      try {
-        table = readTable(cursor);
-      } finally {
-        // Tables that were put away cost nothing the second time; malformed ones are never kept.
-        if (!table || !this.charged.has(offset)) this.budget -= cursor.position - offset;
-        this.charged.add(offset);
-      }
-      if (this.tables.size >= MAX_TABLES) this.tables.clear();
-      this.tables.set(offset, table);
+    return this.tables.get(offset);
+  }
+
+  private read(cursor: Cursor, offset: number): AbbreviationTable {
+    if (this.budget <= 0) cursor.fail('tables that do not overlap');
+    const start = cursor.position;
+    let table: AbbreviationTable | undefined;
+    try {
+      return (table = readTable(cursor));
+    } finally {
+      // Tables that were put away cost nothing the second time; malformed ones are never kept.
+      if (!table || !this.charged.has(offset)) this.budget -= cursor.position - start;
+      this.charged.add(offset);
     }
-    return table;
   }
 }
 
 function readTable(cursor: Cursor): AbbreviationTable {
-  const table: AbbreviationTable = new Map();
+  const table = new AbbreviationTable();
+  const specs: number[] = [];
   for (;;) {
     const code = cursor.uleb();
     if (code === 0) return table;
     const tag = cursor.uleb();
     const hasChildren = cursor.u8() !== 0;
-    const specs: number[] = [];
+    let count = 0;
     let implicit: Map<number, bigint> | undefined;
     for (;;) {
       const attribute = cursor.uleb();
       const form = cursor.uleb();
-      if (form === Form.implicitConst) (implicit ??= new Map()).set(specs.length, cursor.slebBig());
+      if (form === Form.implicitConst) (implicit ??= new Map()).set(count, cursor.slebBig());
       if (attribute === 0 && form === 0) break;
-      specs.push(attribute, form);
-      if (specs.length > 2 * MAX_ATTRIBUTES) cursor.fail(`at most ${MAX_ATTRIBUTES} attributes in an abbreviation`);
+      specs[count++] = attribute;
+      specs[count++] = form;
+      if (count > 2 * MAX_ATTRIBUTES) cursor.fail(`at most ${MAX_ATTRIBUTES} attributes in an abbreviation`);
     }
-    table.set(code, { tag, hasChildren, specs, implicit, layout: undefined, names: undefined });
+    table.set(code, { tag, hasChildren, specs: specs.slice(0, count), implicit, layout: undefined, names: undefined });
   }
 }

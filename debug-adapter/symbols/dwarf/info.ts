@@ -1,5 +1,7 @@
 import { atOnce } from '../../introspection/slices';
+import { BoundedCache } from '../boundedCache';
 import { SharedWork } from '../sharedWork';
+import type { Abbreviation } from './abbrev';
 import { Attribute, containers, hasNestedFunctions, LANGUAGE_ASSEMBLER, Tag, UnitType } from './constants';
 import { AttributeValue } from './forms';
 import { dieRanges, isPlaced, ListBudget } from './lists';
@@ -54,10 +56,10 @@ const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionT
 const namedTypes = new Set<number>([...aggregates, Tag.typedef, Tag.baseType]);
 
 /** Bytes of units whose functions are kept, and of those whose names are: names take some ten times as much. */
-const FUNCTION_BYTES = 32 << 20;
-const NAME_BYTES = 8 << 20;
-/** Function bodies kept. */
-const MAX_BODIES = 2_000;
+const FUNCTION_BYTES = 8 << 20;
+const NAME_BYTES = 2 << 20;
+/** DIEs of functions' bodies that are kept: some 900 bytes each, and a stack has thousands. */
+const SCOPE_DIES = 10_000;
 
 /** The debugging information entries of a file, read unit by unit on demand. */
 export class DebugInfo {
@@ -66,10 +68,11 @@ export class DebugInfo {
   private readonly unitsRead = new SharedWork(() => this.readUnits());
   private readonly unitsMapped = new SharedWork(() => this.mapUnits());
   private unitOffsets = new Float64Array(0);
-  private readonly functions: UnitCache<FunctionIndex>;
-  private readonly unitNames: UnitCache<UnitNames>;
+  private readonly functions: BoundedCache<Unit, FunctionIndex>;
+  private readonly unitNames: BoundedCache<Unit, UnitNames>;
   private readonly names: NameIndex;
-  private readonly scopes = new Map<number, Scope>();
+  /** Trees of functions' blocks and inlined functions. */
+  private readonly scopes: BoundedCache<FunctionEntry, Scope>;
   private readonly unitMap = new RangeMap<Unit>();
   private signatures: Map<bigint, Unit> | undefined;
   private readonly budget: ListBudget;
@@ -77,8 +80,10 @@ export class DebugInfo {
   constructor(readonly sections: DebugSections) {
     this.strings = new StringReader(sections);
     this.names = new NameIndex(this);
-    this.functions = new UnitCache(FUNCTION_BYTES, (unit) => this.indexFunctions(unit));
-    this.unitNames = new UnitCache(NAME_BYTES, (unit) => this.indexNames(unit));
+    const bytes = (_: unknown, { offset, end }: Unit): number => end - offset;
+    this.functions = new BoundedCache(FUNCTION_BYTES, (unit) => this.indexFunctions(unit), bytes);
+    this.unitNames = new BoundedCache(NAME_BYTES, (unit) => this.indexNames(unit), bytes);
+    this.scopes = new BoundedCache(SCOPE_DIES, (entry) => this.buildScope(entry), diesOf);
     const lists = sections.size('.debug_ranges') + sections.size('.debug_rnglists');
     // Every list may be read once for its own DIE, with room for sharing.
     this.budget = { left: lists * 4 + 100_000 };
@@ -199,6 +204,7 @@ export class DebugInfo {
         this.sections.warnings.add(messageOf(error));
       }
     }
+    yield* map.prepare();
   }
 
   /** DWARF 5, 6.1.2 "Lookup by Address". Returns the units that the section speaks of. */
@@ -301,12 +307,10 @@ export class DebugInfo {
           this.sections.warnings.add(messageOf(error));
         }
       }
-      const sibling = unit.skipAttributes(cursor, abbreviation);
-      if (!abbreviation.hasChildren) continue;
-      if (containers.has(tag) || (nested && aggregates.has(tag))) depth++;
-      else if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
-        cursor.position = sibling - unit.base;
-      } else cursor.position = unit.skipChildren(unit.die(offset)) - unit.base;
+      if (abbreviation.hasChildren && (containers.has(tag) || (nested && aggregates.has(tag)))) {
+        unit.skipAttributes(cursor, abbreviation);
+        depth++;
+      } else this.skipEntry(unit, cursor, offset, abbreviation);
     }
   }
 
@@ -360,16 +364,14 @@ export class DebugInfo {
 
   /** The function's tree of blocks and inlined functions; kept once read. */
   scopeOf(entry: FunctionEntry): Scope {
-    let scope = this.scopes.get(entry.die);
-    if (!scope) {
-      if (this.scopes.size > MAX_BODIES) this.scopes.clear();
-      scope = this.buildScope(entry);
-      this.scopes.set(entry.die, scope);
-    }
-    return scope;
+    return this.scopes.get(entry);
   }
 
-  private buildScope(entry: FunctionEntry): Scope {
+  /**
+   * The same, not kept.
+   * @param full with names and variables; else only what is where
+   */
+  buildScope(entry: FunctionEntry, full = true): Scope {
     const { unit } = entry;
     const die = unit.die(entry.die);
     const root: Scope = {
@@ -392,12 +394,17 @@ export class DebugInfo {
         open.pop();
         continue;
       }
+      const { tag } = abbreviation;
+      const isScope = tag === Tag.lexicalBlock || tag === Tag.inlinedSubroutine;
+      if (!full && !isScope) {
+        this.skipEntry(unit, cursor, offset, abbreviation);
+        continue;
+      }
       const child = unit.readAttributes(cursor, offset, abbreviation);
       const parent = open[open.length - 1]!;
-      const isScope = child.tag === Tag.lexicalBlock || child.tag === Tag.inlinedSubroutine;
       if (isScope && open.length < MAX_SCOPE_DEPTH && scopes++ < MAX_SCOPES) {
-        const kind = child.tag === Tag.lexicalBlock ? 'block' : 'inlined';
-        const name = kind === 'inlined' ? this.name(child) : '';
+        const kind = tag === Tag.lexicalBlock ? 'block' : 'inlined';
+        const name = full && kind === 'inlined' ? this.name(child) : '';
         const ranges = dieRanges(child, budget);
         const scope: Scope = { kind, die: child, ranges, name, parent, children: [], variables: [] };
         // A block without code of its own (an abstract one) has no bearing on any address.
@@ -405,18 +412,30 @@ export class DebugInfo {
         if (child.hasChildren) open.push(scope);
         continue;
       }
-      if (child.tag === Tag.variable || child.tag === Tag.formalParameter) parent.variables.push(child);
+      if (tag === Tag.variable || tag === Tag.formalParameter) parent.variables.push(child);
       if (child.hasChildren) cursor.position = unit.skipChildren(child) - unit.base;
     }
     return root;
   }
 
-  /** The scopes at an address, innermost first; the last is the out-of-line function. Empty without one. */
-  scopesAt(address: bigint): Scope[] {
+  /** Steps over the attributes and children of the DIE at `offset`. */
+  private skipEntry(unit: Unit, cursor: Cursor, offset: number, abbreviation: Abbreviation): void {
+    const sibling = unit.skipAttributes(cursor, abbreviation);
+    if (!abbreviation.hasChildren) return;
+    if (sibling !== undefined && sibling - unit.base > cursor.position && sibling <= unit.end) {
+      cursor.position = sibling - unit.base;
+    } else cursor.position = unit.skipChildren(unit.die(offset)) - unit.base;
+  }
+
+  /**
+   * The scopes at an address, innermost first; the last is the out-of-line function. Empty without one.
+   * @param scopeOf how to get a function's tree
+   */
+  scopesAt(address: bigint, scopeOf = (entry: FunctionEntry): Scope => this.scopeOf(entry)): Scope[] {
     const entry = this.functionAt(address);
     if (!entry) return [];
     const chain: Scope[] = [];
-    for (let scope: Scope | undefined = this.scopeOf(entry); scope;) {
+    for (let scope: Scope | undefined = scopeOf(entry); scope;) {
       chain.unshift(scope);
       scope = scope.children.find(({ ranges }) => contains(ranges, address));
     }
@@ -428,33 +447,9 @@ export function contains(ranges: AddressRange[], address: bigint): boolean {
   return ranges.some(([low, high]) => address >= low && address < high);
 }
 
-/** What has been found out about units, the longest unused first. */
-class UnitCache<T> {
-  private readonly entries = new Map<Unit, T>();
-  private bytes = 0;
-
-  constructor(
-    /** Units whose contents add up to so many bytes are kept. */
-    private readonly limit: number,
-    private readonly make: (unit: Unit) => T,
-  ) {}
-
-  get(unit: Unit): T {
-    let entry = this.entries.get(unit);
-    if (entry === undefined) {
-      entry = this.make(unit);
-      this.bytes += unit.end - unit.offset;
-    } else {
-      this.entries.delete(unit);
-    }
-    this.entries.set(unit, entry);
-    for (const oldest of this.entries.keys()) {
-      if (this.bytes <= this.limit || oldest === unit) break;
-      this.entries.delete(oldest);
-      this.bytes -= oldest.end - oldest.offset;
-    }
-    return entry;
-  }
+/** How many DIEs a scope keeps, with those inside. */
+function diesOf({ variables, children }: Scope): number {
+  return children.reduce((sum, child) => sum + diesOf(child), 1 + variables.length);
 }
 
 function append<T>(map: Map<string, T[]>, key: string, value: T): void {

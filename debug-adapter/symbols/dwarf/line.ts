@@ -35,8 +35,19 @@ export class LineRows {
   }
 
   private grow(): void {
-    const length = this.count * 2;
-    const copy = <T extends { set(source: T): void }>(from: T, to: T) => (to.set(from), to);
+    this.resize(this.count * 2);
+  }
+
+  /** Gives up the room behind the last row. */
+  trim(): void {
+    if (this.count < this.lines.length) this.resize(this.count);
+  }
+
+  private resize(length: number): void {
+    const copy = <T extends { set(source: T): void; subarray(from: number, to: number): T }>(from: T, to: T): T => {
+      to.set(from.subarray(0, this.count));
+      return to;
+    };
     this.offsets = copy(this.offsets, new Float64Array(length));
     this.fileNumbers = copy(this.fileNumbers, new Uint32Array(length));
     this.lines = copy(this.lines, new Uint32Array(length));
@@ -112,11 +123,8 @@ export class LineRows {
 
 /** A line program: header read at construction, rows on demand. */
 export class LineTable extends LineHeader {
-  private cached: LineRows | undefined;
-
-  /** Runs the program, or returns what it gave before. A malformed end keeps the complete sequences before it. */
+  /** Runs the program. A malformed end keeps the complete sequences before it. */
   rows(): LineRows {
-    if (this.cached) return this.cached;
     const rows = new LineRows();
     try {
       this.run(rows);
@@ -124,21 +132,14 @@ export class LineTable extends LineHeader {
       this.sections.warnings.add(error instanceof Error ? error.message : String(error));
     }
     rows.sequences.sort((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : 0));
-    return (this.cached = rows);
-  }
-
-  get hasRows(): boolean {
-    return this.cached !== undefined;
-  }
-
-  /** Frees the rows; the next rows() reads them again. */
-  forgetRows(): void {
-    this.cached = undefined;
+    rows.trim();
+    return rows;
   }
 
   /** DWARF 5, 6.2.5 "The Line Number Program". */
   private run(rows: LineRows): void {
-    const cursor = new Cursor(this.sections.data('.debug_line'), this.program, this.end, '.debug_line');
+    const { contents } = this;
+    const cursor = new Cursor(contents, this.program, contents.length, '.debug_line', this.offset);
     const { minimumInstruction, operationsPerInstruction, lineBase, lineRange } = this;
     const opcodeBase = this.opcodeLengths.length;
     let base = 0n;

@@ -14,7 +14,7 @@ export interface FileUse {
 }
 
 /** Tables whose headers are read between two pauses. */
-const STEP = 16;
+const STEP = 4;
 /** Tables searched between two pauses: each names hundreds of files. */
 const SEARCH_STEP = 256;
 

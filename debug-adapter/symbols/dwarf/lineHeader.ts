@@ -1,12 +1,13 @@
 import { Form } from './constants';
 import { readForm } from './forms';
 import { Cursor } from './reader';
-import { DebugSections } from './sections';
+import { DebugSections, readFrom } from './sections';
 import { StringReader } from './unit';
 
 /** The header of a line program: its files, and what its program depends on. DWARF 5, 6.2.4 "The Line Number Program Header". */
 export class LineHeader {
   readonly version: number;
+  /** Offset in the section behind the table. */
   readonly end: number;
   /** Include directories; [0] is the compilation directory from DWARF 5 on, and unknown ('') before. */
   readonly directories: string[] = [];
@@ -15,6 +16,7 @@ export class LineHeader {
   readonly fileDirectories: number[] = [];
   /** Number of files[0]: 0 from DWARF 5 on, else 1. */
   readonly firstFile: number;
+  /** Where its program begins, in `contents`. */
   protected readonly program: number;
   protected readonly minimumInstruction: number;
   protected readonly operationsPerInstruction: number;
@@ -29,11 +31,19 @@ export class LineHeader {
     strings: StringReader,
     readonly offset: number,
   ) {
-    const data = sections.data('.debug_line');
-    const start = new Cursor(data, offset, data.length, '.debug_line');
-    const { end, is64 } = start.initialLength();
-    this.end = end;
-    const cursor = new Cursor(data, start.position, end, '.debug_line');
+    const size = sections.size('.debug_line');
+    const { length, is64, position } = readFrom(sections, '.debug_line', offset, (cursor) => {
+      const start = cursor.position;
+      const field = cursor.lengthField();
+      const position = cursor.position - start;
+      if (field.length > size - offset - position) {
+        cursor.fail(`a unit of at most ${size - offset - position} bytes, not ${field.length},`);
+      }
+      return { ...field, position };
+    });
+    this.end = offset + position + length;
+    const data = this.contents;
+    const cursor = new Cursor(data, position, data.length, '.debug_line', offset);
     this.version = cursor.u16();
     if (this.version < 2 || this.version > 5) cursor.fail(`a line table of version 2 to 5, not ${this.version},`);
     let addressSize = sections.is64 ? 8 : 4;
@@ -44,7 +54,7 @@ export class LineHeader {
     const headerLength = cursor.offset(is64);
     if (headerLength > cursor.remaining) cursor.fail('a header that fits into the table');
     this.program = cursor.position + headerLength;
-    const header = new Cursor(data, cursor.position, this.program, '.debug_line');
+    const header = new Cursor(data, cursor.position, this.program, '.debug_line', offset);
     this.minimumInstruction = header.u8();
     this.operationsPerInstruction = this.version >= 4 ? Math.max(header.u8(), 1) : 1;
     this.defaultIsStmt = header.u8() !== 0;
@@ -62,6 +72,11 @@ export class LineHeader {
       for (let name = header.string(); name !== ''; name = header.string()) this.directories.push(name);
       for (let name = header.string(); name !== ''; name = header.string()) this.readFile(header, name);
     }
+  }
+
+  /** The whole table, header and program. */
+  protected get contents(): Uint8Array {
+    return this.sections.range('.debug_line', this.offset, this.end - this.offset);
   }
 
   private pushFile(name: string, directory: number): void {

@@ -1,4 +1,5 @@
 import { atOnce } from '../../introspection/slices';
+import { BoundedCache } from '../boundedCache';
 import { DebugInfo } from './info';
 import { LineRows, LineSequence, LineTable } from './line';
 import { LineFiles, PathResolver } from './lineFiles';
@@ -17,13 +18,18 @@ export interface LineRow {
   isStmt: boolean;
 }
 
-/** Tables whose rows are kept at the same time. */
-const MAX_TABLES_WITH_ROWS = 512;
+/** Tables whose headers are kept at the same time, each with the names of hundreds of files; and rows of them, of 19 bytes. */
+const MAX_TABLES = 256;
+const MAX_ROWS = 500_000;
 
 /** Lines and source files of one object file. Headers are read for searches by file, programs only where needed. */
 export class LineInfo {
-  private readonly tables = new Map<number, LineTable | undefined>();
-  private readonly withRows: LineTable[] = [];
+  private readonly tables = new BoundedCache<number, LineTable | undefined>(MAX_TABLES, (offset) => this.read(offset));
+  private readonly tableRows = new BoundedCache<LineTable, LineRows>(
+    MAX_ROWS,
+    (table) => table.rows(),
+    ({ count }) => count,
+  );
   private readonly paths = new WeakMap<LineTable, (string | undefined)[]>();
   private readonly files: LineFiles;
   private unitsByLineOffset: Map<number, Unit> | undefined;
@@ -38,16 +44,16 @@ export class LineInfo {
     this.files = new LineFiles(sections, info.strings, objectPath, (table) => this.compilationDirectory(table));
   }
 
-  private table(offset: number): LineTable | undefined {
-    if (!this.tables.has(offset)) {
-      let table: LineTable | undefined;
-      try {
-        table = new LineTable(this.sections, this.info.strings, offset);
-      } catch (error) {
-        this.sections.warnings.add(messageOf(error));
-      }
-      this.tables.set(offset, table);
+  private read(offset: number): LineTable | undefined {
+    try {
+      return new LineTable(this.sections, this.info.strings, offset);
+    } catch (error) {
+      this.sections.warnings.add(messageOf(error));
+      return undefined;
     }
+  }
+
+  private table(offset: number): LineTable | undefined {
     return this.tables.get(offset);
   }
 
@@ -57,11 +63,7 @@ export class LineInfo {
   }
 
   rows(table: LineTable): LineRows {
-    if (!table.hasRows) {
-      this.withRows.push(table);
-      if (this.withRows.length > MAX_TABLES_WITH_ROWS) this.withRows.shift()!.forgetRows();
-    }
-    return table.rows();
+    return this.tableRows.get(table);
   }
 
   /** Path of a file by its number in a table; '' when the table has no such file. */

@@ -42,10 +42,10 @@ export function isPlaced(unit: Unit, address: bigint): boolean {
 function readRanges(unit: Unit, value: AttributeValue): AddressRange[] {
   if (unit.version < 5) {
     const offset = unit.sectionOffset(value);
-    return offset === undefined ? [] : readRangesV4(unit, unit.at('.debug_ranges', offset));
+    return offset === undefined ? [] : unit.read('.debug_ranges', offset, (cursor) => readRangesV4(unit, cursor));
   }
-  const cursor = listCursor(unit, value, '.debug_rnglists', Attribute.rnglistsBase);
-  return cursor ? readRangesV5(unit, cursor) : [];
+  const offset = listOffset(unit, value, '.debug_rnglists', Attribute.rnglistsBase);
+  return offset === undefined ? [] : unit.read('.debug_rnglists', offset, (cursor) => readRangesV5(unit, cursor));
 }
 
 /** DWARF 4, 2.17.3 "Non-Contiguous Address Ranges". */
@@ -62,15 +62,11 @@ function readRangesV4(unit: Unit, cursor: Cursor): AddressRange[] {
   return result;
 }
 
-/** Cursor at a list of .debug_rnglists or .debug_loclists, given by offset or index. DWARF 5, 7.28 and 7.29. */
-function listCursor(unit: Unit, value: AttributeValue, section: string, baseAttribute: number): Cursor | undefined {
-  if (value.class === 'listIndex') {
-    const base = unit.sectionOffset(unit.root.attributes.get(baseAttribute)) ?? (unit.is64 ? 20 : 12);
-    const offset = unit.at(section, base + value.value * (unit.is64 ? 8 : 4)).offset(unit.is64);
-    return unit.at(section, base + offset);
-  }
-  const offset = unit.sectionOffset(value);
-  return offset === undefined ? undefined : unit.at(section, offset);
+/** Where a list of .debug_rnglists or .debug_loclists is, given by offset or index. DWARF 5, 7.28 and 7.29. */
+function listOffset(unit: Unit, value: AttributeValue, section: string, baseAttribute: number): number | undefined {
+  if (value.class !== 'listIndex') return unit.sectionOffset(value);
+  const base = unit.sectionOffset(unit.root.attributes.get(baseAttribute)) ?? (unit.is64 ? 20 : 12);
+  return base + unit.read(section, base + value.value * (unit.is64 ? 8 : 4), (cursor) => cursor.offset(unit.is64));
 }
 
 /** DW_RLE_*. DWARF 5, 7.25 "Range List Entries". */
@@ -119,11 +115,13 @@ function readRangesV5(unit: Unit, cursor: Cursor): AddressRange[] {
 /** The location expression that a location list gives for `pc` (address as linked); undefined when none does. */
 export function locationAt(unit: Unit, value: AttributeValue, pc: bigint): Uint8Array | undefined {
   if (unit.version >= 5) {
-    const cursor = listCursor(unit, value, '.debug_loclists', Attribute.loclistsBase);
-    return cursor && findLocationV5(unit, cursor, pc);
+    const offset = listOffset(unit, value, '.debug_loclists', Attribute.loclistsBase);
+    if (offset === undefined) return undefined;
+    return unit.read('.debug_loclists', offset, (cursor) => findLocationV5(unit, cursor, pc));
   }
   const offset = unit.sectionOffset(value);
-  return offset === undefined ? undefined : findLocationV4(unit, unit.at('.debug_loc', offset), pc);
+  if (offset === undefined) return undefined;
+  return unit.read('.debug_loc', offset, (cursor) => findLocationV4(unit, cursor, pc));
 }
 
 /** DWARF 4, 2.6.2 "Location Lists". */

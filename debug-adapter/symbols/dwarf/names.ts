@@ -3,7 +3,7 @@ import { hashName, isName } from '../nameHash';
 import { SharedWork } from '../sharedWork';
 import { Abbreviation } from './abbrev';
 import { Attribute, containers, Form, hasNestedFunctions, Tag, UnitType } from './constants';
-import { AttributeValue, readForm } from './forms';
+import { AttributeValue, readForm, skipForm } from './forms';
 import { Growing } from './growing';
 import type { DebugInfo } from './info';
 import { Cursor } from './reader';
@@ -27,6 +27,8 @@ const KINDS: readonly NameKind[] = ['variable', 'type', 'enumerator', 'function'
 
 const aggregates = new Set<number>([Tag.structureType, Tag.classType, Tag.unionType]);
 
+/** References followed from a DIE to its name. */
+const MAX_REFERENCES = 8;
 /** DIEs handled between two pauses. */
 const STEP = 2048;
 
@@ -36,6 +38,8 @@ export interface NamePlan {
   wanted: { kind: number; bit: number } | undefined;
   /** Position of the name among the attributes, -1 without. */
   name: number;
+  /** Position of the reference to the DIE that this one completes, -1 without. */
+  origin: number;
   /** The name is the first attribute, an offset in .debug_str of 4 bytes, as in almost all entries of most compilers. */
   simple: boolean;
   /** It has what makes it a definition. */
@@ -115,20 +119,20 @@ export class NameIndex {
     let plan = abbreviation.names;
     if (!plan) {
       const { specs, tag } = abbreviation;
-      const attributes = new Set(specs.filter((_, i) => i % 2 === 0));
       const wanted = WANTED.get(tag);
-      const isDeclaration = attributes.has(Attribute.declaration);
+      const has = (attribute: number): boolean => indexOf(specs, attribute) >= 0;
       const defines =
         tag === Tag.variable
-          ? attributes.has(Attribute.location) || attributes.has(Attribute.constValue)
+          ? has(Attribute.location) || has(Attribute.constValue)
           : tag === Tag.subprogram
-            ? attributes.has(Attribute.lowPc) || attributes.has(Attribute.ranges)
-            : !isDeclaration;
-      let name = -1;
-      for (let i = specs.length - 2; i >= 0; i -= 2) if (specs[i] === Attribute.name) name = i;
+            ? has(Attribute.lowPc) || has(Attribute.ranges)
+            : !has(Attribute.declaration);
+      const name = indexOf(specs, Attribute.name);
+      const origin = indexOf(specs, Attribute.abstractOrigin);
       plan = {
         wanted: wanted && { kind: KINDS.indexOf(wanted.kind), bit: wanted.bit },
         name,
+        origin: origin >= 0 ? origin : indexOf(specs, Attribute.specification),
         simple: name === 0 && specs[1] === Form.strp,
         defines,
       };
@@ -162,7 +166,7 @@ export class NameIndex {
       if (plan.wanted && plan.defines && (tag !== Tag.enumerator || enumerationDepth > 0)) {
         const end = cursor.position;
         cursor.position = start;
-        this.define(unit, abbreviation, plan, offset, cursor, enumerationDepth > 0 ? enumeration : offset);
+        this.define(unit, abbreviation, plan, cursor, enumerationDepth > 0 ? enumeration : offset);
         cursor.position = end;
       }
       if (!hasChildren) continue;
@@ -179,32 +183,18 @@ export class NameIndex {
   }
 
   /** `cursor`: at the attributes of the entry. `kept`: the DIE that a search finds. */
-  private define(
-    unit: Unit,
-    abbreviation: Abbreviation,
-    plan: NamePlan,
-    die: number,
-    cursor: Cursor,
-    kept: number,
-  ): void {
+  private define(unit: Unit, abbreviation: Abbreviation, plan: NamePlan, cursor: Cursor, kept: number): void {
     const { kind, bit } = plan.wanted!;
     if (plan.simple && !unit.is64) {
       this.addString(cursor.u32(), kind, bit, kept);
       return;
     }
-    let name: AttributeValue | undefined;
-    let owner = unit;
-    if (plan.name >= 0) {
-      name = nameOf(cursor, unit, abbreviation, plan.name);
-    } else {
-      // The declaration that this completes has the name.
-      const found = this.info.attribute(unit.die(die), Attribute.name);
-      name = found?.value;
-      owner = found?.die.unit ?? unit;
-    }
-    if (name?.class === 'stringOffset' && name.section === '.debug_str') {
+    const found = this.nameOf(unit, cursor, abbreviation, MAX_REFERENCES);
+    if (!found) return;
+    const { name, owner } = found;
+    if (name.class === 'stringOffset' && name.section === '.debug_str') {
       this.addString(name.value, kind, bit, kept);
-    } else if (name?.class === 'stringIndex') {
+    } else if (name.class === 'stringIndex') {
       this.addString(owner.indexedString(name.value), kind, bit, kept);
     } else {
       const text = owner.string(name);
@@ -217,6 +207,27 @@ export class NameIndex {
     }
   }
 
+  /**
+   * The name of the DIE whose attributes `cursor` is at, or of the declaration that it completes, and whose indexes it refers to. No
+   * more than that is read: there are hundreds of thousands.
+   */
+  private nameOf(
+    unit: Unit,
+    cursor: Cursor,
+    abbreviation: Abbreviation,
+    references: number,
+  ): { name: AttributeValue; owner: Unit } | undefined {
+    const plan = this.plan(abbreviation);
+    if (plan.name >= 0) return { name: valueAt(cursor, unit, abbreviation, plan.name), owner: unit };
+    if (plan.origin < 0 || references === 0) return undefined;
+    const offset = this.info.targetOffset(unit, valueAt(cursor, unit, abbreviation, plan.origin));
+    const owner = offset === undefined ? undefined : this.info.unitOf(offset);
+    if (!owner) return undefined;
+    const target = owner.cursor(offset!);
+    const next = owner.abbreviation(target);
+    return next && this.nameOf(owner, target, next, references - 1);
+  }
+
   /** Adds a name by its offset in .debug_str. */
   private addString(offset: number, kind: number, bit: number, die: number): void {
     if (!(offset < this.seen.length) || (this.seen[offset]! & bit) !== 0) return;
@@ -225,8 +236,14 @@ export class NameIndex {
   }
 }
 
-/** The value of the attribute at `index` of the abbreviation. */
-function nameOf(cursor: Cursor, unit: Unit, { specs, implicit }: Abbreviation, index: number): AttributeValue {
-  for (let i = 0; i < index; i += 2) readForm(cursor, specs[i + 1]!, unit, implicit?.get(i));
+/** Position of an attribute among an abbreviation's, -1 without. Of one given twice, the first counts. */
+function indexOf(specs: readonly number[], attribute: number): number {
+  for (let i = 0; i < specs.length; i += 2) if (specs[i] === attribute) return i;
+  return -1;
+}
+
+/** The value of the attribute at `index` of the abbreviation; `cursor` is at the first. */
+function valueAt(cursor: Cursor, unit: Unit, { specs, implicit }: Abbreviation, index: number): AttributeValue {
+  for (let i = 0; i < index; i += 2) skipForm(cursor, specs[i + 1]!, unit);
   return readForm(cursor, specs[index + 1]!, unit, implicit?.get(index));
 }

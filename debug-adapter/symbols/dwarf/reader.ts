@@ -3,6 +3,9 @@ export class DwarfError extends Error {
   override name = 'DwarfError';
 }
 
+/** The data ends where more was expected. */
+export class DwarfEndError extends DwarfError {}
+
 /** Longest string read, in bytes; a longer one is cut (names of tens of kilobytes only occur in broken files). */
 const MAX_STRING = 16384;
 
@@ -36,13 +39,21 @@ export class Cursor {
   }
 
   fail(expected: string): never {
-    throw new DwarfError(`${this.section}: expected ${expected} at offset ${hexOffset(this.origin + this.position)}`);
+    throw new DwarfError(this.expected(expected));
+  }
+
+  private ends(expected: string): never {
+    throw new DwarfEndError(this.expected(expected));
+  }
+
+  private expected(what: string): string {
+    return `${this.section}: expected ${what} at offset ${hexOffset(this.origin + this.position)}`;
   }
 
   /** Checks that `count` more bytes exist and steps over them; returns their offset. */
   private take(count: number): number {
     const at = this.position;
-    if (!(count >= 0 && count <= this.end - at)) this.fail(`${count} more bytes, found ${this.end - at},`);
+    if (!(count >= 0 && count <= this.end - at)) this.ends(`${count} more bytes, found ${this.end - at},`);
     this.position = at + count;
     return at;
   }
@@ -209,7 +220,7 @@ export class Cursor {
 
   skipString(): void {
     const end = this.data.indexOf(0, this.position);
-    if (end < 0 || end >= this.end) this.fail('a NUL-terminated string');
+    if (end < 0 || end >= this.end) this.ends('a NUL-terminated string');
     this.position = end + 1;
   }
 }

@@ -1,3 +1,7 @@
+import { atOnce } from '../../introspection/slices';
+import { sortedOrder } from '../radixSort';
+import { Cursor, DwarfEndError } from './reader';
+
 /** A bounded list of notes about input that could not be understood; each text once. */
 export class Warnings {
   private readonly texts = new Set<string>();
@@ -30,6 +34,27 @@ export interface DebugSections {
   warnings: Warnings;
 }
 
+/** Bytes of a section that are read at first, and the unit in which they are. */
+const WINDOW = 1 << 16;
+
+/**
+ * What `read` makes of a section's contents from `offset` on; only as much is taken from the file as it needs. `read` may be called more
+ * than once. @throws DwarfError
+ */
+export function readFrom<T>(sections: DebugSections, section: string, offset: number, read: (cursor: Cursor) => T): T {
+  const size = sections.size(section);
+  if (!(offset >= 0 && offset <= size)) return read(new Cursor(new Uint8Array(0), offset - size, 0, section, size));
+  const start = offset - (offset % WINDOW);
+  for (let length = 2 * WINDOW; ; length *= 8) {
+    const data = sections.range(section, start, Math.min(length, size - start));
+    try {
+      return read(new Cursor(data, offset - start, data.length, section, start));
+    } catch (error) {
+      if (!(error instanceof DwarfEndError) || length >= size - start) throw error;
+    }
+  }
+}
+
 /** Half-open range [low, high) of addresses as linked. */
 export type AddressRange = [low: bigint, high: bigint];
 
@@ -49,6 +74,8 @@ export function lastAtOrBelow<T extends bigint | number>(
   return low - 1;
 }
 
+const MAX_ADDRESS = 0xffff_ffff_ffff_ffffn;
+
 /** Finds which of many ranges, possibly nested or overlapping, holds an address. */
 export class RangeMap<T> {
   private lows: BigUint64Array | undefined;
@@ -66,14 +93,18 @@ export class RangeMap<T> {
     return this.entries.length;
   }
 
-  private sort(): BigUint64Array {
-    this.entries.sort((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : 0));
-    const lows = new BigUint64Array(this.entries.length);
-    this.reach = new BigUint64Array(this.entries.length);
+  /** Makes searches quick: the first after add() waits for this. */
+  *prepare(): Generator<void, BigUint64Array> {
+    const { entries } = this;
+    const keys = BigUint64Array.from(entries, ({ low }) => low);
+    const order = yield* sortedOrder(keys, new Uint8Array(entries.length));
+    yield;
+    const lows = BigUint64Array.from(order, (i) => keys[i]!);
+    this.entries = Array.from(order, (i) => entries[i]!);
+    this.reach = new BigUint64Array(entries.length);
     let reach = 0n;
-    this.entries.forEach(({ low, high }, i) => {
-      lows[i] = low;
-      if (high > reach) reach = high;
+    this.entries.forEach(({ high }, i) => {
+      if (high > reach) reach = high > MAX_ADDRESS ? MAX_ADDRESS : high;
       this.reach[i] = reach;
     });
     return (this.lows = lows);
@@ -81,7 +112,7 @@ export class RangeMap<T> {
 
   /** The smallest range that holds `address`. Looks back over at most 1000 ranges that begin below it. */
   find(address: bigint): { low: bigint; high: bigint; value: T } | undefined {
-    const lows = this.lows ?? this.sort();
+    const lows = this.lows ?? atOnce(this.prepare());
     let best: { low: bigint; high: bigint; value: T } | undefined;
     const from = lastAtOrBelow(lows, address);
     for (let i = from; i >= 0 && i > from - 1000 && this.reach[i]! > address; i--) {

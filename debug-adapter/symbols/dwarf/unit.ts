@@ -2,7 +2,7 @@ import { Abbreviation, Abbreviations, layoutOf } from './abbrev';
 import { Attribute, UnitType } from './constants';
 import { AttributeValue, FormContext, readForm, skipForm } from './forms';
 import { Cursor, DwarfError, hexOffset } from './reader';
-import { DebugSections } from './sections';
+import { DebugSections, readFrom } from './sections';
 
 /** A debugging information entry, read in full. Offsets are those of .debug_info (.debug_types follows on it). */
 export interface Die {
@@ -200,7 +200,7 @@ export class Unit implements FormContext {
   /** Offset in .debug_str of an entry of .debug_str_offsets. DWARF 5, 7.26 "String Offsets Table". */
   indexedString(index: number): number {
     const base = this.sectionOffset(this.root.attributes.get(Attribute.strOffsetsBase)) ?? (this.is64 ? 16 : 8);
-    return this.at('.debug_str_offsets', base + index * (this.is64 ? 8 : 4)).offset(this.is64);
+    return this.read('.debug_str_offsets', base + index * (this.is64 ? 8 : 4), (cursor) => cursor.offset(this.is64));
   }
 
   address(value: AttributeValue | undefined): bigint | undefined {
@@ -211,7 +211,7 @@ export class Unit implements FormContext {
   /** Entry of .debug_addr. DWARF 5, 7.27 "Address Table". */
   indexedAddress(index: number): bigint {
     const base = this.sectionOffset(this.root.attributes.get(Attribute.addrBase)) ?? 8;
-    return this.at('.debug_addr', base + index * this.addressSize).unsigned(this.addressSize);
+    return this.read('.debug_addr', base + index * this.addressSize, (cursor) => cursor.unsigned(this.addressSize));
   }
 
   /** A constant as unsigned number, undefined when absent or not a safe integer. */
@@ -227,10 +227,9 @@ export class Unit implements FormContext {
     return value?.class === 'constant' && this.version < 4 && value.size >= 4 ? Number(value.value) : undefined;
   }
 
-  /** Cursor anywhere in another section. */
-  at(section: string, offset: number): Cursor {
-    const data = this.sections.data(section);
-    return new Cursor(data, offset, data.length, section);
+  /** What `read` makes of another section from an offset on: see readFrom. */
+  read<T>(section: string, offset: number, read: (cursor: Cursor) => T): T {
+    return readFrom(this.sections, section, offset, read);
   }
 
   get name(): string {

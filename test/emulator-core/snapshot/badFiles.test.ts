@@ -1,6 +1,7 @@
 /** Files that are damaged, of another machine, or made to do harm: each is refused with the reason, and the machine stays as it was. */
 import assert from 'node:assert/strict';
 import { deflateSync, inflateSync } from 'node:zlib';
+import { zlib as nodeZlib } from '../../../debug-adapter/node/zlib';
 import type { MachineOptions } from '../../../emulator-core/machine';
 import { PREAMBLE_BYTES, TRAILER_BYTES, preamble, trailer } from '../../../emulator-core/snapshot/format';
 import { SnapshotError } from '../../../emulator-core/snapshot/snapshotError';
@@ -37,20 +38,23 @@ describe('bad snapshots', () => {
   async function refused(file: Uint8Array, ...texts: (string | RegExp)[]): Promise<void> {
     const run = make().to(5000);
     const before = run.state;
-    const error: Error = await load(run.machine, file).then(
-      () => assert.fail(`${texts.join(', ')}: was taken`),
-      (e: Error) => e,
-    );
-    assert.ok(error instanceof SnapshotError, error.stack);
-    for (const text of texts) {
-      if (typeof text === 'string') assert.ok(error.message.includes(text), error.message);
-      else assert.match(error.message, text);
+    for (const zlib of [undefined, nodeZlib]) {
+      const error: Error = await load(run.machine, file, 'x.snapshot', zlib).then(
+        () => assert.fail(`${texts.join(', ')}: was taken`),
+        (e: Error) => e,
+      );
+      assert.ok(error instanceof SnapshotError, error.stack);
+      for (const text of texts) {
+        if (typeof text === 'string') assert.ok(error.message.includes(text), error.message);
+        else assert.match(error.message, text);
+      }
+      assert.equal(run.state, before);
     }
-    assert.equal(run.state, before);
   }
 
   it('are not taken for good ones', async () => {
     assert.deepEqual(await load(make().machine, build(parts(good))), []);
+    assert.deepEqual(await load(make().machine, build(parts(good)), 'x.snapshot', nodeZlib), []);
   });
 
   it('that are no snapshots, cut off or longer', async () => {

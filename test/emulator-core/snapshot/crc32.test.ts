@@ -13,6 +13,14 @@ describe('CRC-32', () => {
     assert.equal(crc32(new Uint8Array(32).fill(0xff)), 0xff6cab0b);
   });
 
+  it('is the same wherever the bytes lie', () => {
+    for (let offset = 0; offset < 8; offset++) {
+      const place = new Uint8Array(64).fill(0xa5);
+      place.set(bytes('The quick brown fox jumps over the lazy dog'), offset);
+      assert.equal(crc32(place.subarray(offset, offset + 43)), 0x414fa339);
+    }
+  });
+
   it('goes on from part to part', () => {
     const text = bytes('The quick brown fox jumps over the lazy dog');
     for (let cut = 0; cut <= text.length; cut++) {

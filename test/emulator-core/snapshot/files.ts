@@ -1,6 +1,7 @@
 /** Snapshots in memory: taken, taken apart, changed and put together again with right checksums. */
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { Machine } from '../../../emulator-core/machine';
+import type { PlatformZlib } from '../../../emulator-core/platformZlib';
 import { preamble, section, SectionReader, trailer, type SectionName } from '../../../emulator-core/snapshot/format';
 import { decodePlain, encodePlain } from '../../../emulator-core/snapshot/plainData';
 import { compressed } from '../../../emulator-core/snapshot/snapshotFile';
@@ -15,10 +16,15 @@ export async function save(machine: Machine): Promise<Uint8Array> {
 }
 
 /** Checks a file and takes it up; what it remarks. */
-export async function load(machine: Machine, file: Uint8Array, name = 'x.snapshot'): Promise<string[]> {
+export async function load(
+  machine: Machine,
+  file: Uint8Array,
+  name = 'x.snapshot',
+  zlib?: PlatformZlib,
+): Promise<string[]> {
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < file.length; at += 50_000) pieces.push(file.subarray(at, at + 50_000));
-  const checked = await machine.checkSnapshot({ name, pieces }, turn);
+  const checked = await machine.checkSnapshot({ name, pieces, zlib }, turn);
   await machine.loadSnapshot(checked, turn);
   return checked.remarks;
 }
