@@ -15,6 +15,7 @@ import {
 
 const RECEIVE = 0;
 const TRANSMIT = 1;
+const EVENT = 2;
 const QUEUE_SIZE = 128;
 export const HOST_CID = 2;
 /** Larger payloads are no packets of a driver's that fits the windows. */
@@ -56,6 +57,8 @@ interface VsockState {
   connections: Connection[];
   /** Headers for the guest that wait for buffers. */
   answers: VsockPacket[];
+  /** The guest is to be told that communication was interrupted; it waits for a buffer. */
+  transportReset: boolean;
   nextId: number;
   nextPort: number;
   opened: number;
@@ -105,6 +108,7 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 
   /** Packets from the guest as long as answers find room, packets to it as long as it has buffers; then the alarm. */
   private work(): void {
+    this.deliverEvent();
     do {
       this.deliver();
       this.transmit();
@@ -287,9 +291,11 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
     this.answer(c, VsockOp.request);
   }
 
+  /** "Device Events": the event ends connections that only the guest knows of, too; those being made need a reset of their own. */
   linkLost(): void {
     for (const c of this.state.connections) this.answer(c, VsockOp.rst);
     this.state.connections = [];
+    if (this.host.active) this.state.transportReset = true;
     this.work();
   }
 
@@ -398,6 +404,17 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
     }
   }
 
+  private deliverEvent(): void {
+    const queue = this.host.queue(EVENT);
+    while (this.state.transportReset) {
+      const chain = queue.pop();
+      if (!chain) return;
+      const fits = chain.writableLength >= TRANSPORT_RESET.length;
+      queue.push(chain, fits ? chain.write(0, TRANSPORT_RESET) : 0);
+      this.state.transportReset = !fits;
+    }
+  }
+
   // ---- state -----------------------------------------------------------------------------------------------------
 
   reset(): void {
@@ -434,6 +451,8 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0);
+/** struct virtio_vsock_event with VIRTIO_VSOCK_EVENT_TRANSPORT_RESET: a 32-bit 0. */
+const TRANSPORT_RESET: Uint8Array = new Uint8Array(4);
 /** Bytes of one data message, as streams.ts bounds them. */
 const MAX_DATA = 1 << 16;
 /** Linux's receive buffers hold that much: with less room it is time for news of credit. */
@@ -441,7 +460,7 @@ const VSOCK_BUFFER = 4096;
 
 function initial(): VsockState {
   const counters = { opened: 0, refused: 0, malformed: 0 };
-  return { connections: [], answers: [], nextId: 1, nextPort: FIRST_HOST_PORT, ...counters };
+  return { connections: [], answers: [], transportReset: false, nextId: 1, nextPort: FIRST_HOST_PORT, ...counters };
 }
 
 function connection(id: number, state: ConnectionState, guestPort: number, hostPort: number): Connection {
