@@ -261,8 +261,9 @@ export class Machine implements CoreHost {
   // ---- power on, reset -------------------------------------------------------------------------------------------
 
   private loadGuest(): void {
-    const { kernel, cpus } = this.options;
-    this.boot = bootGuest({ ...kernel, memory: this.memory.ram, cpus });
+    const { kernel, cpus, virtio = [] } = this.options;
+    const virtioMmio = virtio.filter(({ bus }) => bus === 'mmio').length;
+    this.boot = bootGuest({ ...kernel, memory: this.memory.ram, cpus, virtioMmio });
     this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : this.options.disks?.[0];
     this.enterGuest();
   }

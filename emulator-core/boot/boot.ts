@@ -37,6 +37,8 @@ export interface BootRequest {
   /** Guest RAM, from guest-physical 0, `bytes.length` long (a multiple of 4 KiB). */
   memory: Uint8Array;
   cpus: number;
+  /** Number of virtio devices over MMIO, of which ACPI tells the guest. Absent: none. */
+  virtioMmio?: number;
   /** Which entry of a Linux image; absent: auto. */
   linuxEntry?: LinuxEntry;
   /** The display shows a linear framebuffer of this size instead of text. */
