@@ -50,7 +50,8 @@ interface Connection {
   shutSent: boolean;
   /** What the guest has shut: bits of VsockShutdown. */
   guestShut: number;
-  deadline: number;
+  /** Virtual time by which the guest must have answered; undefined: it has. */
+  deadline: number | undefined;
 }
 
 interface VsockState {
@@ -102,7 +103,7 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 
   alarm(): void {
     const now = this.host.now();
-    for (const c of [...this.state.connections]) if (c.deadline <= now) this.end(c);
+    for (const c of [...this.state.connections]) if ((c.deadline ?? Infinity) <= now) this.end(c);
     this.work();
   }
 
@@ -115,7 +116,7 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
       // What has been taken may have made answers.
     } while (this.deliver() && this.state.answers.length === 0 && this.blocked);
     const { connections } = this.state;
-    this.host.alarm(connections.reduce((least, { deadline }) => Math.min(least, deadline), Infinity));
+    this.host.alarm(connections.reduce((least, { deadline = Infinity }) => Math.min(least, deadline), Infinity));
   }
 
   // ---- from the guest --------------------------------------------------------------------------------------------
@@ -303,7 +304,7 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 
   private establish(c: Connection): void {
     c.state = 'open';
-    c.deadline = Infinity;
+    c.deadline = undefined;
     this.state.opened++;
     this.send({ kind: 'opened', id: c.id, credit: STREAM_WINDOW });
   }
@@ -467,6 +468,6 @@ function connection(id: number, state: ConnectionState, guestPort: number, hostP
   return {
     ...{ id, state, guestPort, hostPort, peerBuffer: 0, peerForwarded: 0, sent: 0 },
     ...{ buffer: STREAM_WINDOW, forwarded: 0, received: 0, told: 0, waiting: byteQueue() },
-    ...{ outsideShut: false, shutSent: false, guestShut: 0, deadline: Infinity },
+    ...{ outsideShut: false, shutSent: false, guestShut: 0, deadline: undefined },
   };
 }

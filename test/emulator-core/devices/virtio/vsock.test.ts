@@ -239,6 +239,7 @@ describe('virtio-vsock', () => {
     s.send({ op: CREDIT_UPDATE, ports: PORTS, buffer: 10 });
     s.outside({ kind: 'data', id: 1, data: new Uint8Array(100) });
     const saved = structuredClone(s.driver.r.platform.save());
+    assert.equal(s.driver.misfit, undefined);
     const before = s.driver.described('vsock0');
     s.outside({ kind: 'reset', id: 1 });
     s.driver.r.platform.restore(saved);
@@ -271,5 +272,6 @@ describe('virtio-vsock', () => {
     const text = s.driver.described('vsock0');
     assert.ok(Number(text.get('connections')!.split(' ')[0]) <= 64);
     assert.ok(Number(text.get('answers waiting')!.split(' ')[0]) <= 512, text.get('answers waiting'));
+    assert.equal(s.driver.misfit, undefined);
   });
 });
