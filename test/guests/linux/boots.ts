@@ -19,26 +19,30 @@ interface Boot {
   part: string;
   /** Name in launch.json. */
   configuration: string;
-  attributes?: { cpus?: number; mode?: 'bare' | 'kvm' };
+  attributes?: { cpus?: number; mode?: 'bare' | 'kvm'; linuxEntry?: '16-bit' | '32-bit' };
   /** What `uname -m` says. */
   machine: 'x86_64' | 'i686';
   /** Instructions by which it must be at its prompt: at least twice what it takes. */
   limit: number;
 }
 
+const cloud: Boot = { part: 'cloud', configuration: 'Cloud kernel to a shell', machine: 'x86_64', limit: 5e9 };
+const generic: Boot = { part: 'generic', configuration: 'Generic kernel (amd64)', machine: 'x86_64', limit: 15e9 };
+const pae: Boot = { part: '686-pae', configuration: '32-bit kernel (686-pae)', machine: 'i686', limit: 10e9 };
+
+/** A boot in both modes with so many vCPUs. */
+const smp = (boot: Boot): Boot[] =>
+  (['bare', 'kvm'] as const).flatMap((mode) => [1, 2, 4].map((cpus) => ({ ...boot, attributes: { mode, cpus } })));
+
 const boots: Boot[] = [
-  ...(['bare', 'kvm'] as const).flatMap((mode) =>
-    [1, 2, 4].map((cpus): Boot => ({
-      part: 'cloud',
-      configuration: 'Cloud kernel to a shell',
-      attributes: { mode, cpus },
-      machine: 'x86_64',
-      limit: 5e9,
-    })),
-  ),
+  ...smp(cloud),
   { part: 'vmlinux', configuration: 'Cloud kernel as vmlinux by PVH', machine: 'x86_64', limit: 5e9 },
-  { part: 'generic', configuration: 'Generic kernel (amd64)', machine: 'x86_64', limit: 15e9 },
-  { part: '686-pae', configuration: '32-bit kernel (686-pae)', machine: 'i686', limit: 10e9 },
+  generic,
+  { ...generic, attributes: { cpus: 4 } },
+  { ...generic, attributes: { cpus: 4, mode: 'kvm' } },
+  { ...generic, attributes: { linuxEntry: '32-bit' } },
+  { ...generic, attributes: { linuxEntry: '16-bit' } },
+  ...smp(pae),
   { part: 'disk', configuration: 'Debian with systemd on a disk', machine: 'x86_64', limit: 15e9 },
 ];
 
@@ -105,8 +109,9 @@ async function run(boot: Boot): Promise<string> {
   }
 }
 
-function title({ part, attributes: { mode = 'bare', cpus = 1 } = {} }: Boot): string {
-  return `${part.padEnd(8)} ${mode} ${cpus} vCPU${cpus > 1 ? 's' : ' '}`;
+function title({ part, attributes: { mode = 'bare', cpus = 1, linuxEntry } = {} }: Boot): string {
+  const entry = linuxEntry ? ` ${linuxEntry} entry` : '';
+  return `${part.padEnd(8)} ${mode} ${cpus} vCPU${cpus > 1 ? 's' : ' '}${entry}`;
 }
 
 async function main([parts = '', text = '']: string[]): Promise<void> {
