@@ -265,8 +265,9 @@ export class Machine implements CoreHost {
 
   /** Fills RAM, all zeros before, as firmware and boot protocol do: the same each time. */
   private loadGuest(): BootResult {
-    const { kernel, cpus } = this.options;
-    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus });
+    const { kernel, cpus, virtio = [] } = this.options;
+    const virtioMmio = virtio.filter(({ bus }) => bus === 'mmio').length;
+    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus, virtioMmio });
   }
 
   private enterGuest(): void {

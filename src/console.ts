@@ -1,9 +1,6 @@
 /** The guest's serial console as a terminal: output as it comes, typing and pasting go to the guest. */
 import * as vscode from 'vscode';
-import { ConsoleText, sizeCommand, typedBytes, type CarriageReturns } from './consoleText';
-
-/** Output is handed to the terminal in lumps, at most this often (milliseconds). */
-const flushInterval = 16;
+import { ConsoleText, lumpDelay, sizeCommand, typedBytes, type CarriageReturns } from './consoleText';
 
 export class SerialConsole implements vscode.Pseudoterminal {
   private readonly write = new vscode.EventEmitter<string>();
@@ -11,6 +8,8 @@ export class SerialConsole implements vscode.Pseudoterminal {
   private terminal: vscode.Terminal | undefined;
   private pending: string[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Characters of the lump before. */
+  private lump = 0;
   private opened = false;
   private size: vscode.TerminalDimensions | undefined;
   ended = false;
@@ -104,7 +103,7 @@ export class SerialConsole implements vscode.Pseudoterminal {
   private append(text: string): void {
     if (!text) return;
     this.pending.push(text);
-    this.timer ??= setTimeout(() => this.flush(), flushInterval);
+    this.timer ??= setTimeout(() => this.flush(), lumpDelay(this.lump));
   }
 
   private flush(): void {
@@ -112,6 +111,7 @@ export class SerialConsole implements vscode.Pseudoterminal {
     this.timer = undefined;
     const text = this.pending.join('');
     this.pending = [];
+    this.lump = text.length;
     if (this.opened && text) this.write.fire(text);
   }
 }

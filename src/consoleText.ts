@@ -59,6 +59,19 @@ export class ConsoleText {
   }
 }
 
+/** Characters of a lump behind which output counts as hot: a screen of 80 by 24. */
+const HOT = 80 * 24;
+
+/**
+ * Output is handed to the terminal in lumps. Drawing is what costs the editor's window most: behind a lump that fills the screen it gets
+ * more time for other things, such as passing on what the debugger is asked and answers.
+ * @param before characters of the lump before
+ * @returns milliseconds to gather the next one
+ */
+export function lumpDelay(before: number): number {
+  return before < HOT ? 16 : 100;
+}
+
 /** Typed or pasted text for the UART: Enter is CR on a serial line, and pasted text ends its lines with LF or CR LF. */
 export function typedBytes(text: string): Uint8Array {
   // A line feed alone is Ctrl+J.

@@ -126,10 +126,11 @@ export interface AcpiTables {
 /**
  * Builds all tables.
  * @param cpus number of processors, with local APIC ids 0 to cpus - 1
+ * @param virtioMmio number of virtio devices over MMIO
  * @param address guest-physical address of `tables`
  * @param facsAddress guest-physical address of the FACS, a multiple of 64
  */
-export function acpiTables(cpus: number, address: number, facsAddress: number): AcpiTables {
+export function acpiTables(cpus: number, virtioMmio: number, address: number, facsAddress: number): AcpiTables {
   const out = new Writer();
   const add = (bytes: Uint8Array): number => {
     out.align(16);
@@ -137,7 +138,7 @@ export function acpiTables(cpus: number, address: number, facsAddress: number): 
     out.bytes(bytes);
     return at;
   };
-  const dsdt = add(table('DSDT', 2, dsdtBody()));
+  const dsdt = add(table('DSDT', 2, dsdtBody(virtioMmio)));
   const entries = [fadt(facsAddress, dsdt), madt(cpus), hpet(), mcfg()].map(add);
   const rsdtBody = new Writer();
   const xsdtBody = new Writer();

@@ -9,6 +9,7 @@ import { Writer } from '../writer';
 export type Aml = readonly number[];
 
 const NAME_OP = 0x08;
+const STRING_PREFIX = 0x0d;
 const SCOPE_OP = 0x10;
 const BUFFER_OP = 0x11;
 const PACKAGE_OP = 0x12;
@@ -54,6 +55,11 @@ export function eisaId(id: string): Aml {
   return [0x0c, letters >> 8, letters & 0xff, product >> 8, product & 0xff];
 }
 
+/** A string of ASCII characters: an `_HID` that is no EISA id. */
+export function string(text: string): Aml {
+  return [STRING_PREFIX, ...Array.from(text, (c) => c.charCodeAt(0)), 0];
+}
+
 /** `Package () { ... }` of at most 255 elements. */
 export function packageOf(...elements: Aml[]): Aml {
   if (elements.length > 255) throw new Error(`AML package of ${elements.length} elements, expected at most 255`);
@@ -93,6 +99,12 @@ export function ioPorts(first: number, length: number): Aml {
 export function irq(line: number): Aml {
   const mask = 1 << line;
   return [0x22, mask & 0xff, mask >> 8];
+}
+
+/** "Extended Interrupt Descriptor": a global system interrupt that the device raises, level-triggered, active high, exclusive. */
+export function levelInterrupt(gsi: number): Aml {
+  const CONSUMER = 1;
+  return [0x89, 0x06, 0x00, CONSUMER, 1, ...new Writer().u32(gsi).done()];
 }
 
 /** "32-Bit Fixed Memory Range Descriptor". */

@@ -39,6 +39,8 @@ export interface BootRequest {
   /** `memory` is all zeros. */
   zeroed?: boolean;
   cpus: number;
+  /** Number of virtio devices over MMIO, of which ACPI tells the guest. Absent: none. */
+  virtioMmio?: number;
   /** Which entry of a Linux image; absent: auto. */
   linuxEntry?: LinuxEntry;
   /** The display shows a linear framebuffer of this size instead of text. */

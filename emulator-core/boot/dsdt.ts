@@ -7,6 +7,7 @@ import { ACPI_PM1A_CONTROL, ACPI_PM1A_EVENT, ACPI_PM_TIMER, ACPI_S5_SLP_TYP } fr
 import { HPET_BASE, HPET_SIZE } from '../devices/hpet';
 import { PCI_ADDRESS, PCI_MEMORY_WINDOW, pirqOf, PIRQ_IRQS } from '../devices/pci';
 import { PCI_ECAM_BASE, PCI_ECAM_SIZE } from '../devices/pciEcam';
+import { VIRTIO_MMIO_BASE, VIRTIO_MMIO_IRQS, VIRTIO_MMIO_SIZE } from '../devices/virtio/mmioTransport';
 import {
   busNumbers,
   device,
@@ -16,11 +17,13 @@ import {
   ioPorts,
   ioWindow,
   irq,
+  levelInterrupt,
   memoryWindow,
   named,
   packageOf,
   resources,
   scope,
+  string,
   type Aml,
 } from './aml';
 
@@ -64,8 +67,22 @@ const MOTHERBOARD = [
   fixedMemory(PCI_ECAM_BASE, PCI_ECAM_SIZE, 'rw'),
 ];
 
-/** Definition block of the DSDT, without the table's header. */
-export function dsdtBody(): Uint8Array {
+/** A virtio device over MMIO. Linux knows the id: drivers/virtio/virtio_mmio.c, virtio_mmio_acpi_match. */
+function virtioMmioDevice(index: number): Aml {
+  const registers = fixedMemory(VIRTIO_MMIO_BASE + VIRTIO_MMIO_SIZE * index, VIRTIO_MMIO_SIZE, 'rw');
+  return device(
+    `VIO${index}`,
+    named('_HID', string('LNRO0005')),
+    named('_UID', integer(index)),
+    named('_CRS', resources(registers, levelInterrupt(VIRTIO_MMIO_IRQS[index]))),
+  );
+}
+
+/**
+ * Definition block of the DSDT, without the table's header.
+ * @param virtioMmio number of virtio devices over MMIO
+ */
+export function dsdtBody(virtioMmio: number): Uint8Array {
   const sleep = packageOf(integer(ACPI_S5_SLP_TYP), integer(ACPI_S5_SLP_TYP), integer(0), integer(0));
   const window = PCI_MEMORY_WINDOW;
   const host = device(
@@ -100,5 +117,6 @@ export function dsdtBody(): Uint8Array {
     named('_UID', integer(0)),
     named('_CRS', resources(...MOTHERBOARD)),
   );
-  return Uint8Array.from([...named('_S5', sleep), ...scope('\\_SB', host, hpet, board)]);
+  const virtio = Array.from({ length: virtioMmio }, (_, index) => virtioMmioDevice(index));
+  return Uint8Array.from([...named('_S5', sleep), ...scope('\\_SB', host, hpet, board, ...virtio)]);
 }

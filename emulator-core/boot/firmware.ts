@@ -14,11 +14,11 @@ export interface Firmware {
 
 /** Writes the firmware's memory and lists it as loaded. `disks`: number of hard disks the BIOS offers. */
 export function writeFirmware(request: BootRequest, placement: Placement, disks: number): Firmware {
-  const { memory, cpus } = request;
+  const { memory, cpus, virtioMmio = 0 } = request;
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) throw placement.error(`cpus: ${cpus}, expected 1 to 255`);
   const tablesAddress = placement.acpiArea;
   const facsAddress = memory.length - ACPI_NVS;
-  const acpi = acpiTables(cpus, tablesAddress, facsAddress);
+  const acpi = acpiTables(cpus, virtioMmio, tablesAddress, facsAddress);
   const mp = mpTable(cpus);
   const rom = biosRom();
   const put = (what: string, gpa: number, data: Uint8Array): void => {

@@ -19,7 +19,7 @@ const LVT_BITS = { vector: [7, 0], mode: [10, 8], pending: 12, masked: 16 } as c
 const LINT_BITS = { ...LVT_BITS, 'active low': 13, 'remote IRR': 14, level: 15 } as const;
 
 export const APIC_REGISTERS: readonly ApicRegister[] = [
-  { offset: 0x020, name: 'ID', access: 'ro', width: 32, x2apic: 'ro' },
+  { offset: 0x020, name: 'ID', access: 'rw', width: 32, writable: 0xff000000, x2apic: 'ro' },
   { offset: 0x030, name: 'VERSION', access: 'ro', width: 32, x2apic: 'ro' },
   { offset: 0x080, name: 'TPR', access: 'rw', width: 32, writable: 0xff, x2apic: 'rw' },
   { offset: 0x090, name: 'APR', access: 'ro', width: 32 },

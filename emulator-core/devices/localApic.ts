@@ -51,6 +51,8 @@ const DEFAULT_BASE = 0xfee00000;
 interface LocalApicState {
   /** IA32_APIC_BASE. */
   base: number;
+  /** The APIC ID in xAPIC mode, which the guest may change. */
+  xapicId: number;
   /** Registers by offset / 16. */
   registers: Uint32Array;
   /** Errors since the last write of ESR. */
@@ -61,7 +63,7 @@ interface LocalApicState {
 }
 
 export interface LocalApicOptions {
-  /** APIC ID, which is also the processor's number; 0 is the boot processor. */
+  /** Initial APIC ID, which is also the processor's number; 0 is the boot processor. */
   id: number;
   apicBus: ApicBus;
   clock: VirtualClock;
@@ -94,6 +96,8 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
    */
   paravirtualEoi?: { accessed(): void; acknowledged(vector: number): void };
   private base: number;
+  /** SDM Vol. 3A, "Local APIC ID": software may write it on some processors. KVM's is one of them. */
+  private xapicId: number;
   private registers = new Uint32Array(64);
   private errors = 0;
   private lint: [0 | 1, 0 | 1] = [0, 0];
@@ -106,6 +110,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     this.name = `apic${options.id}`;
     this.timer = new ApicTimer(`${this.name}.timer`, options.events, () => this.fireLvt(LVT_TIMER));
     this.base = this.resetBase();
+    this.xapicId = options.id;
     this.resetRegisters();
   }
 
@@ -168,6 +173,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     if (was === 0 && is === (BASE_ENABLE | BASE_EXTD)) return false;
     this.base = next;
     if (was !== is) {
+      this.xapicId = this.id;
       if (!(is & BASE_ENABLE)) this.resetRegisters();
       if (is & BASE_EXTD) {
         this.registers[LDR >> 4] = ((this.id >>> 4) << 16) | (1 << (this.id & 15));
@@ -248,6 +254,9 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     const registers = this.registers;
     const index = offset >> 4;
     switch (offset) {
+      case ID:
+        this.xapicId = value >>> 24;
+        return;
       case EOI:
         this.endOfInterrupt();
         return;
@@ -301,7 +310,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
     if (!this.enabled) return false;
     const { destination } = message;
     if (destination === (message.wide ? 0xffffffff : 0xff)) return true;
-    if (!message.logical) return destination === this.id;
+    if (!message.logical) return destination === (this.x2apic ? this.id : this.xapicId);
     const ldr = this.registers[LDR >> 4];
     if (this.x2apic) return destination >>> 16 === ldr >>> 16 && (destination & ldr & 0xffff) !== 0;
     const logicalId = ldr >>> 24;
@@ -367,19 +376,20 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
 
   reset(): void {
     this.base = this.resetBase();
+    this.xapicId = this.id;
     this.lint = [0, 0];
     this.init();
     this.options.moved();
   }
 
   save(): LocalApicState {
-    const { base, registers, errors, lint } = this;
-    return structuredClone({ base, registers, errors, lint, timer: this.timer.state });
+    const { base, xapicId, registers, errors, lint } = this;
+    return structuredClone({ base, xapicId, registers, errors, lint, timer: this.timer.state });
   }
 
   restore(state: LocalApicState): void {
-    const { base, registers, errors, lint, timer } = structuredClone(state);
-    Object.assign(this, { base, registers: Uint32Array.from(registers), errors, lint });
+    const { base, xapicId, registers, errors, lint, timer } = structuredClone(state);
+    Object.assign(this, { base, xapicId, registers: Uint32Array.from(registers), errors, lint });
     this.timer.load(timer);
     this.options.moved();
     this.update();
@@ -418,7 +428,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
   private peek(offset: number): number {
     switch (offset) {
       case ID:
-        return this.x2apic ? this.id : (this.id << 24) >>> 0;
+        return this.x2apic ? this.id : (this.xapicId << 24) >>> 0;
       case VERSION:
         return VERSION_VALUE;
       case APR:

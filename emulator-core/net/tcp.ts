@@ -157,7 +157,7 @@ export class Tcp {
     }
     // With a closed window, what else a probe says counts still.
     if (!fits && !(this.receives(c) && c.credit === 0 && s.seq === c.rcvNxt)) {
-      if (c.state === 'time-wait' && s.flags & FIN) c.timer = this.host.now() + TIME_WAIT;
+      if (c.state === 'time-wait' && s.flags & FIN) c.deadline = this.host.now() + TIME_WAIT;
       this.challenge(c);
       return;
     }
@@ -223,7 +223,7 @@ export class Tcp {
   private advance(c: TcpConnection, ack: number): void {
     c.sndUna = ack;
     if (seqDiff(ack, c.sndNxt) > 0) c.sndNxt = ack;
-    c.timer = Infinity;
+    c.deadline = undefined;
     c.retries = 0;
     c.duplicateAcks = 0;
     const data = Math.max(0, Math.min(seqDiff(ack, c.bufferSeq), c.buffer.length));
@@ -264,7 +264,7 @@ export class Tcp {
 
   private enterTimeWait(c: TcpConnection): void {
     c.state = 'time-wait';
-    c.timer = this.host.now() + TIME_WAIT;
+    c.deadline = this.host.now() + TIME_WAIT;
   }
 
   // ---- from outside ----------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ export class Tcp {
 
   private establish(c: TcpConnection): void {
     c.state = 'established';
-    c.timer = Infinity;
+    c.deadline = undefined;
     c.retries = 0;
     this.state.opened++;
     if (c.unanswered) this.host.send({ kind: 'opened', id: c.id, credit: STREAM_WINDOW });
@@ -369,7 +369,7 @@ export class Tcp {
     c.rcvEdge = seqAdd(c.rcvNxt, window);
     const ack = flags & ACK ? c.rcvNxt : 0;
     this.out(c, { ...ports(c), seq, ack, flags, window, data: NOTHING, mss: MSS, scale });
-    if (c.timer === Infinity) c.timer = this.host.now() + TIMEOUT;
+    c.deadline ??= this.host.now() + TIMEOUT;
   }
 
   /** Data, FIN and acknowledgement, as far as window and room go; then the timer. */
@@ -450,7 +450,7 @@ export class Tcp {
   }
 
   private forget(c: TcpConnection): void {
-    c.timer = Infinity;
+    c.deadline = undefined;
     this.state.connections = this.state.connections.filter((each) => each !== c);
   }
 
@@ -467,20 +467,20 @@ export class Tcp {
 
   /** When alarm() is wanted; Infinity: not. */
   get nextAlarm(): number {
-    return this.state.connections.reduce((least, { timer }) => Math.min(least, timer), Infinity);
+    return this.state.connections.reduce((least, { deadline = Infinity }) => Math.min(least, deadline), Infinity);
   }
 
   alarm(): void {
     const now = this.host.now();
-    for (const c of [...this.state.connections]) if (c.timer <= now) this.expired(c);
+    for (const c of [...this.state.connections]) if ((c.deadline ?? Infinity) <= now) this.expired(c);
   }
 
   /** Waits for an acknowledgement, or for the window to open. */
   private arm(c: TcpConnection): void {
     if (c.state === 'time-wait' || !this.state.connections.includes(c)) return;
     const closed = c.sndWnd === 0 && c.buffer.length > 0;
-    if (c.sndMax === c.sndUna && !closed) c.timer = Infinity;
-    else if (c.timer === Infinity) c.timer = this.host.now() + timeout(c);
+    if (c.sndMax === c.sndUna && !closed) c.deadline = undefined;
+    else c.deadline ??= this.host.now() + timeout(c);
   }
 
   private expired(c: TcpConnection): void {
@@ -491,7 +491,7 @@ export class Tcp {
     }
     if (!host.room()) {
       // The guest takes nothing: sending again would not help.
-      c.timer = host.now() + timeout(c);
+      c.deadline = host.now() + timeout(c);
       return;
     }
     const limit = c.state === 'syn-sent' || c.state === 'syn-received' ? MAX_SYN_RETRIES : MAX_RETRIES;
@@ -499,7 +499,7 @@ export class Tcp {
       this.abort(c);
       return;
     }
-    c.timer = host.now() + timeout(c);
+    c.deadline = host.now() + timeout(c);
     if (c.state === 'syn-sent') this.syn(c, SYN);
     else if (c.state === 'syn-received') this.synAck(c);
     else if (c.sndWnd === 0 && c.buffer.length > 0) {

@@ -62,8 +62,8 @@ export interface TcpConnection extends TcpEnds {
   credit: number;
   ackDue: boolean;
 
-  /** Virtual time at which something is to be sent again, or forgotten; Infinity: never. */
-  timer: number;
+  /** Virtual time at which something is to be sent again, or forgotten; undefined: never. */
+  deadline: number | undefined;
   retries: number;
 
   sent: number;
@@ -92,7 +92,7 @@ export function newConnection(ends: TcpEnds, id: number, state: TcpState, now: n
       probing: false,
     },
     ...{ rcvNxt: 0, rcvEdge: 0, rcvScale: 0, credit: STREAM_WINDOW, ackDue: false },
-    ...{ timer: Infinity, retries: 0, sent: 0, received: 0 },
+    ...{ deadline: undefined, retries: 0, sent: 0, received: 0 },
   };
 }
 

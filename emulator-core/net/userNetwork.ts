@@ -56,8 +56,8 @@ export interface UserNetworkState {
   address: number;
   dhcp: DhcpState;
   tcp: TcpState;
-  /** What was dropped, by why. */
-  dropped: Record<string, number>;
+  /** What was dropped: why, and how often. */
+  dropped: { reason: string; count: number }[];
 }
 
 export interface UserNetworkOptions {
@@ -83,7 +83,7 @@ export class UserNetwork {
 
   private initial(): UserNetworkState {
     const { mac } = this.options;
-    return { mac, address: FIRST_LEASE, dhcp: { leases: [] }, tcp: initialTcp(), dropped: {} };
+    return { mac, address: FIRST_LEASE, dhcp: { leases: [] }, tcp: initialTcp(), dropped: [] };
   }
 
   private tcpHost(): TcpHost {
@@ -115,7 +115,11 @@ export class UserNetwork {
    */
   input(bytes: Uint8Array, checksumStart = 0): void {
     const reason = this.frame(bytes, checksumStart);
-    if (reason !== undefined) this.state.dropped[reason] = (this.state.dropped[reason] ?? 0) + 1;
+    if (reason === undefined) return;
+    const { dropped } = this.state;
+    const known = dropped.find((each) => each.reason === reason);
+    if (known) known.count++;
+    else dropped.push({ reason, count: 1 });
   }
 
   /** Why the frame is dropped, from a fixed list; undefined: it is not. */
@@ -259,8 +263,7 @@ export class UserNetwork {
 
   describe(): Field[] {
     const { dhcp, tcp, dropped, mac, address } = this.state;
-    const lost = Object.entries(dropped);
-    const total = lost.reduce((sum, [, count]) => sum + count, 0);
+    const total = dropped.reduce((sum, { count }) => sum + count, 0);
     const count = tcp.connections.length;
     return [
       { name: 'guest', value: ipv4Text(address), text: macText(mac) },
@@ -284,7 +287,7 @@ export class UserNetwork {
         name: 'dropped',
         value: String(total),
         text: 'frames from the guest',
-        children: lost.map(([name, value]) => ({ name, value: String(value) })),
+        children: dropped.map(({ reason, count: frames }) => ({ name: reason, value: String(frames) })),
       },
     ];
   }

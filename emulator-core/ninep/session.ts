@@ -41,7 +41,8 @@ export interface SessionState<Buffers> {
   underWay: UnderWay<Buffers>[];
   /** Never used again, not even after a reset: what was asked before may still be answered. */
   nextId: number;
-  counts: Partial<Record<MessageName, number>>;
+  /** Requests so far, by what they were. */
+  counts: [name: MessageName, count: number][];
   failed: number;
 }
 
@@ -83,7 +84,7 @@ export class Session<Buffers> {
   request(message: Uint8Array, buffers: Buffers): void {
     const { size, type, tag } = header.read(new Reader(message));
     const name = requestName(type);
-    if (name) this.state.counts[name] = (this.state.counts[name] ?? 0) + 1;
+    if (name) this.count(name);
     try {
       if (!name) throw new Refusal('EOPNOTSUPP');
       if (message.length > Math.max(this.msize, MIN_MSIZE)) throw new Refusal('EMSGSIZE');
@@ -94,6 +95,13 @@ export class Session<Buffers> {
     } catch (error) {
       this.refuse(tag, error, buffers);
     }
+  }
+
+  private count(name: MessageName): void {
+    const { counts } = this.state;
+    const known = counts.find(([each]) => each === name);
+    if (known) known[1]++;
+    else counts.push([name, 1]);
   }
 
   private carryOut(name: MessageName, tag: number, message: AnyMessage, buffers: Buffers): void {
@@ -216,7 +224,7 @@ export class Session<Buffers> {
 export const WRITE_HEADER_BYTES = HEADER_BYTES + 16;
 
 function initial<Buffers>(nextId: number): Omit<SessionState<Buffers>, 'fids'> {
-  return { msize: 0, underWay: [], nextId, counts: {}, failed: 0 };
+  return { msize: 0, underWay: [], nextId, counts: [], failed: 0 };
 }
 
 const NO_DATA = new Uint8Array(0);

@@ -1,6 +1,6 @@
 /** The serial console's text, both ways. */
 import assert from 'node:assert';
-import { ConsoleText, sizeCommand, typedBytes } from '../../src/consoleText';
+import { ConsoleText, lumpDelay, sizeCommand, typedBytes } from '../../src/consoleText';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (data: Uint8Array): string => new TextDecoder().decode(data);
@@ -52,6 +52,15 @@ describe('serial output', () => {
     assert.strictEqual(console.note('hello'), '\x1b[0m\x1b[2mhello\x1b[0m\r\n');
     console.decode(bytes('login: '));
     assert.strictEqual(console.note('bye'), '\x1b[0m\r\n\x1b[2mbye\x1b[0m\r\n');
+  });
+});
+
+describe('lumps of output', () => {
+  it('follow each other at the rate of a screen, and more slowly behind one that fills it', () => {
+    const frame = 1000 / 60;
+    for (const characters of [0, 1, 80]) assert.ok(lumpDelay(characters) <= frame);
+    for (const characters of [80 * 24, 1e6])
+      assert.ok(lumpDelay(characters) >= 4 * frame && lumpDelay(characters) <= 100);
   });
 });
 

@@ -104,6 +104,8 @@ export class Runner {
   /** The event loop's turn between slices. A pause ends it, however long the guest is held. */
   private async breathe(): Promise<void> {
     const held = this.host.breathe();
+    // In one turn the client's requests are answered; what they are answered with leaves in the next.
+    await turn();
     await turn();
     if (!held || this.pauseRequested) return;
     await Promise.race([held, new Promise<void>((resolve) => (this.wake = resolve))]);

@@ -1,6 +1,6 @@
 /**
  * virtio over MMIO, version 2: a page of registers and an interrupt line. VIRTIO 1.2, "Virtio Over MMIO". The guest hears of it
- * on its command line, if its kernel takes that: virtio_mmio.device=4K@0xd0000000:5.
+ * by ACPI, or on its command line if its kernel takes that: virtio_mmio.device=4K@0xd0000000:5.
  */
 import { hex, type Field } from '../../fields';
 import type { Device, IrqLine, MmioHandler } from '../device';

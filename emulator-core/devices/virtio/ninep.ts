@@ -111,7 +111,7 @@ export class VirtioNinep implements VirtioDevice<SessionState<Buffers>> {
 
   describe(): Field[] {
     const { session, options } = this;
-    const counts = Object.entries(session.counts).map(([name, count]) => `${name} ${count}`);
+    const counts = session.counts.map(([name, count]) => `${name} ${count}`);
     const fids = session.fids.entries();
     return [
       { name: 'mount tag', value: options.tag },

@@ -15,6 +15,7 @@ import {
 
 const RECEIVE = 0;
 const TRANSMIT = 1;
+const EVENT = 2;
 const QUEUE_SIZE = 128;
 export const HOST_CID = 2;
 /** Larger payloads are no packets of a driver's that fits the windows. */
@@ -49,13 +50,16 @@ interface Connection {
   shutSent: boolean;
   /** What the guest has shut: bits of VsockShutdown. */
   guestShut: number;
-  deadline: number;
+  /** Virtual time by which the guest must have answered; undefined: it has. */
+  deadline: number | undefined;
 }
 
 interface VsockState {
   connections: Connection[];
   /** Headers for the guest that wait for buffers. */
   answers: VsockPacket[];
+  /** The guest is to be told that communication was interrupted; it waits for a buffer. */
+  transportReset: boolean;
   nextId: number;
   nextPort: number;
   opened: number;
@@ -99,19 +103,20 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 
   alarm(): void {
     const now = this.host.now();
-    for (const c of [...this.state.connections]) if (c.deadline <= now) this.end(c);
+    for (const c of [...this.state.connections]) if ((c.deadline ?? Infinity) <= now) this.end(c);
     this.work();
   }
 
   /** Packets from the guest as long as answers find room, packets to it as long as it has buffers; then the alarm. */
   private work(): void {
+    this.deliverEvent();
     do {
       this.deliver();
       this.transmit();
       // What has been taken may have made answers.
     } while (this.deliver() && this.state.answers.length === 0 && this.blocked);
     const { connections } = this.state;
-    this.host.alarm(connections.reduce((least, { deadline }) => Math.min(least, deadline), Infinity));
+    this.host.alarm(connections.reduce((least, { deadline = Infinity }) => Math.min(least, deadline), Infinity));
   }
 
   // ---- from the guest --------------------------------------------------------------------------------------------
@@ -287,9 +292,11 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
     this.answer(c, VsockOp.request);
   }
 
+  /** "Device Events": the event ends connections that only the guest knows of, too; those being made need a reset of their own. */
   linkLost(): void {
     for (const c of this.state.connections) this.answer(c, VsockOp.rst);
     this.state.connections = [];
+    if (this.host.active) this.state.transportReset = true;
     this.work();
   }
 
@@ -297,7 +304,7 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 
   private establish(c: Connection): void {
     c.state = 'open';
-    c.deadline = Infinity;
+    c.deadline = undefined;
     this.state.opened++;
     this.send({ kind: 'opened', id: c.id, credit: STREAM_WINDOW });
   }
@@ -398,6 +405,17 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
     }
   }
 
+  private deliverEvent(): void {
+    const queue = this.host.queue(EVENT);
+    while (this.state.transportReset) {
+      const chain = queue.pop();
+      if (!chain) return;
+      const fits = chain.writableLength >= TRANSPORT_RESET.length;
+      queue.push(chain, fits ? chain.write(0, TRANSPORT_RESET) : 0);
+      this.state.transportReset = !fits;
+    }
+  }
+
   // ---- state -----------------------------------------------------------------------------------------------------
 
   reset(): void {
@@ -434,6 +452,8 @@ export class VirtioVsock implements VirtioDevice<VsockState> {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0);
+/** struct virtio_vsock_event with VIRTIO_VSOCK_EVENT_TRANSPORT_RESET: a 32-bit 0. */
+const TRANSPORT_RESET: Uint8Array = new Uint8Array(4);
 /** Bytes of one data message, as streams.ts bounds them. */
 const MAX_DATA = 1 << 16;
 /** Linux's receive buffers hold that much: with less room it is time for news of credit. */
@@ -441,13 +461,13 @@ const VSOCK_BUFFER = 4096;
 
 function initial(): VsockState {
   const counters = { opened: 0, refused: 0, malformed: 0 };
-  return { connections: [], answers: [], nextId: 1, nextPort: FIRST_HOST_PORT, ...counters };
+  return { connections: [], answers: [], transportReset: false, nextId: 1, nextPort: FIRST_HOST_PORT, ...counters };
 }
 
 function connection(id: number, state: ConnectionState, guestPort: number, hostPort: number): Connection {
   return {
     ...{ id, state, guestPort, hostPort, peerBuffer: 0, peerForwarded: 0, sent: 0 },
     ...{ buffer: STREAM_WINDOW, forwarded: 0, received: 0, told: 0, waiting: byteQueue() },
-    ...{ outsideShut: false, shutSent: false, guestShut: 0, deadline: Infinity },
+    ...{ outsideShut: false, shutSent: false, guestShut: 0, deadline: undefined },
   };
 }

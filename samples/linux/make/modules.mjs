@@ -9,7 +9,8 @@ import { UserError } from '../../../scripts/lib/project.mjs';
 const WANTED = [
   ...['virtio_pci', 'virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio_rng'],
   ...['9p', '9pnet_virtio', 'vmw_vsock_virtio_transport'],
-  ...['ext4', 'button', 'evdev'], // button and evdev: the ACPI power button
+  ...['ext4', 'edd'], // edd: what the BIOS says of disks, by the 16-bit entry
+  ...['button', 'evdev', 'psmouse'], // button and evdev: the ACPI power button
 ];
 
 /** File name endings of modules, and the program that expands them. */

@@ -54,13 +54,14 @@ describe('AML', () => {
     const window = aml.memoryWindow(0xa0000, 0xbffff);
     assert.deepEqual(window.slice(0, 6), [0x87, 0x17, 0x00, 0x00, 0x0c, 0x01]);
     assert.deepEqual(window.slice(6), [0, 0, 0, 0, 0, 0, 0x0a, 0, 0xff, 0xff, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0x02, 0]);
+    assert.deepEqual(aml.levelInterrupt(5), [0x89, 0x06, 0x00, 0x01, 0x01, 0x05, 0x00, 0x00, 0x00]);
     assert.deepEqual(aml.resources(aml.irq(1)), [0x11, 0x08, 0x0a, 0x05, 0x22, 0x02, 0x00, 0x79, 0x00]);
   });
 });
 
 describe('DSDT', () => {
   it('holds objects whose lengths fill it exactly, and every device once', () => {
-    const body = dsdtBody();
+    const body = dsdtBody(2);
     const length = (at: number): number => {
       const extra = body[at] >> 6;
       if (extra === 0) return body[at];
@@ -77,6 +78,17 @@ describe('DSDT', () => {
     const devices = [...ascii.matchAll(/\x5b\x82(?:[\x00-\x3f]|[\x40-\x4f].|[\x80-\x8f]..)([A-Z_][A-Z0-9_]{3})/gs)].map(
       (found) => found[1],
     );
-    assert.deepEqual(devices, ['PCI0', 'ISA_', 'RTC_', 'KBD_', 'MOU_', 'COM1', 'HPET', 'MBRD']);
+    assert.deepEqual(devices, ['PCI0', 'ISA_', 'RTC_', 'KBD_', 'MOU_', 'COM1', 'HPET', 'MBRD', 'VIO0', 'VIO1']);
+  });
+
+  // Device (VIO0) { Name (_HID, "LNRO0005") Name (_UID, 0) Name (_CRS, ResourceTemplate () {
+  //   Memory32Fixed (ReadWrite, 0xD0000000, 0x1000) Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive) { 5 } }) }
+  it('has a device for each of virtio over MMIO', () => {
+    const [without, one] = [dsdtBody(0), dsdtBody(1)].map((body) => Buffer.from(body).toString('latin1'));
+    assert.equal(without.includes('VIO'), false);
+    const expected =
+      '5b823a56494f30085f484944 0d4c4e524f3030303500 085f55494400 085f43525311 1a0a17' +
+      '86090001000000d000100000 890600010105000000 7900';
+    assert.equal(Buffer.from(one.slice(-60), 'latin1').toString('hex'), expected.replaceAll(' ', ''));
   });
 });

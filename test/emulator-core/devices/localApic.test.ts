@@ -131,6 +131,30 @@ describe('local APIC', () => {
     assert.equal(log[2], 'nmi 1');
   });
 
+  // As KVM and QEMU have it; the manual leaves it to the processor ("Local APIC ID").
+  it('takes another ID in xAPIC mode, shared ones too, until it is disabled', () => {
+    const { apic, send, pending } = enabled(3);
+    const [ID, base] = [0x20, 0xfee00000n];
+    apic(1).writeRegister(ID, 0x77ffffff);
+    assert.equal(apic(1).readRegister(ID), 0x77000000);
+    send(0x4040, 1);
+    assert.deepEqual(pending(), []);
+    apic(2).writeRegister(ID, 0x77000000);
+    send(0x4040, 0x77);
+    assert.deepEqual(pending(), [1, 2]);
+    apic(1).restore(structuredClone(apic(1).save()));
+    apic(1).init();
+    assert.equal(apic(1).readRegister(ID), 0x77000000, 'INIT leaves the ID');
+    apic(1).writeApicBase(base);
+    apic(1).writeApicBase(base | 0x800n);
+    assert.equal(apic(1).readRegister(ID), 1 << 24);
+    apic(2).writeApicBase(base | 0xc00n);
+    assert.equal(apic(2).readX2apicMsr(0x802), 2n, "x2APIC's is the processor's");
+    apic(0).writeRegister(ID, 0x55000000);
+    apic(0).reset();
+    assert.equal(apic(0).readRegister(ID), 0);
+  });
+
   it('latches errors on a write of ESR, and interrupts through LVT error', () => {
     const { apic, send } = enabled();
     const a = apic();

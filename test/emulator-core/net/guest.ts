@@ -149,6 +149,10 @@ export class Rig {
     this.network.tcp.alarm();
     return this.taken().map(segment);
   }
+  /** How many packets were dropped for a reason. */
+  dropped(reason: string): number {
+    return this.network.save().dropped.find((each) => each.reason === reason)?.count ?? 0;
+  }
   get states(): string[] {
     return this.network.tcp.state.connections.map(({ state }) => state);
   }

@@ -1,5 +1,6 @@
 // The gateway's TCP, against RFC 9293 (sections in the tests' names).
 import assert from 'node:assert/strict';
+import { misfit, shapeOf } from '../../../emulator-core/snapshot/shape';
 import { ACK, FIN, frame, GUEST_MAC, PSH, Rig, RST, SYN, tcp, type Segment, type Tcp } from './guest';
 
 const PORTS: [number, number] = [40000, 80];
@@ -63,7 +64,7 @@ describe('TCP of the user-mode network', () => {
     const packet = tcp([10, 0, 2, 2], { ports: PORTS, seq: ISS, flags: SYN });
     packet[packet.length - 1] ^= 1;
     assert.deepEqual(r.send(packet), []);
-    assert.equal(r.network.save().dropped['TCP: bad checksum'], 1);
+    assert.equal(r.dropped('TCP: bad checksum'), 1);
     r.network.input(frame(0x0800, packet), 34);
     assert.equal(r.states.length, 1, 'unless the guest leaves it to its interface');
   });
@@ -334,6 +335,7 @@ describe('TCP of the user-mode network', () => {
       assert.ok(connections.length <= 64);
       assert.ok(connections.every((c) => c.buffer.length <= 1 << 18 && c.credit >= 0));
     }
-    assert.ok(Object.keys(r.network.save().dropped).length <= 30, 'reasons are from a fixed list');
+    assert.ok(r.network.save().dropped.length <= 30, 'reasons are from a fixed list');
+    assert.equal(misfit(r.network.save(), shapeOf(new Rig().network.save())), undefined, 'a snapshot takes it');
   });
 });

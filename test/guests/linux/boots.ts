@@ -3,7 +3,7 @@
  *   node --require tsx/cjs test/guests/linux/boots.ts [PART,...] [TEXT]
  * A line for each boot; goes on after a failure; the last line is `N passed, N failed, N skipped`.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { substituteVariables } from '../../../debug-adapter/cli/configFile';
 import { readConfiguration } from '../../dap/configuration';
@@ -19,26 +19,57 @@ interface Boot {
   part: string;
   /** Name in launch.json. */
   configuration: string;
-  attributes?: { cpus?: number; mode?: 'bare' | 'kvm' };
+  attributes?: { cpus?: number; mode?: 'bare' | 'kvm'; linuxEntry?: '16-bit' | '32-bit'; disks?: { file: string }[] };
   /** What `uname -m` says. */
   machine: 'x86_64' | 'i686';
   /** Instructions by which it must be at its prompt: at least twice what it takes. */
   limit: number;
+  /** What else is tried at the prompt. */
+  also?: { what: string; use(terminal: GuestTerminal, limit: number, a: Adapter): Promise<unknown> };
 }
 
+const DISK = sampleFile('cloud/vmlinuz');
+
+/** The disk as the BIOS describes it by INT 13h function 48h, and as the driver finds it: in sectors of 512 bytes. */
+const edd: Boot['also'] = {
+  what: 'EDD',
+  async use(terminal, limit) {
+    const sectors = Math.ceil(statSync(DISK).size / 512);
+    await terminal.enter('modprobe edd; cat /sys/firmware/edd/int13_dev80/sectors /sys/block/vda/size');
+    await terminal.expect(new RegExp(`^${sectors}\\n${sectors}$`, 'm'), limit);
+  },
+};
+
+/** One notch of the wheel away from the user as an event of evdev. Linux, input-event-codes.h: EV_REL 2, REL_WHEEL 8. */
+const mouse: Boot['also'] = {
+  what: 'PS/2 mouse',
+  async use(terminal, limit, a) {
+    const device = "/dev/input/$(sed -n '/PS.2.*Mouse/,/^$/s/.*\\(event[0-9]*\\).*/\\1/p' /proc/bus/input/devices)";
+    await terminal.enter(`head -c 24 ${device} | hexdump -e '12/2 "%d " "\\n"' & sleep 1; echo $((6 * 111))`);
+    await terminal.expect(/^666$/m, limit);
+    await a.request('ringside/pointer', { wheel: -1 });
+    await terminal.expect(/ 2 8 1 0 *$/m, limit);
+  },
+};
+
+const cloud: Boot = { part: 'cloud', configuration: 'Cloud kernel to a shell', machine: 'x86_64', limit: 5e9 };
+const generic: Boot = { part: 'generic', configuration: 'Generic kernel (amd64)', machine: 'x86_64', limit: 15e9 };
+const pae: Boot = { part: '686-pae', configuration: '32-bit kernel (686-pae)', machine: 'i686', limit: 10e9 };
+
+/** A boot in both modes with so many vCPUs. */
+const smp = (boot: Boot): Boot[] =>
+  (['bare', 'kvm'] as const).flatMap((mode) => [1, 2, 4].map((cpus) => ({ ...boot, attributes: { mode, cpus } })));
+
 const boots: Boot[] = [
-  ...(['bare', 'kvm'] as const).flatMap((mode) =>
-    [1, 2, 4].map((cpus): Boot => ({
-      part: 'cloud',
-      configuration: 'Cloud kernel to a shell',
-      attributes: { mode, cpus },
-      machine: 'x86_64',
-      limit: 5e9,
-    })),
-  ),
+  ...smp(cloud),
+  { ...cloud, attributes: { linuxEntry: '16-bit', disks: [{ file: DISK }] }, also: edd },
   { part: 'vmlinux', configuration: 'Cloud kernel as vmlinux by PVH', machine: 'x86_64', limit: 5e9 },
-  { part: 'generic', configuration: 'Generic kernel (amd64)', machine: 'x86_64', limit: 15e9 },
-  { part: '686-pae', configuration: '32-bit kernel (686-pae)', machine: 'i686', limit: 10e9 },
+  { ...generic, also: mouse },
+  { ...generic, attributes: { cpus: 4 } },
+  { ...generic, attributes: { cpus: 4, mode: 'kvm' } },
+  { ...generic, attributes: { linuxEntry: '32-bit' } },
+  { ...generic, attributes: { linuxEntry: '16-bit' } },
+  ...smp(pae),
   { part: 'disk', configuration: 'Debian with systemd on a disk', machine: 'x86_64', limit: 15e9 },
 ];
 
@@ -93,6 +124,7 @@ async function run(boot: Boot): Promise<string> {
       await terminal.expect(disk ? /^ringside login: /m : /^ringside:\S+# $/m, boot.limit);
       const prompt = await icount();
       await (disk ? useSystemd : useShell)(terminal, boot, 2 * boot.limit);
+      await boot.also?.use(terminal, 2 * boot.limit, a);
       const status = await terminal.end('poweroff');
       if (status !== 0) throw new Error(`exit status ${status}`);
       return `${billions(prompt)} instructions to the prompt, ${billions(await icount())} to power-off`;
@@ -105,8 +137,9 @@ async function run(boot: Boot): Promise<string> {
   }
 }
 
-function title({ part, attributes: { mode = 'bare', cpus = 1 } = {} }: Boot): string {
-  return `${part.padEnd(8)} ${mode} ${cpus} vCPU${cpus > 1 ? 's' : ' '}`;
+function title({ part, attributes: { mode = 'bare', cpus = 1, linuxEntry } = {}, also }: Boot): string {
+  const more = [linuxEntry && `${linuxEntry} entry`, also?.what].filter(Boolean).join(', ');
+  return `${part.padEnd(8)} ${mode} ${cpus} vCPU${cpus > 1 ? 's' : ' '} ${more}`.trimEnd();
 }
 
 async function main([parts = '', text = '']: string[]): Promise<void> {

@@ -1,4 +1,6 @@
 /** Initramfs images for tests. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { newc } from '../../../samples/linux/make/newc';
 
 /** An archive of executable files. */
@@ -68,6 +70,9 @@ export function program(address: bigint, code: readonly number[]): { file: Uint8
 }
 
 const IMAGE = 0x400000n;
+/** What vsock.asm says it does, as an executable. */
+export const vsockProgram = (): Uint8Array => program(IMAGE, [...readFileSync(path.join(__dirname, 'vsock.bin'))]).file;
+
 const OPENAT = [
   ...[0xbc, 0x00, 0x18, 0x40, 0x00], // mov esp, 0x401800
   ...[0xb8, 0x01, 0x01, 0x00, 0x00], // mov eax, 257: openat

@@ -1,21 +1,16 @@
 /**
- * Debian's cloud kernel and busybox on the user-mode network: DHCP, DNS, ping, HTTP against a server of this process, a forwarded port,
- * going back in the middle of a download. The kernel's drivers come from the sample's initramfs.
+ * Debian's cloud kernel and busybox on the user-mode network: DHCP, DNS, ping, HTTP against a server of this process, forwarded ports,
+ * sockets of virtio-vsock, going back in the middle of a download. The kernel's drivers come from the sample's initramfs.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { createEmbeddedTarget } from '../../../debug-adapter/engines/embedded';
-import { planLaunch } from '../../../debug-adapter/launchConfig';
-import { nodeHost } from '../../../debug-adapter/node/host';
-import type { RunRequest, StopEvent, Target } from '../../../debug-adapter/target';
-import { schema } from '../../debug-adapter/client';
-import { withInit } from './initramfs';
+import { COMMANDS, exchange, freePort, Guest } from './guest';
+import { vsockProgram, withInit } from './initramfs';
 import { linuxKernel, sampleInitrd } from './kernel';
 
 const TIMEOUT = 600_000;
@@ -23,9 +18,7 @@ const INIT = `
 ip link set lo up
 ip link set eth0 up
 udhcpc -i eth0 -n -q -s /lease && echo READY
-stty -echo
-while read -r line; do eval "$line"; echo "[status $?]"; done
-`;
+${COMMANDS}`;
 const LEASE = `#!/bin/busybox sh
 [ "$1" = bound ] || exit 0
 ip addr add $ip/24 dev eth0
@@ -37,65 +30,6 @@ echo "lease: $ip/$mask router $router dns $dns server $serverid"
 const FILE = Buffer.from(Uint8Array.from({ length: 4 << 20 }, (_, i) => 1 + (((i * 7) >> 3) % 255)));
 const md5 = (data: Uint8Array): string => createHash('md5').update(data).digest('hex');
 
-class Guest {
-  output = '';
-  readonly notes: string[] = [];
-  private stopped?: (stop: StopEvent | undefined) => void;
-  private changed?: () => void;
-
-  private constructor(readonly target: Target) {
-    target.setEvents({
-      console: (data) => {
-        this.output += Buffer.from(data).toString('latin1');
-        this.changed?.();
-      },
-      note: (text) => this.notes.push(text),
-      exitsChanged: () => undefined,
-      continued: () => undefined,
-      stopped: (stop) => this.stopped?.(stop),
-      ended: () => this.stopped?.(undefined),
-    } as Parameters<Target['setEvents']>[0]);
-  }
-
-  static async launch(configuration: Record<string, unknown>): Promise<Guest> {
-    const plan = await planLaunch(configuration, schema, [], nodeHost);
-    return new Guest(await createEmbeddedTarget(plan.engine));
-  }
-
-  run(request: RunRequest): Promise<StopEvent | undefined> {
-    const done = new Promise<StopEvent | undefined>((resolve) => (this.stopped = resolve));
-    this.target.run(request);
-    return done;
-  }
-  go(): void {
-    this.target.run({ kind: 'continue', cpu: 0 });
-  }
-  async pause(): Promise<void> {
-    const done = new Promise((resolve) => (this.stopped = resolve));
-    this.target.pause();
-    await done;
-  }
-
-  /** Waits for output behind `from`. */
-  async until(pattern: RegExp, from = 0): Promise<string> {
-    for (;;) {
-      const found = pattern.exec(this.output.slice(from));
-      if (found) return this.output.slice(from, from + found.index + found[0].length);
-      await new Promise<void>((resolve) => (this.changed = resolve));
-    }
-  }
-  type(line: string): number {
-    const from = this.output.length;
-    this.target.consoleInput(Buffer.from(`${line}\n`));
-    return from;
-  }
-  /** A command's output, and its status as the last line. */
-  async command(line: string): Promise<string> {
-    const from = this.type(line);
-    return (await this.until(/\[status \d+\]/, from)).replaceAll('\r', '').trim();
-  }
-}
-
 describe("a network for Debian's cloud kernel", function () {
   this.timeout(TIMEOUT);
   let folder = '';
@@ -103,18 +37,11 @@ describe("a network for Debian's cloud kernel", function () {
   let guest: Guest;
   let port: number;
   let forwarded: number;
+  let vsockForwarded: number;
   let closed: number;
   /** Requests for the file that stop in its middle. */
   const halves: { response: ServerResponse; release: () => void }[] = [];
   let arrived = (): void => undefined;
-
-  const freePort = async (): Promise<number> => {
-    const probe = createTcpServer().listen(0, '127.0.0.1');
-    await once(probe, 'listening');
-    const { port: found } = probe.address() as { port: number };
-    await new Promise((resolve) => probe.close(resolve));
-    return found;
-  };
 
   function answer(request: IncomingMessage, response: ServerResponse): void {
     if (request.method === 'POST') {
@@ -135,14 +62,15 @@ describe("a network for Debian's cloud kernel", function () {
     const sample = readFileSync(sampleInitrd(this));
     folder = mkdtempSync(path.join(tmpdir(), 'ringside-network-'));
     const initrd = path.join(folder, 'initrd');
-    writeFileSync(initrd, withInit(sample, INIT, { lease: Buffer.from(LEASE) }));
+    writeFileSync(initrd, withInit(sample, INIT, { lease: Buffer.from(LEASE), vsock: vsockProgram() }));
     server = createServer(answer).listen(0, '127.0.0.1');
     await once(server, 'listening');
     ({ port } = server.address() as { port: number });
-    [forwarded, closed] = [await freePort(), await freePort()];
+    [forwarded, vsockForwarded, closed] = [await freePort(), await freePort(), await freePort()];
     guest = await Guest.launch({
       ...{ kernel, initrd, memory: '256M', cmdline: 'console=ttyS0 quiet cryptomgr.notests', stopOnEntry: false },
       network: { ports: [port, closed], forward: [{ host: forwarded, guest: 2222 }] },
+      vsock: { ports: [port], forward: [{ host: vsockForwarded, guest: 1024 }] },
     });
     guest.go();
     await guest.until(/READY/);
@@ -182,19 +110,18 @@ describe("a network for Debian's cloud kernel", function () {
   it('is reached through a forwarded port', async () => {
     const from = guest.type('echo LISTENING; nc -l -p 2222 -e sh -c "cat | md5sum"');
     await guest.until(/LISTENING/, from);
-    // Until the guest listens, connections are refused.
-    for (;;) {
-      const socket = connect({ port: forwarded, host: '127.0.0.1', allowHalfOpen: true });
-      socket.on('error', () => undefined);
-      let answered = '';
-      socket.on('data', (data: Buffer) => (answered += data.toString()));
-      socket.end(FILE.subarray(0, 300_000));
-      await new Promise((resolve) => socket.once('close', resolve));
-      if (answered === '') continue;
-      assert.ok(answered.startsWith(md5(FILE.subarray(0, 300_000))), answered);
-      break;
-    }
+    const answered = await exchange(forwarded, FILE.subarray(0, 300_000));
+    assert.ok(answered.startsWith(md5(FILE.subarray(0, 300_000))), answered);
     await guest.until(/\[status \d+\]/, from);
+  });
+
+  it('reaches, and is reached, through vsock', async () => {
+    guest.type('/vsock 1024 &');
+    const text = 'over vsock '.repeat(20_000);
+    assert.equal(await exchange(vsockForwarded, text), text);
+    const asked = await guest.command(`/vsock ${port} "$(printf 'no request\\r\\n\\r\\n.')"`);
+    assert.match(asked, /HTTP\/1\.1 400 Bad Request[^]*\[status 0\]$/);
+    assert.match(await guest.command(`/vsock ${closed} x`), /\[status 104\]$/, 'ECONNRESET: no port of CID 2');
   });
 
   const middle = async (): Promise<number> => {

@@ -138,6 +138,7 @@ describe('virtio-net', () => {
     s.receive({ kind: 'data', id: 1, data: new Uint8Array(60_000).fill(1) });
     s.receive({ kind: 'data', id: 1, data: new Uint8Array(60_000).fill(2) });
     const saved = structuredClone(s.driver.r.platform.save());
+    assert.equal(s.driver.misfit, undefined);
     const before = s.driver.described('net0');
     s.receive({ kind: 'reset', id: 1 });
     assert.equal(before.get('TCP connections')!.split(' ')[0], '1');

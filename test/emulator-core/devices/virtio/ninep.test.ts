@@ -100,12 +100,13 @@ describe('virtio-9p', () => {
   });
 
   it('goes on from a saved state in the middle of a request', () => {
-    const { offer, rings, asked, answer, attach, open, replyAt, platform } = start();
+    const { offer, rings, asked, answer, attach, open, replyAt, platform, driver } = start();
     attach();
     open();
     const head = offer(tread(10, 1, 0, 4), 1);
     const { id } = decodeOpRequest(asked.pop()!);
     const saved = structuredClone(platform.save());
+    assert.equal(driver.misfit, undefined);
     platform.reset();
     platform.restore(structuredClone(saved));
     answer(encodeOpAnswer('read', id, { data: Uint8Array.of(5) }));

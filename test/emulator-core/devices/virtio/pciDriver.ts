@@ -5,6 +5,7 @@
 import { rig, type Rig } from '../rig';
 import type { PlatformOptions } from '../../../../emulator-core/devices/platform';
 import type { VirtioSlot } from '../../../../emulator-core/devices/virtio/attach';
+import { misfit, shapeOf, type Shape } from '../../../../emulator-core/snapshot/shape';
 import { DriverRing } from './ring';
 
 export const ECAM = 0xe8000000;
@@ -23,6 +24,7 @@ export class PciDriver {
   readonly memory: Uint8Array;
   readonly caps: PciCap[] = [];
   readonly rings: DriverRing[] = [];
+  private readonly shape: Shape;
 
   /** @param device number on bus 0 */
   constructor(
@@ -32,11 +34,17 @@ export class PciDriver {
   ) {
     this.memory = options.memory ?? new Uint8Array(16 << 20);
     this.r = rig({ memory: this.memory, virtio: slots, ...options });
+    this.shape = shapeOf(this.r.platform.save(), 'platform');
     for (let at = this.config(0x34, 1); at; at = this.config(at + 1, 1)) {
       if (this.config(at, 1) !== 9) continue;
       const [type, bar] = [this.config(at + 3, 1), this.config(at + 4, 1)];
       this.caps.push({ type, bar, offset: this.config(at + 8, 4), length: this.config(at + 12, 4), at });
     }
+  }
+
+  /** Why a snapshot would not take the platform as it is now; undefined: it would. */
+  get misfit(): string | undefined {
+    return misfit(this.r.platform.save(), this.shape, 'platform');
   }
 
   private ecam(offset: number): number {

@@ -6,6 +6,7 @@ import { PciDriver } from './pciDriver';
 
 const RX = 0x400000;
 const TX = 0x300000;
+const EVENTS = 0x380000;
 const [REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST] = [1, 2, 3, 4, 5, 6, 7];
 const WINDOW = 1 << 18;
 
@@ -87,7 +88,16 @@ function start() {
     return received();
   };
   const messages = () => said.splice(0);
-  return { driver, offer, received, send, outside, messages };
+  /** Makes buffers for events available, filled with ones. */
+  const offerEvents = (...lengths: number[]): void => {
+    memory.fill(0xff, EVENTS, EVENTS + 0x1000);
+    lengths.forEach((length, i) => rings[2].add({ gpa: EVENTS + 0x10 * i, length, write: true }));
+    driver.kick(2);
+  };
+  /** The events that have come: each buffer's first 32-bit number, undefined for one that came back empty. */
+  const events = () =>
+    rings[2].completed().map(({ id, length }) => (length === 4 ? view.getUint32(EVENTS + 0x10 * id, true) : undefined));
+  return { driver, offer, received, send, outside, messages, offerEvents, events };
 }
 
 const PORTS: [number, number] = [5000, 80];
@@ -194,11 +204,42 @@ describe('virtio-vsock', () => {
     assert.deepEqual(other.messages(), [{ kind: 'reset', id: 1 }]);
   });
 
+  // linux/virtio_vsock.h: VIRTIO_VSOCK_EVENT_TRANSPORT_RESET is 0.
+  it('tells of the interruption in the event queue, once, as soon as there is a buffer', () => {
+    const s = start();
+    s.offerEvents(4, 4);
+    assert.deepEqual(s.events(), []);
+    s.driver.r.platform.linksLost();
+    assert.deepEqual(s.events(), [0]);
+    s.driver.kick(2);
+    s.outside({ kind: 'reset', id: 1 });
+    assert.deepEqual(s.events(), []);
+    s.driver.r.platform.linksLost();
+    assert.deepEqual(s.events(), [0]);
+
+    const late = start();
+    late.driver.r.platform.linksLost();
+    late.driver.r.platform.linksLost();
+    const saved = structuredClone(late.driver.r.platform.save());
+    late.driver.r.platform.restore(saved);
+    // A buffer that is too short for an event goes back empty.
+    late.offerEvents(3, 4, 4);
+    assert.deepEqual(late.events(), [undefined, 0]);
+
+    const off = start();
+    off.driver.status = 0;
+    off.driver.r.platform.linksLost();
+    off.driver.start();
+    off.offerEvents(4);
+    assert.deepEqual(off.events(), [], 'a driver that comes later has lost nothing');
+  });
+
   it('goes on from what was saved', () => {
     const s = open();
     s.send({ op: CREDIT_UPDATE, ports: PORTS, buffer: 10 });
     s.outside({ kind: 'data', id: 1, data: new Uint8Array(100) });
     const saved = structuredClone(s.driver.r.platform.save());
+    assert.equal(s.driver.misfit, undefined);
     const before = s.driver.described('vsock0');
     s.outside({ kind: 'reset', id: 1 });
     s.driver.r.platform.restore(saved);
@@ -231,5 +272,6 @@ describe('virtio-vsock', () => {
     const text = s.driver.described('vsock0');
     assert.ok(Number(text.get('connections')!.split(' ')[0]) <= 64);
     assert.ok(Number(text.get('answers waiting')!.split(' ')[0]) <= 512, text.get('answers waiting'));
+    assert.equal(s.driver.misfit, undefined);
   });
 });
