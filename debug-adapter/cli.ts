@@ -7,6 +7,7 @@ import { main } from './cli/main';
 import type { Keyboard, Services } from './cli/services';
 import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
 import type { Engine } from './engine';
+import { useCompileMode } from './node/compileMode';
 import { nodeHost } from './node/host';
 import { serveSocket, serveStdio } from './node/server';
 
@@ -78,6 +79,8 @@ const services: Services = {
   now: () => performance.now(),
   serveDap,
 };
+
+useCompileMode(process.env);
 
 // A reader that has seen enough (`ringside run k | head`) closes the pipe: nobody to write to, nothing to do.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));

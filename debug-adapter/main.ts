@@ -3,9 +3,11 @@ import packageJson from '../package.json';
 import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
 import type { Engine } from './engine';
 import type { Schema } from './launchSchema';
+import { useCompileMode } from './node/compileMode';
 import { nodeHost } from './node/host';
 import { serveSocket, serveStdio } from './node/server';
 
+useCompileMode(process.env);
 const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
 const schema = packageJson.contributes.debuggers[0].configurationAttributes.launch as Schema;
 const options = { engine, host: nodeHost, schema };

@@ -1,5 +1,6 @@
 /**
  * npm test: installs what it needs, builds, and runs every suite.
+ *   npm test -- --compile always     every machine compiles all code when it first runs (off: none)
  *   npm test -- --only unit,dap      only these suites (their names are below)
  * Ends with one line over all suites, `N passed, N failed, N skipped`; exit status 1 when anything failed.
  */
@@ -34,16 +35,17 @@ async function check(title, tool, args) {
  * Mocha in a process of its own.
  * @param {string[]} [files] absent: those of .mocharc.json
  * @param {string[]} [modules] to load before the tests
+ * @param {NodeJS.ProcessEnv} [environment] what differs in it
  */
-async function mocha(title, files, modules = []) {
+async function mocha(title, files, modules = [], environment = {}) {
   if (files?.length === 0) return [failed(title, 'no tests found')];
   const RINGSIDE_TEST_RESULT = resultFile();
   const bin = require.resolve('mocha/bin/mocha.js');
   const reporter = ['--reporter', path.join(root, 'scripts/lib/mochaReporter.cjs')];
   const chosen = files ? ['--no-config', '--require', 'tsx/cjs', '--timeout', '120000', ...files] : [];
   // Those of the command line come before those of .mocharc.json, so TypeScript must be known to Node already.
-  const loaded = modules.flatMap((file) => ['--require', 'tsx/cjs', '--require', path.join(root, file)]);
-  const env = { ...process.env, RINGSIDE_COVERAGE: coverage, RINGSIDE_TEST_RESULT };
+  const loaded = [...modules, 'test/engine.ts'].flatMap((file) => ['--require', 'tsx/cjs', '--require', path.join(root, file)]);
+  const env = { ...process.env, RINGSIDE_COVERAGE: coverage, RINGSIDE_TEST_RESULT, ...environment };
   const status = await run(process.execPath, [bin, ...reporter, ...loaded, ...chosen], { cwd: root, env });
   const tests = takeResults(RINGSIDE_TEST_RESULT);
   if (!tests) return [failed(title, `mocha ended with status ${status} before its tests did`)];
@@ -84,6 +86,14 @@ const suites = {
       const tests = await mocha('unit tests', undefined, ['test/coverage/record.ts']);
       const report = ['--require', 'tsx/cjs', 'test/coverage/report.ts'];
       return [...tests, await check('the tests execute every row of the instruction table', report, [coverage])];
+    },
+  },
+  compiled: {
+    says: 'the core and its small guests once more, with all code compiled when it first runs',
+    run: () => {
+      const small = filesIn(['guests'], '.test.ts').filter((file) => !file.includes(`${path.sep}linux${path.sep}`));
+      const files = [...filesIn(['emulator-core'], '.test.ts'), ...small];
+      return mocha('everything compiled', files, [], { RINGSIDE_COMPILE: 'always' });
     },
   },
   dap: {
@@ -131,6 +141,8 @@ async function runBuild() {
 }
 
 await main(async (args) => {
+  const compile = args.indexOf('--compile');
+  if (compile >= 0) [, process.env.RINGSIDE_COMPILE] = args.splice(compile, 2);
   const at = args.indexOf('--only');
   const names = at >= 0 ? args.slice(at + 1).flatMap((name) => name.split(',')) : Object.keys(suites);
   const unknown = names.find((name) => !(name in suites));
