@@ -24,6 +24,8 @@ export class NotForCompiling extends Error {}
 export interface BranchEdges {
   taken(): void;
   next(): void;
+  /** Places in the page (`ip`) that an indirect branch may go to inside of the region. */
+  readonly returns: readonly { ip: number; go(): void }[];
 }
 
 /** Place of a micro-op's register operands. */
@@ -202,7 +204,16 @@ export class RegionBuilder extends SemanticsBuilder {
   }
 
   jump(target: Expr): void {
-    this.s.lookup(this.uop, truncate(target, this.operandBits));
+    const { s } = this;
+    const { returns } = this.edges;
+    const to = returns.length ? this.let(truncate(target, this.operandBits)) : truncate(target, this.operandBits);
+    const before = s.flags;
+    for (const { ip, go } of returns) {
+      const place = truncate(i64.add(get(s.ripBase, I64), i64c(ip)), this.operandBits);
+      ifElse(s.f, i64.eq(to, place), go);
+      s.flags = before;
+    }
+    s.lookup(this.uop, to);
     this.ended = true;
   }
 

@@ -77,6 +77,7 @@ class RegionEmitter {
       const builder: RegionBuilder = new RegionBuilder(s, source.memory, uop, handler, form, writes, {
         taken: () => this.edge(node, block.taken!, builder),
         next: () => this.edge(node, block.next!, builder),
+        returns: (block.returns ?? []).map(({ ip, edge }) => ({ ip, go: () => this.edge(node, edge, builder) })),
       });
       builder.run(info.row.semantics!);
       this.instructions++;
@@ -110,5 +111,6 @@ class RegionEmitter {
 }
 
 function successors(block: RegionBlock): number[] {
-  return [block.next, block.taken].flatMap((edge) => (edge?.kind === 'block' ? [edge.block] : []));
+  const edges = [block.next, block.taken, ...(block.returns ?? []).map(({ edge }) => edge)];
+  return edges.flatMap((edge) => (edge?.kind === 'block' ? [edge.block] : []));
 }

@@ -14,8 +14,11 @@ import { Probe } from '../probe';
 /** Micro-ops of a region at most. */
 const MAX_UOPS = 200;
 
+/** Calls of a region that its returns look for. */
+const MAX_RETURNS = 4;
+
 /** How control leaves an instruction; 'interpreted': it is not for a region. */
-type Kind = 'plain' | 'conditional' | 'unconditional' | 'indirect' | 'interpreted';
+type Kind = 'plain' | 'conditional' | 'unconditional' | 'call' | 'indirect' | 'return' | 'interpreted';
 
 /** What compiling needs to know of all instructions with a Code and a handler. */
 export interface CompiledForm {
@@ -47,6 +50,8 @@ export interface RegionBlock {
   taken?: Edge;
   /** Without a branch, or when it is not taken. undefined: the last instruction leaves, or `stop`. */
   next?: Edge;
+  /** Where a return at the end may go to: behind the calls of the region. `ip`: the place in the page. */
+  returns?: { ip: number; edge: Edge }[];
   /** Micro-op that the interpreter takes over at. */
   stop?: number;
 }
@@ -101,9 +106,10 @@ export class CompiledForms {
 function kindOf({ row, operands }: CodeInfo): Kind {
   const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
   if (conditional || /^(Jmp|Call)$/.test(row.mnemonic)) {
-    return !operands[0]?.immediate ? 'indirect' : conditional ? 'conditional' : 'unconditional';
+    if (!operands[0]?.immediate) return 'indirect';
+    return conditional ? 'conditional' : row.mnemonic === 'Call' ? 'call' : 'unconditional';
   }
-  if (/^Retn/.test(row.mnemonic)) return 'indirect';
+  if (/^Retn/.test(row.mnemonic)) return 'return';
   return row.endsBlock ? 'interpreted' : 'plain';
 }
 
@@ -115,6 +121,8 @@ class Planner {
   private readonly leaders = new Set<number>();
   private readonly reached = new Set<number>();
   private readonly continuations: number[] = [];
+  /** Micro-ops behind calls. */
+  private readonly returns: number[] = [];
 
   constructor(
     private readonly source: PlanSource,
@@ -161,10 +169,15 @@ class Planner {
         return;
       }
       if (kind === 'goto') lead(this.field(uop, Uop.target));
-      else if (kind !== 'indirect') {
+      else if (kind !== 'indirect' && kind !== 'return') {
         const target = this.target(uop);
-        if (target > 0) lead(target);
+        if (target) lead(target);
         if (kind === 'conditional') lead(uop + Uop.bytes);
+        const back = kind === 'call' && target ? this.behind(uop) : 0;
+        if (back && this.returns.length < MAX_RETURNS && !this.returns.includes(back)) {
+          this.returns.push(back);
+          lead(back);
+        }
       }
       return;
     }
@@ -199,6 +212,11 @@ class Planner {
     return this.page.uops.get(offset) ?? 0;
   }
 
+  /** The micro-op decoded at where the instruction ends in the page; 0 when there is none. */
+  private behind(uop: number): number {
+    return this.page.uops.get(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
+  }
+
   private block(leader: number, numbers: ReadonlyMap<number, number>): RegionBlock {
     const block: RegionBlock = { uop: leader, instructions: [] };
     const edge = (uop: number, charge = true): Edge => {
@@ -222,7 +240,10 @@ class Planner {
       }
       block.instructions.push({ uop, ...this.instruction(uop)! });
       if (kind === 'plain') continue;
-      if (kind !== 'indirect') {
+      if (kind === 'return') {
+        const inside = this.returns.filter((to) => numbers.has(to));
+        block.returns = inside.map((to) => ({ ip: this.field(to, Uop.ip), edge: edge(to) }));
+      } else if (kind !== 'indirect') {
         block.taken = edge(this.target(uop));
         if (kind === 'conditional') block.next = edge(uop + Uop.bytes);
       }
