@@ -44,7 +44,12 @@ async function mocha(title, files, modules = [], environment = {}) {
   const reporter = ['--reporter', path.join(root, 'scripts/lib/mochaReporter.cjs')];
   const chosen = files ? ['--no-config', '--require', 'tsx/cjs', '--timeout', '120000', ...files] : [];
   // Those of the command line come before those of .mocharc.json, so TypeScript must be known to Node already.
-  const loaded = [...modules, 'test/engine.ts'].flatMap((file) => ['--require', 'tsx/cjs', '--require', path.join(root, file)]);
+  const loaded = [...modules, 'test/engine.ts'].flatMap((file) => [
+    '--require',
+    'tsx/cjs',
+    '--require',
+    path.join(root, file),
+  ]);
   const env = { ...process.env, RINGSIDE_COVERAGE: coverage, RINGSIDE_TEST_RESULT, ...environment };
   const status = await run(process.execPath, [bin, ...reporter, ...loaded, ...chosen], { cwd: root, env });
   const tests = takeResults(RINGSIDE_TEST_RESULT);

@@ -10,7 +10,7 @@ import { SnapshotError } from './snapshotError';
 import { misfit, shapeOf } from './shape';
 
 /** Counts up whenever the state of some part means something else than before. */
-export const STATE_VERSION = 1;
+export const STATE_VERSION = 2;
 
 /** A file that the guest was booted from. */
 export interface ImageIdentity {

@@ -76,7 +76,7 @@ describe('bad snapshots', () => {
     await refused(newer, 'offset 0x8: expected version 1 of the format, got 2: a newer Ringside has written it');
     await refused(
       changed(good, 'HEAD', (header) => void header.state++),
-      'its state has version 2, expected 1',
+      'its state has version 3, expected 2',
     );
     await refused(
       changed(good, 'HEAD', (header) => void header.state--),

@@ -55,7 +55,7 @@ function check(c: Case, budget: number): void {
   cpu.rip = BigInt(CODE);
   const name = `${JSON.stringify(c, (_, v: unknown) => (typeof v === 'bigint' ? `0x${v.toString(16)}` : v))} by ${budget}`;
   const start = machine.core.retired;
-  for (let done = 0; done < c.count; ) {
+  for (let done = 0; done < c.count;) {
     machine.run(Math.min(budget, c.count - done));
     done = machine.core.retired - start;
     const step = c.backwards ? -c.size : c.size;
