@@ -114,6 +114,7 @@ export class Machine implements CoreHost {
     this.core = new Core(this.memory, this.mmu, this.vcpus, this.model.features, this, {
       compile: options.compile,
       now: options.now,
+      compiledBytes: options.compiledBytes,
     });
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),

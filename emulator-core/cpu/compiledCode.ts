@@ -16,9 +16,11 @@ export type CompileMode = 'auto' | 'off' | 'always';
 
 /** Branches to a micro-op before it is hot. */
 const HOT = 2500;
-/** Instructions compiled at once at most, so that nobody waits long for it. */
-const BATCH_INSTRUCTIONS = 400;
-/** Bytes of WebAssembly over which all regions are given up. */
+/** Instructions compiled at once at most, so that nobody waits long for it: a few milliseconds. */
+const BATCH_INSTRUCTIONS = 120;
+/** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
+const MODULE_REGIONS = 24;
+const PATIENCE = 16;
 const MAX_BYTES = 32 << 20;
 /** Places in the table for regions, and how many are made at a time. */
 const MAX_SLOTS = 1 << 18;
@@ -37,6 +39,13 @@ export interface CompileStatistics {
   dropped: number;
   /** What compiling took, milliseconds; 0 without a clock. */
   milliseconds: number;
+}
+
+interface ReadyRegion {
+  uop: number;
+  page: CodePage;
+  fn: Fn;
+  instructions: number;
 }
 
 interface Region {
@@ -60,6 +69,9 @@ export class CompiledCode implements PlanSource {
   private readonly regions = new Map<number, Region>();
   private readonly byPage = new Map<CodePage, Region[]>();
   private waiting: number[] = [];
+  /** Functions that have no module yet, and runs since one was added. */
+  private ready: ReadyRegion[] = [];
+  private idle = 0;
   private readonly asked = new Set<number>();
   /** Places in the table are given to regions one after the other, and anew once there are no regions. */
   private readonly firstSlot: number;
@@ -75,6 +87,8 @@ export class CompiledCode implements PlanSource {
     private readonly mode: CompileMode,
     /** For statistics alone: milliseconds. */
     private readonly now: () => number = () => 0,
+    /** Bytes of WebAssembly over which all regions are given up. */
+    private readonly limit = MAX_BYTES,
   ) {
     this.forms = new CompiledForms(module.handlers);
     this.firstSlot = this.nextSlot = module.tableSize;
@@ -118,16 +132,18 @@ export class CompiledCode implements PlanSource {
 
   /** Compiles some of what waits. Between runs. */
   compileSome(): void {
-    if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
+    if (this.ready.length >= MODULE_REGIONS) this.install();
+    else if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
+    else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
   }
 
   private compileAll(): void {
     while (this.waiting.length) this.compile(Infinity);
+    this.install();
   }
 
   private compile(limit: number): void {
     const started = this.now();
-    const made: { uop: number; page: CodePage; fn: Fn }[] = [];
     let instructions = 0;
     let taken = 0;
     while (taken < this.waiting.length && instructions < limit) {
@@ -138,18 +154,28 @@ export class CompiledCode implements PlanSource {
       for (const next of plan.continuations) this.ask(next);
       const fn = compileRegion(this, plan);
       if (!fn) continue;
-      instructions += plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
-      made.push({ uop, page, fn });
+      const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
+      instructions += count;
+      this.ready.push({ uop, page, fn, instructions: count });
     }
     this.waiting.splice(0, taken);
-    if (made.length) this.install(made, instructions);
+    this.idle = 0;
     this.statistics.milliseconds += this.now() - started;
   }
 
-  private install(made: readonly { uop: number; page: CodePage; fn: Fn }[], instructions: number): void {
+  /** Makes a module of what is ready. */
+  private install(): void {
+    const started = this.now();
+    const made = this.ready.filter(({ uop, page }) => page.valid && !this.regions.has(uop));
+    this.ready = [];
+    if (made.length) this.instantiate(made);
+    this.statistics.milliseconds += this.now() - started;
+  }
+
+  private instantiate(made: readonly ReadyRegion[]): void {
     const { memory, table, statistics } = this;
     const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
-    if (statistics.bytes + size > MAX_BYTES || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    if (statistics.bytes + size > this.limit || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
     const first = this.nextSlot;
     this.nextSlot += made.length;
     if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
@@ -170,7 +196,7 @@ export class CompiledCode implements PlanSource {
       memory.i32[(uop + Uop.handler) >> 2] = region.slot;
     });
     statistics.regions += made.length;
-    statistics.instructions += instructions;
+    statistics.instructions += made.reduce((sum, { instructions }) => sum + instructions, 0);
     statistics.bytes += bytes.length;
   }
 
@@ -209,6 +235,7 @@ export class CompiledCode implements PlanSource {
   /** All micro-ops are gone. */
   private forget(): void {
     this.waiting = [];
+    this.ready = [];
     this.asked.clear();
     this.nextSlot = this.firstSlot;
   }

@@ -37,6 +37,8 @@ export interface CoreOptions {
   compile?: CompileMode;
   /** Milliseconds, for statistics of compiling alone. */
   now?: () => number;
+  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
+  compiledBytes?: number;
 }
 
 /** Exceptions without an instruction between them that count as none themselves. */
@@ -98,7 +100,16 @@ export class Core {
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
     const mode = options.compile ?? Core.compile;
-    this.compiled = new CompiledCode(memory, this.code, module, table, instance.exports.go, mode, options.now);
+    this.compiled = new CompiledCode(
+      memory,
+      this.code,
+      module,
+      table,
+      instance.exports.go,
+      mode,
+      options.now,
+      options.compiledBytes,
+    );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);

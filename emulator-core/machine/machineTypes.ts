@@ -32,6 +32,8 @@ export interface MachineOptions {
   compile?: CompileMode;
   /** Milliseconds, for statistics of compiling alone: nothing that the guest sees depends on it. */
   now?: () => number;
+  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
+  compiledBytes?: number;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 
