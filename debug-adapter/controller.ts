@@ -4,7 +4,7 @@ import type { DebugProtocol } from '@vscode/debugprotocol';
 import { Breakpoints } from './breakpoints';
 import { exitItem } from './customRequests';
 import type { Debuggee } from './debuggee';
-import type { Engine, Host, OutputFile } from './engine';
+import type { Engine, Host, OutputFile, Saving } from './engine';
 import { Evaluator } from './evaluate';
 import { GuestConsole, OutputBatch } from './guestConsole';
 import { LinuxKernel } from './introspection/linux/kernel';
@@ -133,7 +133,7 @@ export class Controller {
     this.launched = plan;
 
     this.largeSymbols = plan.symbols.some(({ contents }) => ('size' in contents ? contents.size : contents.length) > LARGE_SYMBOLS); // prettier-ignore
-    this.saveMemory(true);
+    this.saveMemory('most');
     const symbols = new SymbolStore();
     for (const { name, contents, offset } of plan.symbols) symbols.addFile(name, contents, { offset });
     await symbols.prepare();
@@ -179,10 +179,10 @@ export class Controller {
     this.debuggee = debuggee;
     target.setEvents({
       stopped: (event) => {
-        this.saveMemory(true);
+        this.saveMemory('most');
         void this.onStopped(event);
       },
-      continued: () => this.saveMemory(false),
+      continued: () => this.saveMemory('some'),
       ended: (reason) => this.onEnded(reason),
       console: (data) => guestConsole.write(data),
       note: (text) => this.note(text),
@@ -216,8 +216,8 @@ export class Controller {
   }
 
   /** Large debug information is read in little memory; a guest runs as fast as it can. */
-  private saveMemory(on: boolean): void {
-    if (this.largeSymbols) this.options.host.saveMemory?.(on);
+  private saveMemory(saving: Saving): void {
+    if (this.largeSymbols) this.options.host.saveMemory?.(saving);
   }
 
   note(text: string): void {
@@ -323,7 +323,7 @@ export class Controller {
   async dispose(): Promise<void> {
     this.plan = undefined;
     this.ended = true;
-    this.saveMemory(false);
+    this.saveMemory('none');
     this.endProgress();
     this.debuggee?.target.dispose();
     this.debuggee?.console.flush();

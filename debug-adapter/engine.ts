@@ -36,6 +36,9 @@ export interface FileReplacement {
   discard(): Promise<void>;
 }
 
+/** `most`: large debug information is read; `some`: it has been, and a guest runs; `none`: as usual. */
+export type Saving = 'none' | 'some' | 'most';
+
 /** Files and paths, given by the entry point: Node on the desktop, something else in a browser. */
 export interface Host {
   cwd(): string;
@@ -62,10 +65,8 @@ export interface Host {
   openShare?(path: string, write: boolean): Promise<OpenLink | undefined>;
   /** TCP on the loopback interface for a guest's network. Without: there is none. Throws the system's reason, with the `port`. */
   openStreams?(wanted: StreamsWanted): Promise<Streams>;
-  /**
-   * While on, memory counts more than speed: large debug information is read. Off while a guest runs. Without: there is no such choice.
-   */
-  saveMemory?(on: boolean): void;
+  /** How much memory counts, and how much speed. Without: there is no such choice. */
+  saveMemory?(saving: Saving): void;
   /** Opens a file for the console's output, emptied. */
   createFile(path: string): Promise<OutputFile>;
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Saving } from '../../debug-adapter/engine';
 import { nodeHost } from '../../debug-adapter/node/host';
 import { saveMemory } from '../../debug-adapter/node/saveMemory';
 import { connect, launch } from './client';
@@ -14,12 +15,12 @@ describe('saving memory', () => {
   after(() => rmSync(folder, { recursive: true }));
 
   /** What the host was asked for over a session with a symbol file of a size: at its first stop, and at its end. */
-  async function asked(size: number): Promise<[atStop: boolean[], atEnd: boolean[]]> {
+  async function asked(size: number): Promise<[atStop: Saving[], atEnd: Saving[]]> {
     const file = path.join(folder, 'symbols.elf');
     copyFileSync(FIXTURE, file);
     truncateSync(file, size); // zeros behind what an ELF file has are nobody's
-    const log: boolean[] = [];
-    const fixture = await connect({}, { ...nodeHost, saveMemory: (on) => log.push(on) });
+    const log: Saving[] = [];
+    const fixture = await connect({}, { ...nodeHost, saveMemory: (saving) => log.push(saving) });
     await launch(fixture, { symbols: [{ file }] });
     const atStop = [...log];
     const stopped = fixture.client.waitForEvent('stopped');
@@ -30,12 +31,12 @@ describe('saving memory', () => {
   }
 
   it('is for large symbol files, and not while the guest runs', async () => {
-    assert.deepEqual(await asked(70 << 20), [[true], [true, false, true, false]]);
+    assert.deepEqual(await asked(70 << 20), [['most'], ['most', 'some', 'most', 'none']]);
     assert.deepEqual(await asked(1 << 20), [[], []]);
   });
 
   it('can be turned on and off', () => {
-    for (const on of [true, true, false, false]) saveMemory(on);
+    for (const saving of ['most', 'most', 'some', 'none'] as const) saveMemory(saving);
     assert.ok(Array.from({ length: 1000 }, (_, i) => ({ i })).every(({ i }, at) => i === at));
   });
 });
