@@ -15,12 +15,12 @@ import { Uop } from './layout';
 export type CompileMode = 'auto' | 'off' | 'always';
 
 /** Branches to a micro-op before it is hot. */
-const HOT = 2500;
+const HOT = 2000;
 /** Instructions compiled at once at most, so that nobody waits long for it: a few milliseconds. */
 const BATCH_INSTRUCTIONS = 120;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
-const PATIENCE = 16;
+const PATIENCE = 4;
 const MAX_BYTES = 32 << 20;
 /** Places in the table for regions, and how many are made at a time. */
 const MAX_SLOTS = 1 << 18;

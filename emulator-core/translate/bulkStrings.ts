@@ -7,7 +7,7 @@ import type { Bits } from './builder';
 import type { HandlerMemory } from './handlerMemory';
 import type { InterpreterBuilder } from './interpreter';
 import { SIZE_LOG, cpu, state } from './operands';
-import { I32, I64, get, i32, i32c, i64, i64c, ifElse, memoryCopy, memoryFill, select, set, type Expr } from './wasm';
+import { I32, get, i32, i32c, i64, i64c, ifElse, memoryCopy, memoryFill, select, set, type Expr } from './wasm';
 
 const [RAX, RCX, RSI, RDI] = [0, 1, 6, 7].map((register) => State.gpr + register * 8);
 /** Fewer iterations are done one by one. */
@@ -80,5 +80,4 @@ export function bulkIterations(
     });
   });
   ifElse(f, i32.eqz(get(done, I32)), one);
-  void I64;
 }

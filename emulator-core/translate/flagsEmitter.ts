@@ -47,9 +47,8 @@ export class FlagsEmitter {
     this.setCarries(this.placeCarries(bits, FlagsEmitter.addCarries(a, b, r)));
     this.setResult(bits, r);
   }
-  /** @param borrowIn 1 may have been subtracted besides */
-  sub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn = false): void {
-    void borrowIn;
+  /** @param _borrowIn 1 may have been subtracted besides */
+  sub(bits: Bits, a: Expr, b: Expr, r: Expr, _borrowIn = false): void {
     this.setCarries(this.placeCarries(bits, FlagsEmitter.subBorrows(a, b, r)));
     this.setResult(bits, r);
   }

@@ -126,7 +126,7 @@ export class ControlFlow {
   }
 
   private findDominators(): void {
-    const { order, dominator, sorted, graph } = this;
+    const { dominator, sorted, graph } = this;
     const predecessors: number[][] = Array.from({ length: graph.count }, () => []);
     for (const node of sorted) for (const to of graph.successors(node)) predecessors[to].push(node);
     dominator[0] = 0;
@@ -145,7 +145,6 @@ export class ControlFlow {
         }
       }
     }
-    void order;
   }
 
   private common(a: number, b: number): number {

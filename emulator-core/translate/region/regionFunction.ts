@@ -1,6 +1,6 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
-import { get, type Fn } from '../wasm';
+import type { Fn } from '../wasm';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
@@ -22,24 +22,14 @@ class RegionEmitter {
     private readonly plan: RegionPlan,
   ) {
     const { blocks } = plan;
-    this.flow = new ControlFlow({ count: blocks.length, successors: (node) => successors(blocks[node]) });
+    const edges = blocks.map(successors);
+    this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
   }
 
   emit(): Fn | undefined {
     const { s, plan } = this;
     const left = this.left(plan.blocks[0].uop);
-    const flags = new RegionFlags(
-      {
-        let: (value) => {
-          if (value.constant !== undefined) return value;
-          const local = s.temporary(value.type);
-          value.emit(s.f);
-          s.f.setLocal(local);
-          return get(local, value.type);
-        },
-      },
-      s,
-    );
+    const flags = new RegionFlags(s, s);
     const f = s.wrap(
       left,
       () => this.flow.emit(s.f, (node) => this.block(node)),

@@ -93,6 +93,13 @@ export class RegionState {
     this.taken.push({ type, local });
     return local;
   }
+  /** A value in a local, until the instruction ends. */
+  let(value: Expr): Expr {
+    if (value.constant !== undefined) return value;
+    const local = this.temporary(value.type);
+    set(local, value)(this.f);
+    return get(local, value.type);
+  }
   /** Temporaries may be used again. */
   endInstruction(): void {
     for (const { type, local } of this.taken) {
