@@ -39,13 +39,17 @@ export class EngineComparison {
     programs: 0, blocks: 0, instructions: 0, compiled: {}, comparisons: 0, exceptions: 0, regions: 0,
   }; // prettier-ignore
 
-  constructor() {
+  /** @param codeCache micro-ops that the machines' code caches hold, so that these are emptied often; undefined: as many as always */
+  constructor(private readonly codeCache?: number) {
     this.renew();
     this.pools = makePools(this.sides[0].t.machine.model.features);
   }
 
+  private newSides(): Side[] {
+    return MODES.map((mode) => new Side(mode, this.codeCache));
+  }
   private renew(): void {
-    this.sides = MODES.map((mode) => new Side(mode));
+    this.sides = this.newSides();
     this.used = 0;
   }
 
@@ -74,11 +78,7 @@ export class EngineComparison {
 
   /** Whether it differs on machines that have run nothing before; if so, with as few instructions as that takes. */
   private explain(program: Program, found: Mismatch): string {
-    const fresh = (candidate: Program): Mismatch | undefined =>
-      runProgram(
-        candidate,
-        MODES.map((mode) => new Side(mode)),
-      );
+    const fresh = (candidate: Program): Mismatch | undefined => runProgram(candidate, this.newSides());
     const lines = [
       `seed ${program.seed} (${program.world.name}, ${JSON.stringify(program.world, (_, v: unknown) => (typeof v === 'bigint' ? v.toString(16) : v))})`,
     ];

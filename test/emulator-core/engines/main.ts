@@ -2,6 +2,7 @@
  * npm run differential:engines: random programs in every mode of compiling, compared, for as long as it is told.
  *   --seconds N   stop after N seconds (default 60)       --seed S   other programs (default 1)
  *   --programs N  stop after N programs                   --program N  list and run the program of a difference
+ *   --code-cache N  code caches of N micro-ops (500 or more), which are emptied all the time
  * Exit status 1 when something differed.
  */
 import { makeProgram } from './program';
@@ -13,12 +14,15 @@ const ENOUGH = 5;
 /** Programs of one --seed. */
 const STRIDE = 1 << 26;
 
-function options(args: readonly string[]): Record<'seconds' | 'seed' | 'programs' | 'program', number | undefined> {
+function options(
+  args: readonly string[],
+): Record<'seconds' | 'seed' | 'programs' | 'program' | 'code-cache', number | undefined> {
   const values: Record<string, number | undefined> = {
     seconds: undefined,
     seed: undefined,
     programs: undefined,
     program: undefined,
+    'code-cache': undefined,
   };
   for (let i = 0; i < args.length; i += 2) {
     const name = args[i].replace(/^--/, '');
@@ -43,7 +47,7 @@ export function summary(t: Totals, seconds: number): string {
 
 function main(): number {
   const chosen = options(process.argv.slice(2));
-  const comparison = new EngineComparison();
+  const comparison = new EngineComparison(chosen['code-cache']);
   const { totals } = comparison;
   const started = Date.now();
   const seconds = (): number => (Date.now() - started) / 1000;

@@ -1,6 +1,6 @@
 /** One machine, in one mode of compiling, that runs random programs. Exceptions lead to the next block instead of to a handler. */
 import type { CompileMode } from '../../../emulator-core/cpu/compiledCode';
-import { State } from '../../../emulator-core/cpu/layout';
+import { State, Uop } from '../../../emulator-core/cpu/layout';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
 import { CODE, DATA, READ_ONLY, STATUS, TEMPLATE } from '../../differential/protocol';
 import { TestMachine } from '../testMachine';
@@ -30,9 +30,14 @@ export class Side {
   private readonly u8: Uint8Array;
   private readonly words: Uint32Array;
 
-  constructor(readonly mode: CompileMode) {
+  constructor(
+    readonly mode: CompileMode,
+    codeCache?: number,
+  ) {
     this.t = new TestMachine({ features: FEATURES, compile: mode });
     const { machine, cpu } = this.t;
+    const { memory } = machine;
+    if (codeCache !== undefined) Object.assign(memory, { uopEnd: memory.uopBase + codeCache * Uop.bytes });
     this.u8 = machine.memory.u8;
     this.words = new Uint32Array(this.u8.buffer, cpu.base + State.gpr, 32);
     machine.deliver = (c) => this.fault(c);

@@ -17,4 +17,18 @@ describe('compiled regions', () => {
     assert.deepEqual([t.get('rbx'), t.get('rcx'), t.cpu.rip], [100n, 100n, BigInt(CODE)]);
     assert.ok(t.machine.core.compiledInstructions >= 300);
   });
+
+  it('do not go on behind an instruction that lies in two pages, where micro-ops of former code may be', () => {
+    const t = new TestMachine({ compile: 'always' }).enter('64');
+    // Micro-ops that all of them increment.
+    t.run(CODE, '48ffc3'.repeat(60), { rbx: 0 }, 60);
+    t.machine.core.code.flush();
+    // mov eax, 1 from one page into the next; dec rcx three times; jmp to itself
+    t.run(0x10ffe, 'b801000000 48ffc9 48ffc9 48ffc9 ebfe', { rcx: 10 });
+    assert.equal(t.get('rax'), 1n);
+    for (const left of [9n, 8n, 7n]) {
+      t.machine.run(1);
+      assert.equal(t.get('rcx'), left);
+    }
+  });
 });
