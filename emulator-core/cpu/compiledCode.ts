@@ -6,7 +6,7 @@ import type { MachineMemory } from '../mmu/memory';
 import { REGION_IMPORTS } from '../translate/abi';
 import type { HandlerModule } from '../translate/handlers';
 import { compileRegion } from '../translate/region/regionFunction';
-import { CompiledForms, planRegion, type PlanSource } from '../translate/region/regionPlan';
+import { CompiledForms, planRegion, type PlanSource, type RegionPlan } from '../translate/region/regionPlan';
 import { encodeModule, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { Uop } from './layout';
@@ -150,9 +150,8 @@ export class CompiledCode implements PlanSource {
       const uop = this.waiting[taken++];
       const page = this.code.pageOf(uop);
       if (!page?.valid || this.regions.has(uop)) continue;
-      const plan = planRegion(this, page, uop);
+      const { plan, fn } = this.region(page, uop);
       for (const next of plan.continuations) this.ask(next);
-      const fn = compileRegion(this, plan);
       if (!fn) continue;
       const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
       instructions += count;
@@ -161,6 +160,15 @@ export class CompiledCode implements PlanSource {
     this.waiting.splice(0, taken);
     this.idle = 0;
     this.statistics.milliseconds += this.now() - started;
+  }
+
+  private region(page: CodePage, uop: number): { plan: RegionPlan; fn?: Fn } {
+    for (;;) {
+      const plan = planRegion(this, page, uop);
+      const fn = compileRegion(this, plan);
+      // Each time there is a form less that is tried.
+      if (fn !== 'plan again') return { plan, fn: fn === 'nothing' ? undefined : fn };
+    }
   }
 
   /** Makes a module of what is ready. */

@@ -7,8 +7,10 @@ import { RegionFlags } from './regionFlags';
 import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
 import { RegionState } from './regionState';
 
-/** undefined: its first instruction cannot be compiled. */
-export function compileRegion(source: PlanSource, plan: RegionPlan): Fn | undefined {
+/** What became of a plan. 'plan again': instructions turned out not to be for compiling, which is known from now on; 'nothing': all of them. */
+export type CompiledPlan = Fn | 'plan again' | 'nothing';
+
+export function compileRegion(source: PlanSource, plan: RegionPlan): CompiledPlan {
   return new RegionEmitter(source, plan).emit();
 }
 
@@ -16,6 +18,7 @@ class RegionEmitter {
   private readonly s = new RegionState();
   private readonly flow: ControlFlow;
   private instructions = 0;
+  private refused = false;
 
   constructor(
     private readonly source: PlanSource,
@@ -26,7 +29,7 @@ class RegionEmitter {
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
   }
 
-  emit(): Fn | undefined {
+  emit(): CompiledPlan {
     const { s, plan } = this;
     const left = this.left(plan.blocks[0].uop);
     const flags = new RegionFlags(s, s);
@@ -35,7 +38,9 @@ class RegionEmitter {
       () => this.flow.emit(s.f, (node) => this.block(node)),
       () => flags.settle(),
     );
-    return this.instructions ? f : undefined;
+    // What goes on at a refused instruction that the region begins at would go on at the region, for ever.
+    if (this.refused) return 'plan again';
+    return this.instructions ? f : 'nothing';
   }
 
   private left(uop: number): number {
@@ -75,6 +80,7 @@ class RegionEmitter {
     } catch (e) {
       if (!(e instanceof NotForCompiling)) throw e;
       source.forms.refuse(info.code, handler);
+      this.refused = true;
       f.code.length = length;
       f.depth = depth;
       s.flags = flags;

@@ -6,6 +6,7 @@ import { Uop } from '../../cpu/layout';
 import type { MachineMemory } from '../../mmu/memory';
 import { CODES, type CodeInfo } from '../../x86/codes';
 import type { CodePage } from '../../x86/codeCache';
+import { SpecialCode } from '../../x86/decode';
 import type { HandlerForm } from '../abi';
 import { VARIANTS, formOf } from '../forms';
 import { Pseudo, type HandlerModule } from '../handlers';
@@ -188,6 +189,8 @@ class Planner {
     const handler = this.source.handler(uop);
     if (handler === Pseudo.pageEnd || handler === Pseudo.stop) return;
     const code = this.source.memory.u16[(uop + Uop.code) >> 1];
+    // It stands alone: what lies behind it is of other code, or was.
+    if (code === SpecialCode.crossPage) return;
     const info = CODES[code];
     const next = uop + Uop.bytes;
     if (info?.row.endsBlock || this.kind(next) === 'interpreted') return;
