@@ -9,7 +9,8 @@ const escaped = (text) =>
     /[&<>"]/g,
     (character) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[character],
   );
-const short = (value) => (value >= 100 ? Math.round(value).toString() : Number(value.toPrecision(3)).toString());
+const short = (value) =>
+  value >= 100 ? Math.round(value).toLocaleString('en-US') : Number(value.toPrecision(3)).toString();
 const place = (ratio) => {
   const exponent = Math.min(high, Math.max(low, Math.log10(ratio)));
   return left + ((exponent - low) / (high - low)) * width;
@@ -31,10 +32,9 @@ function bar(result, y) {
   const beside = (text) => `<text class="soft" x="${left + width + 12}" y="${middle}">${escaped(text)}</text>`;
   const why = result.error ?? result.skipped;
   if (why !== undefined) {
-    const text = `${result.error ? 'failed' : 'skipped'}: ${why}`;
+    const text = `${result.error ? 'failed' : 'skipped'}: ${why.length > 110 ? `${why.slice(0, 110)}...` : why}`;
     return `${name}<text class="soft" x="${left + 6}" y="${middle}">${escaped(text)}</text>`;
   }
-  // A row whose goal is a time or a size to stay below is drawn as how many times its goal it has room for.
   const one = place(1);
   const end = place(result.ratio);
   const kind = result.reached === undefined ? 'none' : result.reached ? 'reached' : 'missed';
@@ -52,18 +52,20 @@ function bar(result, y) {
 }
 
 /**
- * What of a result can be drawn: ratios as they are, other results beside their goals.
+ * What of a result can be drawn: ratios as they are, other results beside their goals. What should be small is turned round.
  * @returns {object | undefined} the result with `ratio`, `mark` (the goal on the same scale) and `label`
  */
 function drawable(result) {
   if (result.error ?? result.skipped) return result;
   const { value, unit, goal } = result;
-  if (value === undefined || !(value > 0)) return undefined;
+  const isRatio = /^(of|times) /.test(unit);
+  if (value === undefined || !(isRatio || goal)) return undefined;
   const bound = goal?.atLeast ?? goal?.atMost;
-  const sign = goal?.atLeast !== undefined ? '≥' : '≤';
-  const label = `${short(value)} ${unit}${goal ? `, goal ${sign} ${short(bound)}` : ''}`;
-  if (/^(of|times) /.test(unit)) return { ...result, ratio: value, mark: bound, label };
-  return goal && { ...result, ratio: value / bound, mark: 1, label };
+  const small = goal?.atMost !== undefined;
+  const label = `${short(value)} ${unit}${goal ? `, goal ${small ? '≤' : '≥'} ${short(bound)}` : ''}`;
+  const turned = (number) => (small ? 1 / number : number);
+  const scale = isRatio ? 1 : bound;
+  return { ...result, ratio: turned(value / scale), mark: goal && turned(bound / scale), label };
 }
 
 /**
@@ -89,10 +91,10 @@ export function chart(machine, results) {
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + right} ${height}" role="img">`,
     `<title>Ringside's benchmarks</title><style>${style}</style>`,
     `<rect class="paper" width="100%" height="100%"/>`,
-    `<text class="title" x="12" y="24">Ringside beside others: its speed as a multiple of theirs, or a result beside its goal</text>`,
+    `<text class="title" x="12" y="24">Ringside beside others: its speed as a multiple of theirs, or a result as a multiple of its goal; further right is better</text>`,
     ...ticks,
     ...rows.map((row, index) => bar(row, top + index * rowHeight)),
-    `<text class="soft" x="12" y="${bottom + 22}">Black or white mark: the goal. ${escaped(about)}</text>`,
+    `<text class="soft" x="12" y="${bottom + 22}">Upright mark: the goal. ${escaped(about)}</text>`,
     '</svg>',
     '',
   ].join('\n');
