@@ -24,35 +24,41 @@ export async function withFolder(body) {
   }
 }
 
-/** A side of a comparison: runs of rounds, each giving seconds a round. */
+/** A side of a comparison. */
 class Side {
-  #times = [];
+  #taken = [];
   #rounds = 20;
 
-  /** @param {(rounds: number) => Promise<number>} seconds */
-  constructor(seconds) {
-    this.seconds = seconds;
+  /** @param {(rounds: number) => Promise<import('./peers/timedRun.mjs').Taken>} run */
+  constructor(run) {
+    this.run = run;
   }
 
   /** Finds how many rounds take about the target's time. */
   async calibrate() {
     for (;;) {
-      const time = await this.seconds(this.#rounds);
-      if (time >= target / 3) {
-        this.#rounds = Math.max(1, Math.round((this.#rounds * target) / time));
+      const { wall } = await this.run(this.#rounds);
+      if (wall >= target / 3) {
+        this.#rounds = Math.max(1, Math.round((this.#rounds * target) / wall));
         return;
       }
-      this.#rounds = Math.ceil(this.#rounds * Math.min(20, target / Math.max(time, 0.001)));
+      this.#rounds = Math.ceil(this.#rounds * Math.min(20, target / Math.max(wall, 0.001)));
     }
   }
 
   async measure() {
-    this.#times.push((await this.seconds(this.#rounds)) / this.#rounds);
+    const { wall, cpu } = await this.run(this.#rounds);
+    this.#taken.push({ wall: wall / this.#rounds, cpu: cpu / this.#rounds });
   }
 
   /** Seconds a round. */
-  get time() {
-    return median(this.#times);
+  get wall() {
+    return median(this.#taken.map(({ wall }) => wall));
+  }
+
+  /** Seconds of processor time a round; NaN where it isn't known. */
+  get cpu() {
+    return median(this.#taken.map(({ cpu }) => cpu));
   }
 }
 
@@ -69,13 +75,13 @@ export function duration(seconds) {
  * @param {32|64} width
  * @param {import('./peers/timedRun.mjs').Peer} [peer]
  * @returns {Promise<object>} `value`: this side's speed as a multiple of the peer's, or without a peer nanoseconds an event;
- *   `ours` and `theirs`: seconds a round; or `skipped` with the reason
+ *   `ours` and `theirs`: seconds a round, `cpuRatio`: `value` by processor time; or `skipped` with the reason
  */
 export async function compare(workload, width, peer) {
   const found = await peer?.find();
   if (found?.missing) return { skipped: found.missing };
   return withFolder(async (folder) => {
-    const side = (who) => new Side((rounds) => who.seconds(guestImage(workload, width, rounds), folder, workload));
+    const side = (who) => new Side((rounds) => who.run(guestImage(workload, width, rounds, true), folder, workload));
     const here = side(ringside);
     const there = peer && side(peer);
     const sides = there ? [here, there] : [here];
@@ -84,9 +90,17 @@ export async function compare(workload, width, peer) {
 
     const events = workload.events ?? 1;
     const each = workload.events ? 'each' : 'a round';
-    const ours = `${duration(here.time / events)} ${each}`;
-    if (!there) return { value: (here.time / events) * 1e9, ours: here.time, note: workload.noPeer };
-    const note = `${ours}, ${peer.name} ${found.version} ${duration(there.time / events)}`;
-    return { value: there.time / here.time, ours: here.time, theirs: there.time, note };
+    const ours = `${duration(here.wall / events)} ${each}`;
+    if (!there) return { value: (here.wall / events) * 1e9, ours: here.wall, note: workload.noPeer };
+    const cpuRatio = there.cpu / here.cpu || undefined;
+    const theirs = `${peer.name} ${found.version} ${duration(there.wall / events)}`;
+    const busy = cpuRatio ? `; ${cpuRatio.toPrecision(3)} by processor time` : '';
+    return {
+      value: there.wall / here.wall,
+      cpuRatio,
+      ours: here.wall,
+      theirs: there.wall,
+      note: `${ours}, ${theirs}${busy}`,
+    };
   });
 }

@@ -11,15 +11,17 @@ const marker = 'parameters: ';
  * @param {import('./workloads.mjs').Workload} workload
  * @param {32|64} width
  * @param {number} rounds 1 to 2^32 - 1
+ * @param {boolean} [stay] the guest does not end itself when it is done and right
  * @returns {Buffer}
  */
-export function guestImage(workload, width, rounds) {
+export function guestImage(workload, width, rounds, stay = false) {
   const file = path.join(folder, `${workload.guest}-${width}.bin`);
   const image = readFileSync(file);
   const at = image.indexOf(marker);
   if (at < 0 || image.indexOf(marker, at + 1) >= 0) throw new Error(`${file}: '${marker}' is not there once`);
   image.writeUInt32LE(rounds, at + marker.length);
   image.writeInt32LE(Math.imul(workload.checksum(), rounds), at + marker.length + 4);
+  image.writeUInt32LE(Number(stay), at + marker.length + 8);
   return image;
 }
 

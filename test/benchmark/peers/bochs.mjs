@@ -18,7 +18,7 @@ export const bochs = {
     const version = /Bochs x86 Emulator (\S+)/.exec(help.stdout + help.stderr)?.[1] ?? 'of unknown version';
     return { version: `${version} as Debian builds it` };
   },
-  seconds(image, folder) {
+  run(image, folder) {
     const at = (name) => path.join(folder, name);
     const console = at('bochs.console');
     rmSync(console, { force: true });

@@ -11,7 +11,7 @@ export const qemu = {
     const version = await qemuVersion();
     return version ? { version } : { missing: 'no qemu-system-x86_64 (Debian: qemu-system-x86)' };
   },
-  seconds(image, folder) {
+  run(image, folder) {
     const file = path.join(folder, 'guest.bin');
     writeFileSync(file, image);
     const args = ['-accel', 'tcg', '-cpu', 'max', '-m', '64', '-nodefaults', '-display', 'none', '-no-reboot'];

@@ -10,7 +10,7 @@ export const cli = path.join(root, 'out/debug-adapter/cli.js');
 export const ringside = {
   name: 'Ringside',
   find: async () => ({ version: '' }),
-  seconds(image, folder, workload) {
+  run(image, folder, workload) {
     const file = path.join(folder, 'guest.bin');
     writeFileSync(file, image);
     const flags = ['--boot', 'multiboot', '--memory', '64M', ...(workload.flags ?? [])];

@@ -6,9 +6,24 @@ import { existsSync, readFileSync } from 'node:fs';
  * @typedef {object} Peer An emulator that runs the guests of guests/.
  * @property {string} name for people, without a version
  * @property {() => Promise<{ version: string } | { missing: string }>} find whether it can run here; may install it
- * @property {(image: Buffer, folder: string, workload: import('../workloads.mjs').Workload) => Promise<number>} seconds runs the
- *   image and gives the time between the two characters; `folder` is for its files
+ * @property {(image: Buffer, folder: string, workload: import('../workloads.mjs').Workload) => Promise<Taken>} run runs the
+ *   image; `folder` is for its files
  */
+
+/**
+ * What passed between the two characters, seconds.
+ * @typedef {{ wall: number, cpu: number | undefined }} Taken `cpu`: processor time of all threads, which other programs on a busy
+ *   machine do not lengthen so much; on Linux alone
+ */
+
+/** Processor time of a process so far (not one that has ended), seconds, in steps of 10 ms. proc_pid_stat(5): utime and stime; Linux has 100 ticks a second. */
+function processorTime(pid) {
+  if (process.platform !== 'linux') return undefined;
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
 
 /** Seconds before a run is given up. */
 const limit = 120;
@@ -21,7 +36,7 @@ const look = 5;
  * @param {readonly string[]} args
  * @param {{ console?: string, env?: Record<string, string> }} [options] `console`: the file that the guest's console goes to;
  *   without it, it is standard output. `env`: on top of this process's.
- * @returns {Promise<number>} seconds from < to >
+ * @returns {Promise<Taken>} from < to >
  */
 export function timedRun(program, args, { console, env } = {}) {
   return new Promise((resolve, reject) => {
@@ -37,9 +52,9 @@ export function timedRun(program, args, { console, env } = {}) {
     };
     const fail = (why) => end(() => reject(new Error(`${program}: ${why}`)));
     const take = () => {
-      const now = performance.now();
-      if (start === undefined && text.includes('<')) start = now;
-      if (start !== undefined && text.includes('>')) end(() => resolve((now - start) / 1000));
+      const now = { wall: performance.now() / 1000, cpu: processorTime(child.pid) };
+      if (text.includes('<')) start ??= now;
+      if (start && text.includes('>')) end(() => resolve({ wall: now.wall - start.wall, cpu: now.cpu - start.cpu }));
       // The sum that the guest computed, 8 digits, follows.
       const wrong = /!([0-9a-f]{8})/.exec(text);
       if (wrong) fail(`the guest computed ${wrong[1]}, which is wrong`);

@@ -41,7 +41,7 @@ export const v86 = {
     }
     return { version };
   },
-  seconds(image, files) {
+  run(image, files) {
     const file = path.join(files, 'guest.bin');
     writeFileSync(file, image);
     return timedRun(process.execPath, [runner, build, file]);
