@@ -35,7 +35,7 @@ export const v86 = {
       });
       if (!existsSync(build)) {
         const why =
-          npm.error?.message ?? /npm (?:ERR!|error) (?!code)(.*)/.exec(npm.stderr)?.[1] ?? `status ${npm.status}`;
+          npm.error?.message ?? /npm (?:ERR!|error) code (\S+)/.exec(npm.stderr)?.[1] ?? `status ${npm.status}`;
         return { missing: `npm could not install v86@${version} into ${folder}: ${why}` };
       }
     }
