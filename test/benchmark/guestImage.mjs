@@ -10,18 +10,20 @@ const marker = 'parameters: ';
  * A flat image for multiboot, loaded at 1 MiB.
  * @param {import('./workloads.mjs').Workload} workload
  * @param {32|64} width
- * @param {number} rounds 1 to 2^32 - 1
- * @param {boolean} [stay] the guest does not end itself when it is done and right
+ * @param {number} rounds that are measured, 1 to 2^31
+ * @param {{ warmUp?: number, stay?: boolean }} [options] `warmUp`: rounds before them, up to 2^31 - 1; `stay`: the guest does not
+ *   end itself when it is done and right
  * @returns {Buffer}
  */
-export function guestImage(workload, width, rounds, stay = false) {
+export function guestImage(workload, width, rounds, { warmUp = 0, stay = false } = {}) {
   const file = path.join(folder, `${workload.guest}-${width}.bin`);
   const image = readFileSync(file);
   const at = image.indexOf(marker);
   if (at < 0 || image.indexOf(marker, at + 1) >= 0) throw new Error(`${file}: '${marker}' is not there once`);
-  image.writeUInt32LE(rounds, at + marker.length);
-  image.writeInt32LE(Math.imul(workload.checksum(), rounds), at + marker.length + 4);
-  image.writeUInt32LE(Number(stay), at + marker.length + 8);
+  // In the order of harness.inc.
+  const all = warmUp + rounds;
+  const parameters = [all, Math.imul(workload.checksum(), all), rounds, stay ? 1 : 0];
+  parameters.forEach((value, index) => image.writeUInt32LE(value >>> 0, at + marker.length + index * 4));
   return image;
 }
 
