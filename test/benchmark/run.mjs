@@ -1,6 +1,6 @@
 /**
  * npm run bench [-- NAME ...]: measures, prints a table, writes test/artifacts/bench.json and bench.svg. After npm run build.
- * NAME may end in * for all rows that begin so. Numbers depend on the machine, ratios much less: those are what goals are about.
+ * A * in NAME stands for anything. Numbers depend on the machine, ratios much less: those are what goals are about.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -30,7 +30,8 @@ function reached({ goal }, value) {
 await main(async (args) => {
   await ensureDependencies();
   if (!existsSync(adapterProgram)) await build();
-  const names = (text, { name }) => (text.endsWith('*') ? name.startsWith(text.slice(0, -1)) : name === text);
+  const pattern = (text) => new RegExp(`^${text.replace(/[^\w*-]/g, '\\$&').replaceAll('*', '.*')}$`);
+  const names = (text, { name }) => pattern(text).test(name);
   const unknown = args.find((text) => !benchmarks.some((one) => names(text, one)));
   if (unknown)
     throw new UserError(`no benchmark '${unknown}'; there are ${benchmarks.map((one) => one.name).join(', ')}`);
