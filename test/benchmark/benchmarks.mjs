@@ -2,20 +2,20 @@
  * What npm run bench measures: through the command line and over DAP, as users see it. One entry, one number; `goal` is
  * what the project wants to hold (compare it on a machine of your own only where it is a ratio).
  */
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DapClient } from '../../scripts/lib/dapClient.mjs';
 import { root } from '../../scripts/lib/project.mjs';
+import { median, withFolder } from './compare.mjs';
+import { comparisons } from './comparisons.mjs';
 import { loopLength, makeLoopGuest } from './loopGuest.mjs';
 import { mix } from './mix.mjs';
 import { qemuSeconds, qemuVersion } from './qemuPeer.mjs';
 import { atInit, cmdline, hasLinux, linux, linuxMissing, memory, qemuBootSeconds } from './linuxBoot.mjs';
 import { hasVmlinux, measureSymbols, vmlinuxMissing } from './linuxSymbols.mjs';
 import { makeReferenceLoop } from './referenceLoop.mjs';
+import { runStatistics } from './runStatistics.mjs';
 
-const cli = path.join(root, 'out/debug-adapter/cli.js');
 const hello = path.join(root, 'samples/hello-guest/hello.elf');
 const memtest = ['/boot/memtest86+x64.bin', '/boot/mt86+x64'].find((file) => existsSync(file));
 const seconds = async (body) => {
@@ -23,19 +23,15 @@ const seconds = async (body) => {
   await body();
   return (performance.now() - start) / 1000;
 };
-const median = (values) => [...values].sort((x, y) => x - y)[values.length >> 1];
 
 /** A loop guest as a file for the time of `body`. */
 async function withLoopGuest(rounds, body, what) {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-bench-'));
-  const file = path.join(folder, 'loop.elf');
-  const { elf, loop } = makeLoopGuest(rounds, what);
-  writeFileSync(file, elf);
-  try {
-    return await body(file, loop);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  return withFolder((folder) => {
+    const file = path.join(folder, 'loop.elf');
+    const { elf, loop } = makeLoopGuest(rounds, what);
+    writeFileSync(file, elf);
+    return body(file, loop);
+  });
 }
 
 /** A DAP session on a kernel for the time of `body`, stopped on entry. */
@@ -47,29 +43,6 @@ async function withSession(configuration, body) {
   } finally {
     await client.close();
   }
-}
-
-/** `ringside run ... --stats --json`: the JSON line that ends standard error. */
-function runStatistics(args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cli, 'run', ...args, '--stats', '--json'], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let text = '';
-    child.stderr.setEncoding('utf8').on('data', (more) => (text += more));
-    child.on('error', reject);
-    child.on('close', (status) => {
-      const line = text.trimEnd().split('\n').at(-1);
-      try {
-        const statistics = JSON.parse(line);
-        // 124: the limit that was asked for. A guest that died has measured nothing.
-        if (status === 0 || status === 124) resolve(statistics);
-        else reject(new Error(`the guest did not get there: ${statistics.end}`));
-      } catch {
-        reject(new Error(`ringside run ended with status ${status} and without statistics: ${line.slice(0, 200)}`));
-      }
-    });
-  });
 }
 
 /** Million instructions a second of the hand-made interpreter, best of three. */
@@ -108,6 +81,24 @@ async function measurePart(part) {
   };
 }
 
+/** The flags that boot the cloud kernel. */
+const linuxFlags = ['--initrd', linux.initrd, '--cmdline', cmdline];
+
+/** A guest's run whose peak resident memory is looked at, beyond its RAM. */
+const runMemory = (name, says, megabytes, args, missing = () => undefined) => ({
+  name: `run-memory-${name}`,
+  says: `the peak resident memory of \`ringside run\` without guest RAM, ${says} in ${megabytes} MB`,
+  unit: 'MB beyond guest RAM',
+  goal: { atMost: 250 },
+  async measure() {
+    if (missing()) return { skipped: missing() };
+    const peaks = [];
+    for (let run = 0; run < 3; run++) peaks.push((await runStatistics([...args, '--memory', `${megabytes}M`])).peak);
+    const peak = median(peaks) / 2 ** 20;
+    return { value: peak - megabytes, note: `${peak.toFixed(0)} MB in all` };
+  },
+});
+
 /** Bytes of memory that a process had at most. */
 function peakMemory(pid) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -117,17 +108,19 @@ function peakMemory(pid) {
 export const benchmarks = [
   {
     name: 'interpreter-loop',
-    says: 'the loop of 8 instructions by `ringside run`, as a part of the hand-made WebAssembly interpreter',
+    says: 'the loop of 8 instructions by `ringside run --compile off`, as a part of the hand-made WebAssembly interpreter',
     unit: 'of the reference speed',
     goal: { atLeast: 0.55 },
     async measure() {
       const rounds = 50_000_000;
       const reference = referenceSpeed();
-      const speed = await withLoopGuest(rounds, async (file) => (await runStatistics([file, '--memory', '64M'])).mips);
+      const flags = ['--memory', '64M', '--compile', 'off'];
+      const speed = await withLoopGuest(rounds, async (file) => (await runStatistics([file, ...flags])).mips);
       const note = `${speed.toFixed(0)} against ${reference.toFixed(0)} million instructions a second`;
       return { value: speed / reference, speed, reference, note };
     },
   },
+  ...comparisons,
   ...mix.map((part) => ({
     name: `mix-${part.name}`,
     says: `${part.says}, beside QEMU's TCG`,
@@ -152,8 +145,7 @@ export const benchmarks = [
     goal: { atMost: 8 },
     async measure() {
       if (!hasLinux()) return { skipped: linuxMissing };
-      const flags = ['--initrd', linux.initrd, '--cmdline', cmdline, '--memory', `${memory}M`, '--until', atInit];
-      const done = await runStatistics([linux.kernel, ...flags]);
+      const done = await runStatistics([linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', atInit]);
       const took = `${(done.instructions / 1e6).toFixed(0)} million instructions in ${done.seconds.toFixed(1)} s`;
       const version = await qemuVersion();
       if (!version) return { seconds: done.seconds, note: `${took}; the peer, qemu-system-x86_64, is missing` };
@@ -169,11 +161,10 @@ export const benchmarks = [
     goal: { atMost: 1000 },
     async measure() {
       if (!hasLinux()) return { skipped: linuxMissing };
-      const temporary = mkdtempSync(path.join(os.tmpdir(), 'ringside-bench-'));
-      const file = path.join(temporary, 'booted.snapshot');
-      try {
-        const flags = ['--initrd', linux.initrd, '--cmdline', cmdline, '--memory', `${memory}M`, '--save', file];
-        await runStatistics([linux.kernel, ...flags, '--until', 'ringside:']);
+      return withFolder(async (temporary) => {
+        const file = path.join(temporary, 'booted.snapshot');
+        const flags = [...linuxFlags, '--memory', `${memory}M`, '--save', file, '--until', 'ringside:'];
+        await runStatistics([linux.kernel, ...flags]);
         const attributes = { ...linux, cmdline, memory: `${memory}M` };
         const times = [];
         await withSession(attributes, async (client) => {
@@ -187,9 +178,7 @@ export const benchmarks = [
           times,
           note: `a file of ${size}; from F5 with "from" to the stop, with symbols, and the end of the session ${start.toFixed(1)} s`,
         };
-      } finally {
-        rmSync(temporary, { recursive: true });
-      }
+      });
     },
   },
   {
@@ -239,7 +228,7 @@ export const benchmarks = [
     name: 'false-condition',
     says: 'an instruction breakpoint in the loop whose condition holds in the last round only',
     unit: 'evaluations / s',
-    goal: { atLeast: 1_000_000 },
+    goal: { atLeast: 5_000_000 },
     measure() {
       const rounds = 5_000_000;
       const last = 1 + 3 * (rounds - 1); // rax in the last round: the stop there shows that every one was looked at
@@ -285,6 +274,38 @@ export const benchmarks = [
       });
     },
   },
+  {
+    name: 'trace-exits',
+    says: 'what `ringside run --exits` costs over the same run without it, the cloud kernel up to its 20,000th exit or so',
+    unit: '% of the time without',
+    goal: { atMost: 10 },
+    async measure() {
+      if (!hasLinux()) return { skipped: linuxMissing };
+      const flags = [linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', 'Mount-cache'];
+      const [without, traced] = [[], []];
+      const start = performance.now();
+      let exits;
+      // In turns, three times, but not for more than a minute and a half.
+      do {
+        without.push((await runStatistics(flags)).seconds);
+        const done = await runStatistics([...flags, '--exits']);
+        traced.push(done.seconds);
+        exits = Object.values(done.exits).reduce((total, count) => total + count);
+      } while (traced.length < 3 && performance.now() - start < 60_000);
+      const [base, cost] = [median(without), median(traced)];
+      const note = `${exits} exits: ${cost.toFixed(1)} s against ${base.toFixed(1)} s, ${traced.length} times`;
+      return { value: Math.max(0, (100 * (cost - base)) / base), note };
+    },
+  },
+  // RAM that a guest has not touched is not resident: small guests, so that little of it hides what is looked for.
+  runMemory('hello', 'the sample guest', 4, [hello]),
+  runMemory(
+    'linux',
+    'the cloud kernel to its first program',
+    96,
+    [linux.kernel, ...linuxFlags, '--until', atInit],
+    () => (hasLinux() ? undefined : linuxMissing),
+  ),
   {
     name: 'adapter-memory',
     says: "the adapter's peak resident memory without guest RAM, after the sample guest ran with a recording",

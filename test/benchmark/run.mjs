@@ -1,6 +1,6 @@
 /**
- * npm run bench [-- NAME ...]: measures, prints a table, writes test/artifacts/bench.json. After npm run build.
- * Numbers depend on the machine; compare the column "per reference" where there is one.
+ * npm run bench [-- NAME ...]: measures, prints a table, writes test/artifacts/bench.json and bench.svg. After npm run build.
+ * A * in NAME stands for anything. Numbers depend on the machine, ratios much less: those are what goals are about.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -10,6 +10,7 @@ import { adapterProgram } from '../../scripts/lib/dapClient.mjs';
 import { artifacts, bold, dim, green, main, red, UserError, yellow } from '../../scripts/lib/project.mjs';
 import { build } from '../../scripts/build.mjs';
 import { benchmarks } from './benchmarks.mjs';
+import { chart } from './chart.mjs';
 
 /** 1234567 as '1,234,567', small numbers with three digits. */
 function readable(value) {
@@ -29,15 +30,24 @@ function reached({ goal }, value) {
 await main(async (args) => {
   await ensureDependencies();
   if (!existsSync(adapterProgram)) await build();
-  const unknown = args.find((name) => !benchmarks.some((one) => one.name === name));
+  const pattern = (text) => new RegExp(`^${text.replace(/[^\w*-]/g, '\\$&').replaceAll('*', '.*')}$`);
+  const names = (text, { name }) => pattern(text).test(name);
+  const unknown = args.find((text) => !benchmarks.some((one) => names(text, one)));
   if (unknown)
     throw new UserError(`no benchmark '${unknown}'; there are ${benchmarks.map((one) => one.name).join(', ')}`);
-  const chosen = args.length ? benchmarks.filter((one) => args.includes(one.name)) : benchmarks;
+  const chosen = args.length ? benchmarks.filter((one) => args.some((text) => names(text, one))) : benchmarks;
+  const load = [os.loadavg()[0]];
 
   const results = [];
   console.log(bold(`${'benchmark'.padEnd(26)}${'result'.padStart(14)}  ${'unit'.padEnd(26)}${'goal'.padStart(13)}`));
   for (const benchmark of chosen) {
-    const result = { name: benchmark.name, says: benchmark.says, unit: benchmark.unit, goal: benchmark.goal };
+    const result = {
+      name: benchmark.name,
+      says: benchmark.says,
+      unit: benchmark.unit,
+      goal: benchmark.goal,
+      peer: benchmark.peer,
+    };
     try {
       Object.assign(result, await benchmark.measure());
     } catch (error) {
@@ -59,10 +69,20 @@ await main(async (args) => {
     cpus: os.cpus().length,
     node: process.version,
     platform: process.platform,
+    // Of the minute before the first row and before the end: a busy machine gives noisy numbers.
+    load: [...load, os.loadavg()[0]],
+    date: new Date().toISOString().slice(0, 10),
   };
   mkdirSync(artifacts, { recursive: true });
-  const file = path.join(artifacts, 'bench.json');
-  writeFileSync(file, JSON.stringify({ machine, results }, null, 2) + '\n');
-  console.log(dim(`\nwritten to ${path.relative(process.cwd(), file)}`));
+  const written = {
+    'bench.json': JSON.stringify({ machine, results }, null, 2) + '\n',
+    'bench.svg': chart(machine, results),
+  };
+  console.log();
+  for (const [name, text] of Object.entries(written)) {
+    const file = path.join(artifacts, name);
+    writeFileSync(file, text);
+    console.log(dim(`written to ${path.relative(process.cwd(), file)}`));
+  }
   return results.some((result) => result.error) ? 1 : 0;
 });
