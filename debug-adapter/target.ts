@@ -284,6 +284,8 @@ export interface Target {
   vcpus(): VcpuInfo[];
   /** Retired instructions so far, over all vCPUs. */
   icount(): number;
+  /** The vCPU that retired the newest instruction; absent: the engine does not know. */
+  lastVcpu?(): number;
   /** Width of the code at rip of `cpu`: decides how to disassemble and how wide pointers print. */
   bitness(cpu: number): 16 | 32 | 64;
 

@@ -40,6 +40,19 @@ const optionRows = {
     description:
       'When --until was seen or --max-icount is reached, save a snapshot into FILE: --from FILE goes on there.',
   },
+  profile: {
+    flag: '--profile',
+    value: 'FILE',
+    commands: ['run'],
+    description:
+      'Write where the guest spent its instructions, by call stack, into FILE: .cpuprofile (Chrome DevTools, VS Code) or .speedscope.json.',
+  },
+  profileEvery: {
+    flag: '--profile-every',
+    value: 'N',
+    commands: ['run'],
+    description: 'With --profile: retired instructions between two samples. Takes K, M and G. Default: 100000.',
+  },
   exits: { flag: '--exits', commands: ['run'], description: 'Write each VM exit to standard error.' },
   stats: {
     flag: '--stats',

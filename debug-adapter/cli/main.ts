@@ -1,10 +1,11 @@
 /** `ringside`: from a command line to an exit status. */
 import { messageOf } from '../errors';
-import { planLaunch } from '../launchConfig';
+import { planLaunch, type LaunchPlan } from '../launchConfig';
 import type { ExitRecord, Target } from '../target';
 import { applyAttributes, helpText, parseCommandLine, parseCount, parsePort, type CommandLine } from './commandLine';
 import { readConfiguration, substituteVariables, type Configuration } from './configFile';
 import { compileExitFilter } from './exitFilter';
+import { openProfile, profileOptions, type Profile } from './profileFile';
 import { EXIT_USAGE, endText } from './runEnd';
 import { runGuest, type RunOutcome } from './runGuest';
 import type { Services } from './services';
@@ -55,18 +56,22 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
   }
   if (options.until === '') throw new UsageError('--until: the text is empty');
   const wantsExits = line.command === 'trace' || options.exits !== undefined;
-  const target = await makeTarget(line, services, maxIcount !== undefined || wantsExits);
+  const profiling = profileOptions(line);
+  const { target, plan } = await makeTarget(line, services, maxIcount !== undefined || wantsExits || !!profiling);
+  // With the trace on standard output, the console goes where people look.
+  const consoleOut = options.output === '-' ? textTo(services.err) : services.out;
+  const toErr = consoleKeeper(services.err, consoleOut);
+  const note = (text: string): void => toErr.line(`ringside: ${text}`);
 
   let trace: Trace | undefined;
+  let profile: Profile | undefined;
   try {
     if (line.command === 'trace') trace = openTrace(line, services, target);
+    if (profiling) profile = await openProfile(profiling, services, target, plan, note);
   } catch (error) {
     target.dispose();
     throw error;
   }
-  // With the trace on standard output, the console goes where people look.
-  const consoleOut = options.output === '-' ? textTo(services.err) : services.out;
-  const toErr = consoleKeeper(services.err, consoleOut);
 
   const abort = new AbortController();
   let interrupted = false;
@@ -86,10 +91,13 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
         signal: abort.signal,
         inputPossible: keyboard?.terminal,
         onConsole: toErr.console,
-        onNote: (text) => toErr.line(`ringside: ${text}`),
+        onNote: note,
+        nextStop: profile && (() => profile.profiler.next),
+        onStop: profile && ((event) => profile.profiler.stopped(event)),
         onExits:
           trace?.write ?? (wantsExits ? (exits) => exits.forEach((exit) => toErr.line(exitLine(exit))) : undefined),
         onEnd: async (machine, end) => {
+          profile?.write();
           if (options.save === undefined) return;
           if (end.kind !== 'until' && end.kind !== 'limit') return toErr.line('ringside: nothing was saved');
           const path = services.host.resolve(services.host.cwd(), options.save);
@@ -110,6 +118,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
     keyboard?.stop();
     takeBack();
     trace?.close();
+    profile?.close();
   }
   const seconds = (services.now() - started) / 1000;
 
@@ -120,7 +129,11 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
 }
 
 /** The machine that the command line asks for. All errors up to here are about what the user gave. */
-async function makeTarget(line: CommandLine, services: Services, exactStops: boolean): Promise<Target> {
+async function makeTarget(
+  line: CommandLine,
+  services: Services,
+  exactStops: boolean,
+): Promise<{ target: Target; plan: LaunchPlan }> {
   const { host } = services;
   const cwd = host.cwd();
   const path = host.resolve(cwd, line.argument!);
@@ -140,16 +153,17 @@ async function makeTarget(line: CommandLine, services: Services, exactStops: boo
   }
   configuration = { type: 'ringside', request: 'launch', ...configuration };
   configuration = applyAttributes(configuration, line.attributes, (file) => host.resolve(cwd, file));
-  // No debugger here: nobody to stop for, no symbols to show, no history unless stops have to be exact.
+  // No debugger here: nobody to stop for, no symbols to show but in profiles, no history unless stops have to be exact.
   if (!line.attributes.some(({ flag }) => flag.path[0] === 'record')) configuration.record = exactStops;
   configuration.stopOnEntry = false;
   delete configuration.exits;
-  delete configuration.symbols;
+  if (line.options.profile === undefined) delete configuration.symbols;
   configuration.__workspaceFolder = base;
   const { engine } = services;
   return explained(async () => {
     const names = [...engine.exitNames(), ...engine.exceptionNames()].map((one) => one.name);
-    return engine.create((await planLaunch(configuration, services.schema, names, host)).engine);
+    const plan = await planLaunch(configuration, services.schema, names, host);
+    return { target: await engine.create(plan.engine), plan };
   });
 }
 

@@ -20,6 +20,10 @@ export interface RunOptions {
   onStart?: (target: Target) => void;
   /** The machine, stopped at its end, before it is disposed of. */
   onEnd?: (target: Target, end: RunEnd) => Promise<void>;
+  /** Where the run stops on its way, for `onStop`: the instruction count, more than the present one. */
+  nextStop?: () => number;
+  /** At each stop; the run goes on when it has resolved. */
+  onStop?: (event: StopEvent) => Promise<void>;
   /** Ends the run when this has appeared on the console. */
   until?: string;
   /** Ends the run when so many instructions have retired. */
@@ -134,10 +138,19 @@ class GuestRun {
     }
   }
 
-  private stopped(_event: StopEvent): void {
+  private stopped(event: StopEvent): void {
     this.takeExits();
     if (this.wanted) return this.done(this.wanted);
-    this.goOn();
+    const { onStop } = this.options;
+    if (!onStop) return this.goOn();
+    const goOn = () => {
+      // Whoever wanted an end meanwhile has got it: the machine stood still.
+      if (!this.wanted) this.goOn();
+    };
+    void onStop(event).then(
+      () => this.guard(goOn),
+      (error) => this.fail(error),
+    );
   }
 
   /** The next leg: to the instruction limit, to the next look at the exits, or without a bound. */
@@ -147,7 +160,7 @@ class GuestRun {
     const limit = options.maxIcount ?? Infinity;
     if (icount >= limit) return this.done({ kind: 'limit', icount });
     const slice = options.onExits ? (options.exitSlice ?? 32768) : Infinity;
-    const next = Math.min(limit, icount + slice);
+    const next = Math.min(limit, icount + slice, options.nextStop?.() ?? Infinity);
     if (next === Infinity || !target.capabilities.timeTravel) target.run({ kind: 'continue' });
     else target.run({ kind: 'gotoIcount', icount: next });
   }

@@ -21,7 +21,7 @@ export interface Services {
   out(data: Uint8Array | string): void;
   err(text: string): void;
   keyboard?: Keyboard;
-  /** Opens a file for a trace, emptied. It and `write` throw with the system's reason. */
+  /** Opens a file for a trace or a profile, emptied. It and `write` throw with the system's reason. */
   createTrace(path: string): { write(text: string): void; close(): void };
   /** Calls `action` at SIGINT or SIGTERM; the result takes it back. */
   onInterrupt(action: () => void): () => void;

@@ -251,6 +251,9 @@ class EmbeddedTarget implements Target {
   icount(): number {
     return this.machine.core.icount;
   }
+  lastVcpu(): number {
+    return this.machine.core.memoryPath.running?.index ?? 0;
+  }
   bitness(cpu: number): 16 | 32 | 64 {
     return this.cpu(cpu).bitness;
   }

@@ -42,6 +42,26 @@ describe('runGuest', () => {
     });
   }
 
+  it('stops on its way where it is told, and goes on when that has been looked at', async () => {
+    const stops: number[] = [];
+    let at: (() => number) | undefined;
+    const { outcome } = await run([{ ...powerOff, icount: 2500 }], {
+      onStart: (target) => (at = () => target.icount()),
+      nextStop: () => (Math.floor(at!() / 1000) + 1) * 1000,
+      onStop: async () => {
+        await new Promise((resolve) => setTimeout(resolve));
+        stops.push(at!());
+      },
+    });
+    assert.deepStrictEqual(stops, [1000, 2000]);
+    assert.deepStrictEqual(outcome.end, { kind: 'power off' });
+  });
+
+  it('passes on what fails at such a stop', async () => {
+    const stop = { nextStop: () => 1000, onStop: () => Promise.reject(new Error('no stack')) };
+    await assert.rejects(run([powerOff], stop), /no stack/);
+  });
+
   it('ends when the text was seen, also across pieces of output', async () => {
     const script: Happening[] = [
       { icount: 10, console: 'log' },

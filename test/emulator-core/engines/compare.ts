@@ -64,11 +64,13 @@ export class EngineComparison {
     const found = runProgram(program, sides, totals);
     totals.programs++;
     totals.blocks += program.blocks.length;
-    totals.instructions += sides[0].icount - start;
+    // A machine that was reset counts anew.
+    const reset = sides[0].icount < start;
+    totals.instructions += reset ? 0 : sides[0].icount - start;
     totals.exceptions += sides[0].faults;
     totals.regions += sides[1].t.machine.core.compiled.statistics.regions - regions;
     sides.forEach((side, i) => {
-      totals.compiled[side.mode] = (totals.compiled[side.mode] ?? 0) + side.compiled - before[i];
+      totals.compiled[side.mode] = (totals.compiled[side.mode] ?? 0) + (reset ? 0 : side.compiled - before[i]);
     });
     if (!found) return undefined;
     const text = this.explain(program, found);
@@ -175,6 +177,7 @@ function runProgram(program: Program, sides: readonly Side[], totals?: Totals): 
         );
         return { episode: number, icount: ran, parts: shown.join(', '), text };
       }
+      if (reference.over) return undefined;
     }
   }
   return undefined;

@@ -64,6 +64,7 @@ export class Side {
     t.write(BRANCH_TABLE, program.table);
     t.write(STACK, new Uint8Array(STACK_BYTES));
     enterWorld(t, program.world);
+    this.over = false;
     this.faults = this.faultHash = 0;
     this.lastFaults = [];
   }
@@ -90,11 +91,17 @@ export class Side {
     t.machine.core.flushAllTranslations();
   }
 
+  /** The program has halted or reset the machine, as it can in ring 0 when it jumps into the middle of its instructions. */
+  over = false;
+
   /** Runs `count` instructions; what it returned when that was not the whole of them. */
   run(count: number): string | undefined {
+    if (this.over) return undefined;
     const before = this.icount;
     const result = this.t.machine.run(count);
     const done = this.icount - before;
+    this.over = result === 'idle' || done < 0;
+    if (this.over) return undefined;
     const { end } = this.t.machine;
     const why = end ? ` (${JSON.stringify(end, (_, v: unknown) => (typeof v === 'bigint' ? v.toString(16) : v))})` : '';
     return result === 'budget' && done === count
@@ -151,6 +158,7 @@ export class Side {
     };
     say('icount', this.icount, other.icount);
     say('rflags', a.rflags.toString(16), b.rflags.toString(16));
+    say('over', this.over, other.over);
     say('activity', a.activity, b.activity);
     say('pending exception', a.pending?.vector, b.pending?.vector);
     say('exceptions', `${this.faults} ${this.faultHash}`, `${other.faults} ${other.faultHash}`);
