@@ -302,12 +302,17 @@ export class InstructionDecoder {
   get fallsThrough(): boolean {
     const row = this.info?.row;
     return (
-      !this.endsAtBranches && !!row?.semantics && (row.repeat !== undefined || /^(J(?!mp)|Loop)/.test(row.mnemonic))
+      !this.endsAtBranches && !!row?.semantics && (this.repeats || /^(J(?!mp)|Loop)/.test(row.mnemonic))
     );
   }
 
   get endsBlock(): boolean {
-    return !this.info || this.info.row.endsBlock === true || this.info.row.repeat !== undefined;
+    return !this.info || this.info.row.endsBlock === true || this.repeats;
+  }
+
+  /** A string instruction with REP, which charges what follows it; without, it is an instruction like any other. */
+  private get repeats(): boolean {
+    return this.info?.row.repeat !== undefined && (this.instruction.hasRepPrefix || this.instruction.hasRepnePrefix);
   }
 }
 

@@ -213,3 +213,29 @@ describe('interrupt shadows', () => {
     assert.strictEqual(Number(u.read64(Number(u.get('rsp')))), CODE + 2);
   });
 });
+
+describe('string instructions without REP', () => {
+  for (const [name, code] of [
+    ['MOVSB', 'a4'],
+    ['CMPSQ', '48a7'],
+    ['STOSD', 'ab'],
+    ['LODSB', 'ac'],
+    ['SCASW', '66af'],
+  ]) {
+    it(`${name} is an instruction of its block like any other`, () => {
+      const t = new TestMachine().enter('64');
+      // then inc rbx three times, and a loop
+      const length = code.length / 2;
+      t.writeHex(CODE, code + '48ffc348ffc348ffc3ebfe');
+      t.set({ rbx: 0, rsi: 0x200000, rdi: 0x200100, rcx: 5 });
+      t.cpu.rip = BigInt(CODE);
+      for (let n = 1; n <= 4; n++) {
+        t.machine.run(1);
+        assert.equal(t.machine.core.retired, n);
+        assert.equal(t.cpu.rip, BigInt(CODE + length + 3 * (n - 1)));
+      }
+      assert.equal(t.get('rbx'), 3n);
+      assert.equal(t.get('rcx'), 5n);
+    });
+  }
+});
