@@ -169,7 +169,12 @@ export class Machine implements CoreHost {
         send: (device, message) => this.timeline.send(device, message),
       },
     });
-    this.context = new AssistContext(this.core, transferExits(this.vmm), (cpu, cr3) => this.loadPointers(cpu, cr3));
+    this.context = new AssistContext(
+      this.core,
+      transferExits(this.vmm),
+      (cpu, cr3) => this.loadPointers(cpu, cr3),
+      (cpu) => this.platform.hasInterrupt(cpu.index),
+    );
     for (const cpu of this.vcpus) cpu.vendor = options.vendor;
     this.msrViews = this.vcpus.map((cpu) => msrView(cpu, this));
     this.delivery = new Delivery({

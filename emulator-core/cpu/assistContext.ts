@@ -16,7 +16,12 @@ export class AssistContext implements CpuContext {
     private readonly core: Core,
     readonly exits: TransferExits,
     private readonly pointers: (cpu: Vcpu, cr3: number) => boolean,
+    private readonly waiting: (cpu: Vcpu) => boolean,
   ) {}
+
+  get interruptWaits(): boolean {
+    return this.waiting(this.cpu);
+  }
 
   begin(cpu: Vcpu, uop: number): void {
     this.cpu = cpu;

@@ -66,6 +66,9 @@ export interface CpuContext {
   /** Throws what a write of `bytes` would throw, without writing. `system`: as readSystem. */
   probeWrite(linear: bigint, bytes: number, system?: boolean): void;
 
+  /** An interrupt could be delivered if RFLAGS.IF let it. */
+  readonly interruptWaits: boolean;
+
   /** Jumps: sets rip; the instruction ends the block. */
   jump(rip: bigint): void;
   /** Drops soft TLB and jump cache of this vCPU (CR3, CR4, CR0.PG, EFER.NXE ... changed). */

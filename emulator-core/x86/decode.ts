@@ -301,9 +301,7 @@ export class InstructionDecoder {
   /** Ends a block, but control may go on behind it: conditional branches and REP instructions. */
   get fallsThrough(): boolean {
     const row = this.info?.row;
-    return (
-      !this.endsAtBranches && !!row?.semantics && (this.repeats || /^(J(?!mp)|Loop)/.test(row.mnemonic))
-    );
+    return !this.endsAtBranches && !!row?.semantics && (this.repeats || /^(J(?!mp)|Loop)/.test(row.mnemonic));
   }
 
   get endsBlock(): boolean {

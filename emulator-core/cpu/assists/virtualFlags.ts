@@ -40,7 +40,8 @@ export function setInterrupts(c: CpuContext): void {
   if (!flag || (flag === Flag.VIF && cpu.systemFlags & Flag.VIP)) throw new GuestFault(Vector.GP, 0);
   if (flag === Flag.IF) {
     if (!cpu.interruptsEnabled) cpu.shadowUntil = c.icount + 2;
-    cpu.attention = true;
+    // What comes later than now calls for attention itself.
+    if (c.interruptWaits) cpu.attention = true;
   }
   cpu.setSystemFlag(flag, true);
 }

@@ -31,7 +31,7 @@ export const system: Family = [
       b.setSystemFlags(i32.and(flags, i32c(~IF)));
     },
   },
-  ...ending('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
+  ...assisted('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
   ...assisted('clearDirection', 'CLD—Clear Direction Flag', 'Cld'),
   ...assisted('setDirection', 'STD—Set Direction Flag', 'Std'),
   ...ending('halt', 'HLT—Halt', 'Hlt'),
