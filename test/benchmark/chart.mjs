@@ -91,7 +91,7 @@ export function chart(machine, results) {
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + right} ${height}" role="img">`,
     `<title>Ringside's benchmarks</title><style>${style}</style>`,
     `<rect class="paper" width="100%" height="100%"/>`,
-    `<text class="title" x="12" y="24">Ringside beside others: its speed as a multiple of theirs, or a result as a multiple of its goal; further right is better</text>`,
+    `<text class="title" x="12" y="24">Speed as a multiple of the peer's, or a result as a multiple of its goal: further right is better</text>`,
     ...ticks,
     ...rows.map((row, index) => bar(row, top + index * rowHeight)),
     `<text class="soft" x="12" y="${bottom + 22}">Upright mark: the goal. ${escaped(about)}</text>`,
