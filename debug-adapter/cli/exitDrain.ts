@@ -17,12 +17,14 @@ export class ExitDrain {
   /** Exits since the last call. */
   take(target: Pick<Target, 'exits'>): ExitRecord[] {
     const batches: ExitRecord[][] = [];
+    const newest = target.exits(1)[0];
     let before: number | undefined;
-    for (;;) {
-      const batch = target.exits(BATCH, before);
-      const fresh = batch.filter((exit) => exit.seq >= this.next);
-      if (fresh.length) batches.push(fresh);
-      if (batch.length < BATCH || fresh.length < batch.length) break;
+    // Records are made when they are asked for: only those that are new.
+    for (let left = newest ? newest.seq + 1 - this.next : 0; left > 0;) {
+      const batch = target.exits(Math.min(BATCH, left), before);
+      if (!batch.length) break;
+      batches.push(batch);
+      left -= batch.length;
       before = batch[batch.length - 1].seq;
     }
     const exits = batches.flat().reverse();

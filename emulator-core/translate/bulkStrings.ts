@@ -13,10 +13,11 @@ const [RAX, RCX, RSI, RDI] = [0, 1, 6, 7].map((register) => State.gpr + register
 /** Fewer iterations are done one by one. */
 const FEW = 4;
 
-/** Emits `many` when several iterations can be done at once, with flat 64-bit addresses, else `one`. */
+/** Emits several iterations at once, where they can be done so with flat addresses, else `one`. */
 export function bulkIterations(
   b: InterpreterBuilder,
   memory: HandlerMemory,
+  addresses: 'flat64' | 'flat32',
   kind: 'copy' | 'fill',
   bits: Bits,
   one: () => void,
@@ -26,8 +27,10 @@ export function bulkIterations(
   const count = f.local(I32);
   const done = f.local(I32);
   set(done, i32c(0))(f);
-  const to = b.let(state(RDI));
-  const from = kind === 'copy' ? b.let(state(RSI)) : to;
+  const masked = (value: Expr): Expr => (addresses === 'flat64' ? value : i64.and(value, i64c(0xffffffffn)));
+  const register = (offset: number): Expr => masked(state(offset));
+  const to = b.let(register(RDI));
+  const from = kind === 'copy' ? b.let(register(RSI)) : to;
   const shrink = (limit: Expr): void => {
     const value = b.let(limit);
     set(count, select(i32.ltS(value, get(count, I32)), value, get(count, I32)))(f);
@@ -36,11 +39,11 @@ export function bulkIterations(
   const room = (address: Expr): Expr =>
     i32.shrU(i32.sub(i32c(PAGE), i32.and(i32.wrap(address), i32c(PAGE - 1))), i32c(log));
   const bytes = (): Expr => i32.shl(get(count, I32), i32c(log));
-  const advance = (register: number): void =>
-    i64.store(cpu, i64.add(state(register), i64.extendU(bytes())), register)(f);
+  const advance = (offset: number): void =>
+    i64.store(cpu, masked(i64.add(state(offset), i64.extendU(bytes()))), offset)(f);
 
   ifElse(f, i64.eq(state(State.direction), i64c(1)), () => {
-    const large = i64.gtU(state(RCX), i64c(PAGE));
+    const large = i64.gtU(register(RCX), i64c(PAGE));
     set(count, select(large, i32c(PAGE), i32.wrap(state(RCX))))(f);
     shrink(i32.add(i32.load(cpu, State.budget), i32c(1)));
     shrink(room(to));
@@ -53,7 +56,7 @@ export function bulkIterations(
         const finish = (): void => {
           if (kind === 'copy') advance(RSI);
           advance(RDI);
-          i64.store(cpu, i64.sub(state(RCX), i64.extendU(get(count, I32))), RCX)(f);
+          i64.store(cpu, masked(i64.sub(state(RCX), i64.extendU(get(count, I32)))), RCX)(f);
           const rest = i32.sub(i32.load(cpu, State.budget), i32.sub(get(count, I32), i32c(1)));
           i32.store(cpu, rest, State.budget)(f);
           set(done, i32c(1))(f);

@@ -271,7 +271,8 @@ export class InterpreterBuilder extends SemanticsBuilder {
         semantics(this);
         this.addToCounter(1, i64c(-1));
       };
-      if (bulk && this.form.memory === 'flat64') bulkIterations(this, this.memory, bulk, this.bits(0), one);
+      if (bulk && this.form.memory !== 'segment')
+        bulkIterations(this, this.memory, this.form.memory, bulk, this.bits(0), one);
       else one();
       ifElse(f, i64.eqz(count()), finished);
       if (this.form.repeat !== 'rep') {

@@ -269,6 +269,7 @@ export abstract class SemanticsBuilder implements Builder {
     const pointer = this.gpr(register);
     if (this.form.memory === 'flat64') return this.let(pointer);
     const offset = this.let(this.addressMasked(pointer));
+    if (this.form.memory === 'flat32') return offset;
     const segment = register === 7 ? i32c(segmentOffset(SegmentIndex.es)) : this.fields.segment();
     return this.memory.segmentLinear(offset, segment, bits, write);
   }

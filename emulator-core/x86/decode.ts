@@ -228,9 +228,10 @@ export class InstructionDecoder {
     let memoryKind = 2;
     if (long) memoryKind = addressBits === 64 && !(based && x.memorySegment !== Register.None) ? 0 : 2;
     else if (addressBits === 32 && context.bitness === 32) {
-      // String instructions address through the source segment and ES.
+      // String instructions address through the source segment and ES; beyond 4 GiB only that of other operands says what to raise.
       const strings = info.row.repeat !== undefined;
-      if (!strings && context.flat(segment)) memoryKind = 1;
+      const both = context.flat(SegmentIndex.es) && segment !== SegmentIndex.ss;
+      if (context.flat(segment) && (!strings || both)) memoryKind = 1;
     }
     if (memory >= 0) this.writeMemory(at, info);
     let flags = 0;

@@ -41,8 +41,8 @@ function expected(area: Uint8Array, c: Case, iterations: number): Uint8Array {
   return out;
 }
 
-function check(c: Case, budget: number): void {
-  const t = new TestMachine().enter('64');
+function check(c: Case, budget: number, mode: '64' | '32'): void {
+  const t = new TestMachine().enter(mode);
   const { cpu, machine } = t;
   const area = Uint8Array.from({ length: AREA }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
   t.write(DATA, area);
@@ -84,10 +84,12 @@ describe('REP MOVS and STOS by the page', () => {
       { size, kind: 'fill', count: Math.floor(6000 / size), from: 0, to: 0x7fd, rax: 0x1122334455667788n },
       { size, kind: 'fill', count: 300, from: 0, to: 0x1800, rax: 0n, backwards: true },
     ];
-    for (const budget of [1 << 20, 37, 5]) {
-      it(`elements of ${size} bytes, stopped every ${budget} instructions`, () => {
-        for (const c of cases) check(c, budget);
-      }).timeout(120_000);
+    for (const mode of size === 8 ? (['64'] as const) : (['64', '32'] as const)) {
+      for (const budget of [1 << 20, 37, 5]) {
+        it(`elements of ${size} bytes in ${mode}-bit code, stopped every ${budget} instructions`, () => {
+          for (const c of cases) check(c, budget, mode);
+        }).timeout(120_000);
+      }
     }
   }
 });
