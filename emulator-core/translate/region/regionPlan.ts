@@ -13,7 +13,7 @@ import { Pseudo, type HandlerModule } from '../handlers';
 import { Probe } from '../probe';
 
 /** Micro-ops of a region at most. */
-const MAX_UOPS = 200;
+const MAX_UOPS = 400;
 
 /** Calls of a region that its returns look for. */
 const MAX_RETURNS = 4;
@@ -154,7 +154,7 @@ class Planner {
         return;
       }
       if (this.reached.size >= MAX_UOPS) {
-        if (uop !== start) this.leaders.add(uop);
+        this.continuations.push(uop);
         return;
       }
       this.reached.add(uop);
@@ -169,7 +169,7 @@ class Planner {
         this.continue(uop);
         return;
       }
-      if (kind === 'goto') lead(this.field(uop, Uop.target));
+      if (kind === 'goto') lead(this.goesTo(uop));
       else if (kind !== 'indirect' && kind !== 'return') {
         const target = this.target(uop);
         if (target) lead(target);
@@ -203,8 +203,15 @@ class Planner {
     return this.source.forms.get(this.source.memory.u16[(uop + Uop.code) >> 1], handler);
   }
 
+  /** Where a micro-op leads that only joins blocks, also where one became too long; 0 when it does not, or to nothing decoded. */
+  private goesTo(uop: number): number {
+    const handler = this.source.handler(uop);
+    if (handler === Pseudo.goto) return this.field(uop, Uop.target);
+    return handler === Pseudo.pageEnd ? (this.page.uops.get(this.field(uop, Uop.ip)) ?? 0) : 0;
+  }
+
   private kind(uop: number): Kind | 'goto' {
-    if (this.source.handler(uop) === Pseudo.goto) return 'goto';
+    if (this.goesTo(uop)) return 'goto';
     return this.instruction(uop)?.kind ?? 'interpreted';
   }
 
@@ -238,7 +245,7 @@ class Planner {
         return block;
       }
       if (kind === 'goto') {
-        block.next = edge(this.field(uop, Uop.target));
+        block.next = edge(this.goesTo(uop));
         return block;
       }
       block.instructions.push({ uop, ...this.instruction(uop)! });
