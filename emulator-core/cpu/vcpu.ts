@@ -133,6 +133,18 @@ const KEPT_BY_INIT = [
   ...slots(State.ymm, State.ymm + 16 * 32),
 ];
 
+/** Halves of the slots that say which offsets a segment lets through in 64-bit mode: all. */
+const LIMITS_64 = [
+  [Segment.loRead, 0],
+  [Segment.loRead + 4, 0],
+  [Segment.hiRead, -1],
+  [Segment.hiRead + 4, -1],
+  [Segment.loWrite, 0],
+  [Segment.loWrite + 4, 0],
+  [Segment.hiWrite, -1],
+  [Segment.hiWrite + 4, -1],
+] as const;
+
 /** Entries filled between two changes of CR3 that are remembered; beyond it all are given up. */
 const LOCAL_ENTRIES = 4096;
 
@@ -367,6 +379,10 @@ export class Vcpu {
   /** Recomputes which offsets the fast path lets through. */
   private refreshLimits(segment: number): void {
     const o = segmentOffset(segment);
+    if (this.bitness === 64) {
+      for (const [slot, half] of LIMITS_64) this.set32(o + slot, half);
+      return;
+    }
     const rights = this.rights(segment);
     const limit = BigInt(this.segmentLimit(segment));
     const type = rights & Rights.typeMask;
@@ -374,8 +390,7 @@ export class Vcpu {
     let hi = limit;
     let readable = true;
     let writable = true;
-    if (this.bitness === 64) hi = ONES;
-    else if (rights & Rights.unusable) {
+    if (rights & Rights.unusable) {
       lo = ONES;
       hi = 0n;
     } else if (this.protectedMode && !this.v8086) {
@@ -419,10 +434,16 @@ export class Vcpu {
     this.set32(State.cpl, cpl);
     if (before === 64 && this.bitness === 64) {
       // Segments have no limits, and the masks are as they were.
-      this.contextKey = this.key64();
+      const { cr0, cr4 } = this;
+      const xcr0 = this.get32(State.xcr0);
+      if (cr0 !== this.keyed.cr0 || cr4 !== this.keyed.cr4 || xcr0 !== this.keyed.xcr0 || !this.keyed.wide) {
+        this.keyed = { cr0, cr4, xcr0, wide: true };
+        this.contextKey = this.key64();
+      }
       this.selectTlb();
       return;
     }
+    this.keyed.wide = false;
     const real = this.realOrV8086;
     for (let s = 0; s < 6; s++) this.refreshLimits(s);
     const wide = this.bitness === 64;
@@ -457,6 +478,8 @@ export class Vcpu {
       avx: xstate ? switched : 6,
     };
   }
+  /** What contextKey was made from, when it is that of 64-bit code. */
+  private keyed = { cr0: 0, cr4: 0, xcr0: 0, wide: false };
   private readonly keys64: string[] = [];
   /** contextKey of 64-bit code, whose strings are made once. */
   private key64(): string {
