@@ -485,7 +485,9 @@ export class Session extends ProtocolServer {
       result.source = { name: baseName(frame.file), path: frame.file };
       result.line = this.toLine(frame.line);
       result.column = frame.column > 0 ? this.toColumn(frame.column) : this.toColumn(1);
-    } else result.presentationHint = 'subtle';
+    }
+    // Editors fold such frames away; of those with names a kernel without sources has no others.
+    else if (/^0x/.test(frame.name)) result.presentationHint = 'subtle';
     return result;
   }
 
