@@ -25,7 +25,7 @@ export const Flag = {
   VIP: 1 << 20,
   ID: 1 << 21,
 } as const;
-const ARITHMETIC = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
+export const ARITHMETIC = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
 /** Bits of RFLAGS that exist; bit 1 always reads as 1. */
 const FLAGS_MASK = 0x3f7fd7;
 

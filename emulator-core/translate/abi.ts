@@ -56,3 +56,20 @@ export const Slow = {
 } as const;
 /** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
 export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
+
+/** Handlers that stand for no instruction, at the start of the table. */
+export const Pseudo = {
+  /** Calls the assist named by the micro-op's Code. */
+  assist: 0,
+  /** The page ends here: goes on at the next page. */
+  pageEnd: 1,
+  /** Returns to the run loop. */
+  stop: 2,
+  /** Goes to `target`, an instruction decoded earlier. */
+  goto: 3,
+  /** Goes to State.rip through the jump cache; the micro-op is the branch. */
+  lookup: 4,
+  /** Of code that has changed: back to the run loop, which decodes it anew. */
+  stale: 5,
+  last: 5,
+} as const;

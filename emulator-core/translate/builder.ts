@@ -1,6 +1,6 @@
 /**
  * What an instruction's semantics function is written against. Two engines implement it: the interpreter (operands come from
- * a pre-decoded micro-op) and, later, the compiler (operands are constants, registers WebAssembly locals).
+ * a pre-decoded micro-op) and the compiler (operands are constants, registers WebAssembly locals).
  *
  * All integer values are i64 expressions, zero-extended from their operand's size unless said otherwise; writes truncate.
  * An expression is emitted each time it is used: give it a name with `let` when it is used twice or must be read before a write.

@@ -2,7 +2,7 @@
 import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
 import { Import } from './abi';
 import { cpu, state, uop } from './operands';
-import { Fn, I32, I64, call, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+import { Fn, I32, I64, call, drop, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
 
 /** Counts that control came to micro-op `t` by a branch: at what is hot, `hot` is called once. */
 function emitHeat(f: Fn, t: Expr): void {
@@ -11,7 +11,7 @@ function emitHeat(f: Fn, t: Expr): void {
   i32.store16(t, get(heat, I32), Uop.heat)(f);
   ifElse(f, i32.eqz(get(heat, I32)), () => {
     call(Import.hot, I32, t, cpu).emit(f);
-    f.code.push(0x1a); // drop
+    drop(f);
   });
 }
 

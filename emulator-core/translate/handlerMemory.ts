@@ -4,7 +4,7 @@ import { Import, Slow, SlowResult } from './abi';
 import type { Bits } from './builder';
 import { MemoryEmitter, type ModifiedOperand } from './memoryEmitter';
 import { SIZE_LOG, cpu, loadBits, state, storeBits, uop } from './operands';
-import { I32, I64, call, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
+import { I32, I64, call, drop, get, i32, i32c, i64, i64c, ifElse, ret, set, type Expr } from './wasm';
 
 export class HandlerMemory extends MemoryEmitter {
   /** Local that is non-zero when control must return to the run loop after this instruction; undefined: it never must. */
@@ -19,7 +19,7 @@ export class HandlerMemory extends MemoryEmitter {
     ifElse(f, condition, () => {
       const kind = i32.or(i32c(Slow.limit), i32.shl(stack, i32c(5)));
       call(Import.slow, I32, uop, cpu, kind).emit(f);
-      f.code.push(0x1a); // drop
+      drop(f);
       ret(f, i32c(0));
     });
   }

@@ -4,30 +4,13 @@
  */
 import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
-import { Helper, IMPORTS, Import, type HandlerForm } from './abi';
+import { Helper, IMPORTS, Import, Pseudo, type HandlerForm } from './abi';
 import { fusedHelper } from './fusedHelper';
 import { emitEnter, exitNextHelper, goHelper, lookupHelper, runHelper } from './dispatch';
 import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
 import { Probe, type Uses } from './probe';
 import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
-
-/** Handlers that stand for no instruction, at the start of the table. */
-export const Pseudo = {
-  /** Calls the assist named by the micro-op's Code. */
-  assist: 0,
-  /** The page ends here: goes on at the next page. */
-  pageEnd: 1,
-  /** Returns to the run loop. */
-  stop: 2,
-  /** Goes to `target`, an instruction decoded earlier. */
-  goto: 3,
-  /** Goes to State.rip through the jump cache; the micro-op is the branch. */
-  lookup: 4,
-  /** Of code that has changed: back to the run loop, which decodes it anew. */
-  stale: 5,
-  last: 5,
-} as const;
 
 export interface HandlerModule {
   bytes: Uint8Array<ArrayBuffer>;

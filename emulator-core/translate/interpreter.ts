@@ -4,8 +4,9 @@
  * State.rip set. Memory goes through the soft TLB; what misses calls `slow`.
  */
 import { State, Uop } from '../cpu/layout';
+import { Flag } from '../cpu/vcpu';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
-import { Helper, Import, Slow, type HandlerForm } from './abi';
+import { Helper, Import, Pseudo, Slow, type HandlerForm } from './abi';
 import type { Bits, Builder } from './builder';
 import { bulkIterations } from './bulkStrings';
 import { emitBranchTo, emitEnter } from './dispatch';
@@ -19,6 +20,7 @@ import {
   Fn,
   I32,
   call,
+  drop,
   get,
   i32,
   i32c,
@@ -30,15 +32,12 @@ import {
   set,
   tailCall,
   tailCallIndirect,
+  unreachable,
   type Expr,
   type Type,
 } from './wasm';
 import { v128 } from './wasmSimd';
 
-/** Pseudo.assist's place in the table. */
-const ASSIST = 0;
-/** RFLAGS.RF */
-const RESUME_FLAG = 1 << 16;
 /** What the arithmetic flags are kept as. */
 const FLAG_SLOTS = [State.fc, State.fz, State.fs];
 /** Where the operands of vector operations go. */
@@ -132,7 +131,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
   }
 
   assistWhen(condition: Expr): void {
-    ifElse(this.f, condition, () => tailCallIndirect(this.f, i32c(ASSIST), uop, cpu));
+    ifElse(this.f, condition, () => tailCallIndirect(this.f, i32c(Pseudo.assist), uop, cpu));
   }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
@@ -143,7 +142,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
     const f = this.f;
     ifElse(f, condition, () => {
       call(Import.slow, I32, uop, cpu, i32c(Slow.limit)).emit(f);
-      f.code.push(0x1a); // drop
+      drop(f);
       ret(f, i32c(0));
     });
   }
@@ -207,7 +206,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
     };
     if (!condition) {
       taken();
-      f.code.push(0x00); // unreachable
+      unreachable(f);
     } else {
       ifElse(f, condition, taken);
       if (this.memory.again !== undefined) {
@@ -283,7 +282,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
       // Every further iteration is charged as an instruction, so that a long REP stops where any other code would. Between
       // iterations RF is set: what interrupts here pushes it, and the instruction goes on without an instruction breakpoint.
       const stay = (): void => {
-        i32.store(cpu, i32.or(i32.load(cpu, State.flags), i32c(RESUME_FLAG)), State.flags)(f);
+        i32.store(cpu, i32.or(i32.load(cpu, State.flags), i32c(Flag.RF)), State.flags)(f);
         i64.store(cpu, i64.add(state(State.ripBase), i64.load32u(uop, Uop.ip)), State.rip)(f);
         ret(f, i32c(0));
       };
@@ -294,7 +293,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
       i32.store(cpu, get(left, I32), State.budget)(f);
       again();
     });
-    f.code.push(0x00); // unreachable
+    unreachable(f);
     return f;
   }
 }

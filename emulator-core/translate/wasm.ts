@@ -288,6 +288,11 @@ export function branch(f: Fn, label: Label): void {
   uleb(f.code, f.depth - label);
 }
 
+/** Forgets the value on the stack. */
+export function drop(f: Fn): void {
+  f.code.push(0x1a);
+}
+
 /** Code that control does not reach. */
 export function unreachable(f: Fn): void {
   f.code.push(0x00);

@@ -2,8 +2,9 @@
 import { Code, Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register } from 'iced-x86';
 import { SegmentIndex, State, Uop, UopFlag, segmentOffset } from '../cpu/layout';
 import type { MachineMemory } from '../mmu/memory';
+import { Pseudo } from '../translate/abi';
 import { variant } from '../translate/forms';
-import { Pseudo, type HandlerModule } from '../translate/handlers';
+import type { HandlerModule } from '../translate/handlers';
 import { CODES, type CodeInfo } from './codes';
 import type { VectorUnit } from './instructions/instruction';
 

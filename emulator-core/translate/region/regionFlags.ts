@@ -2,10 +2,10 @@
  * Flags in a region: an instruction only notes what they derive from. Most are overwritten unread, and most conditions need the noted
  * operands alone.
  */
-import type { Bits, Condition, FlagName } from '../builder';
+import { CONDITIONS, type Bits, type Condition, type FlagName } from '../builder';
 import { FlagsEmitter } from '../flagsEmitter';
 import { signExtend, truncate } from '../operands';
-import { I32, I64, get, i32, i32c, i64, i64c, ifElse, set, type Expr } from '../wasm';
+import { I32, I64, get, i32, i32c, i64, i64c, ifElse, select, set, type Expr } from '../wasm';
 import { Pending, type PendingFlags, type RegionState } from './regionState';
 
 export class RegionFlags extends FlagsEmitter {
@@ -64,10 +64,9 @@ export class RegionFlags extends FlagsEmitter {
     return i64.or(i64.shl(c, shift), i64.and(c, i64c(8)));
   }
 
-  private settleFrom(shift: Expr, keeps: boolean): void {
+  private settleFrom(shift: Expr, setCarries: (carries: Expr) => void): void {
     const { s } = this;
-    const carries = this.b.let(this.carries(shift));
-    set(s.fc, keeps ? this.keepCarry(carries) : carries)(s.f);
+    setCarries(this.b.let(this.carries(shift)));
     const result = this.b.let(i64.shrS(i64.shl(this.local('r'), shift), shift));
     set(s.fz, result)(s.f);
     set(s.fs, result)(s.f);
@@ -78,27 +77,26 @@ export class RegionFlags extends FlagsEmitter {
     const { s } = this;
     const { f, flags } = s;
     s.usesFlags = true;
-    if (flags.kind === 'pending') this.settleFrom(i64c(64 - flags.bits), flags.keepsCarry);
-    else if (flags.kind === 'dynamic') {
+    const put = (carries: Expr): void => set(s.fc, carries)(f);
+    if (flags.kind === 'pending') {
+      const { bits, keepsCarry } = flags;
+      this.settleFrom(i64c(64 - bits), (carries) => put(keepsCarry ? this.keepCarry(carries) : carries));
+    } else if (flags.kind === 'dynamic') {
       const pending = get(s.pending, I32);
       ifElse(f, pending, () => {
-        const shift = this.b.let(i64.extendU(i32.and(pending, i32c(Pending.shift))));
-        const carries = this.b.let(this.carries(shift));
-        const kept = this.b.let(this.keepCarry(carries));
-        const keeps = i32.and(pending, i32c(Pending.keepsCarry));
-        ifElse(
-          f,
-          keeps,
-          () => set(s.fc, kept)(f),
-          () => set(s.fc, carries)(f),
-        );
-        const result = this.b.let(i64.shrS(i64.shl(this.local('r'), shift), shift));
-        set(s.fz, result)(f);
-        set(s.fs, result)(f);
+        this.settleFrom(this.shiftOf(pending), (carries) => {
+          const kept = this.b.let(this.keepCarry(carries));
+          put(select(i32.and(pending, i32c(Pending.keepsCarry)), kept, carries));
+        });
         set(s.pending, i32c(0))(f);
       });
     }
     s.flags = { kind: 'settled' };
+  }
+
+  /** 64 minus the operand size, from the local `pending`; i64. */
+  private shiftOf(pending: Expr): Expr {
+    return this.b.let(i64.extendU(i32.and(pending, i32c(Pending.shift))));
   }
 
   /** Puts CF into fc; the others need not be there, for the next instruction changes them. */
@@ -112,8 +110,7 @@ export class RegionFlags extends FlagsEmitter {
       const pending = get(s.pending, I32);
       const mine = i32.and(pending, i32c(Pending.some | Pending.keepsCarry));
       ifElse(f, i32.eq(mine, i32c(Pending.some)), () => {
-        const shift = this.b.let(i64.extendU(i32.and(pending, i32c(Pending.shift))));
-        set(s.fc, this.carries(shift))(f);
+        set(s.fc, this.carries(this.shiftOf(pending)))(f);
       });
     }
   }
@@ -133,54 +130,41 @@ export class RegionFlags extends FlagsEmitter {
     return i64.ltS(signExtend(this.local('r'), bits), i64c(0));
   }
 
-  /** A condition from what is noted; undefined: it needs the flags. */
-  private direct(cc: Condition, flags: PendingFlags): Expr | undefined {
+  /** Signed `less` of what was compared; undefined: that needs the flags. */
+  private signed(flags: PendingFlags, compare: (a: Expr, b: Expr) => Expr): Expr | undefined {
     const { bits, from } = flags;
-    const [z, x] = [signExtend(this.local('z'), bits), signExtend(this.local('x'), bits)];
+    if (from === 'other') return undefined;
+    const [a, b] = from === 'logic' ? [this.local('r'), i64c(0)] : [this.local('z'), this.local('x')];
+    return compare(signExtend(a, bits), from === 'logic' ? b : signExtend(b, bits));
+  }
+
+  /** A condition with an even encoding from what is noted; undefined: it needs the flags. */
+  private even(cc: Condition, flags: PendingFlags): Expr | undefined {
     switch (cc) {
       case 'e':
         return this.zero(flags);
-      case 'ne':
-        return i32.eqz(this.zero(flags));
       case 's':
         return this.negative(flags);
-      case 'ns':
-        return i32.eqz(this.negative(flags));
       case 'b':
         return this.carry(flags);
-      case 'ae':
-        return i32.eqz(this.carry(flags));
       case 'be':
-        return from === 'subtract'
+        return flags.from === 'subtract'
           ? i64.leU(this.local('z'), this.local('x'))
           : i32.or(this.carry(flags), this.zero(flags));
-      case 'a':
-        return from === 'subtract'
-          ? i64.gtU(this.local('z'), this.local('x'))
-          : i32.eqz(i32.or(this.carry(flags), this.zero(flags)));
       case 'l':
-        return from === 'subtract' ? i64.ltS(z, x) : from === 'logic' ? this.negative(flags) : undefined;
-      case 'ge':
-        return from === 'subtract'
-          ? i32.eqz(i64.ltS(z, x))
-          : from === 'logic'
-            ? i32.eqz(this.negative(flags))
-            : undefined;
-      case 'g':
-        return from === 'subtract'
-          ? i64.gtS(z, x)
-          : from === 'logic'
-            ? i64.gtS(signExtend(this.local('r'), bits), i64c(0))
-            : undefined;
+        return this.signed(flags, i64.ltS);
       case 'le':
-        return from === 'subtract'
-          ? i32.eqz(i64.gtS(z, x))
-          : from === 'logic'
-            ? i32.eqz(i64.gtS(signExtend(this.local('r'), bits), i64c(0)))
-            : undefined;
+        return this.signed(flags, (a, b) => i32.eqz(i64.gtS(a, b)));
       default:
         return undefined;
     }
+  }
+
+  /** Conditions with odd encodings are the opposites of those before them. SDM Vol. 2, Appendix B, "Condition Test (tttn) Field". */
+  private direct(cc: Condition, flags: PendingFlags): Expr | undefined {
+    const encoding = CONDITIONS.indexOf(cc);
+    const even = this.even(CONDITIONS[encoding & ~1], flags);
+    return even && encoding & 1 ? i32.eqz(even) : even;
   }
 
   override condition(cc: Condition): Expr {

@@ -7,9 +7,9 @@ import type { MachineMemory } from '../../mmu/memory';
 import { CODES, type CodeInfo } from '../../x86/codes';
 import type { CodePage } from '../../x86/codeCache';
 import { SpecialCode } from '../../x86/decode';
-import type { HandlerForm } from '../abi';
+import { Pseudo, type HandlerForm } from '../abi';
 import { VARIANTS, formOf } from '../forms';
-import { Pseudo, type HandlerModule } from '../handlers';
+import type { HandlerModule } from '../handlers';
 import { Probe } from '../probe';
 
 /** Micro-ops of a region at most. */

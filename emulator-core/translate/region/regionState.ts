@@ -3,13 +3,13 @@
  * stored where it is left.
  */
 import { State, Uop } from '../../cpu/layout';
-import { RegionImport } from '../abi';
-import { Pseudo } from '../handlers';
+import { Pseudo, RegionImport } from '../abi';
 import { cpu } from '../operands';
 import {
   Fn,
   I32,
   I64,
+  block,
   branch,
   get,
   i32,
@@ -159,13 +159,11 @@ export class RegionState {
   /** The whole function around `body`, which must leave. `settle`: computes pending flags. `left`: charged before it was entered. */
   wrap(left: number, body: () => void, settle: () => void): Fn {
     const { f } = this;
-    f.code.push(0x02, 0x40);
-    f.depth++;
-    this.exit = f.depth;
-    body();
-    unreachable(f);
-    f.depth--;
-    f.code.push(0x0b);
+    block(f, (label) => {
+      this.exit = label;
+      body();
+      unreachable(f);
+    });
     this.storeAll(settle);
     // Entered with its first block charged. At a handler that counts what it is given, the rest of its block has not retired.
     const given = i32.load(get(this.at, I32), Uop.left);

@@ -1,13 +1,8 @@
 /** Data movement: moves, exchanges, stack, conditional moves, flags transfer. */
+import { ARITHMETIC, Flag } from '../../cpu/vcpu';
 import { CONDITIONS, Gpr, type Bits, type Builder, type Condition } from '../../translate/builder';
 import { i32, i32c, i64, i64c, select } from '../../translate/wasm';
 import { rows, type Family, type Instruction } from './instruction';
-
-/** RFLAGS: CF PF AF ZF SF OF, and bits of their own. SDM Vol. 1, "EFLAGS Register" */
-const ARITHMETIC = 0x8d5;
-const OF_BIT = 11;
-const RF = 1 << 16;
-const VM = 1 << 17;
 
 /** iced-x86 names the conditions by their first alias, as here. */
 const CONDITION_NAMES: Record<Condition, string> = {
@@ -85,9 +80,9 @@ const popSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction =>
 /** RFLAGS as PUSHF pushes them: VM and RF are 0 in the image. Virtual-8086 mode has rules of its own. */
 function pushFlags(b: Builder, bits: Bits): void {
   const flags = b.let(b.systemFlags());
-  b.assistWhen(i32.and(flags, i32c(VM)));
-  const system = i64.and(i64.extendU(flags), i64c(~(ARITHMETIC | RF)));
-  const overflow = i64.shl(b.flag('of'), i64c(OF_BIT));
+  b.assistWhen(i32.and(flags, i32c(Flag.VM)));
+  const system = i64.and(i64.extendU(flags), i64c(~(ARITHMETIC | Flag.RF)));
+  const overflow = i64.shl(b.flag('of'), i64c(Math.log2(Flag.OF)));
   b.push(bits, i64.or(i64.or(system, b.lowFlags()), overflow));
 }
 

@@ -1,11 +1,7 @@
-/** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. All assists: rare and wide. */
+/** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. Nearly all assists: rare and wide. */
+import { Flag } from '../../cpu/vcpu';
 import { i32, i32c } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
-
-/** RFLAGS. SDM Vol. 3A, "System Flags and Fields in the EFLAGS Register" */
-const IF = 1 << 9;
-const IOPL_SHIFT = 12;
-const VM = 1 << 17;
 
 const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
   mnemonics.map((mnemonic) => ({ mnemonic, manual, assist }));
@@ -25,10 +21,10 @@ export const system: Family = [
     assist: 'clearInterrupts',
     semantics: (b) => {
       const flags = b.let(b.systemFlags());
-      const ioPrivilege = i32.and(i32.shrU(flags, i32c(IOPL_SHIFT)), i32c(3));
+      const ioPrivilege = i32.and(i32.shrU(flags, i32c(Math.log2(Flag.IOPL / 3))), i32c(3));
       // #GP, or the virtual interrupt flag.
-      b.assistWhen(i32.or(i32.and(flags, i32c(VM)), i32.ltS(ioPrivilege, b.privilegeLevel())));
-      b.setSystemFlags(i32.and(flags, i32c(~IF)));
+      b.assistWhen(i32.or(i32.and(flags, i32c(Flag.VM)), i32.ltS(ioPrivilege, b.privilegeLevel())));
+      b.setSystemFlags(i32.and(flags, i32c(~Flag.IF)));
     },
   },
   ...assisted('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
