@@ -13,6 +13,7 @@ import { SemanticsBuilder, type OperandFields } from '../semanticsBuilder';
 import { VectorEmitter } from '../vectorEmitter';
 import { I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
 import { v128 } from '../wasmSimd';
+import { operandKey } from './checkedPages';
 import { RegionFlags } from './regionFlags';
 import { RegionMemory } from './regionMemory';
 import type { RegionState } from './regionState';
@@ -57,7 +58,7 @@ export class RegionBuilder extends SemanticsBuilder {
     if (this.usesMmx) throw new NotForCompiling();
     this.fields = this.constants();
     this.flags = new RegionFlags(this, s);
-    this.memory = new RegionMemory(this, form, writes, s, () => this.interpret());
+    this.memory = new RegionMemory(this, form, writes, s, operandKey(from, uop), () => this.interpret());
     this.vectors = new VectorEmitter(this, this.memory, form);
   }
 

@@ -1,6 +1,7 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
 import type { Fn } from '../wasm';
+import { pagesToKnow } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
@@ -33,6 +34,7 @@ class RegionEmitter {
     const { s, plan } = this;
     const left = this.left(plan.blocks[0].uop);
     const flags = new RegionFlags(s, s);
+    s.knowPages(pagesToKnow(this.source.memory, plan));
     const f = s.wrap(
       left,
       () => this.flow.emit(s.f, (node) => this.block(node)),

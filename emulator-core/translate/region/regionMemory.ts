@@ -1,12 +1,13 @@
 /** The memory part of a region: only what hits the soft TLB; for anything else the interpreter does the instruction. */
 import { Tlb } from '../../cpu/layout';
 import type { HandlerForm } from '../abi';
-import type { Bits } from '../builder';
+import type { Bits, Width } from '../builder';
 import { MemoryEmitter, type ModifiedOperand } from '../memoryEmitter';
 import { loadBits, storeBits } from '../operands';
 import type { SemanticsBuilder } from '../semanticsBuilder';
-import { I32, get, ifElse, set, type Expr } from '../wasm';
-import type { RegionState } from './regionState';
+import { I32, I64, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
+import { STACK_KEY, type AddressKey } from './checkedPages';
+import type { KnownPage, RegionState } from './regionState';
 
 export class RegionMemory extends MemoryEmitter {
   constructor(
@@ -14,6 +15,8 @@ export class RegionMemory extends MemoryEmitter {
     form: HandlerForm,
     writes: boolean,
     private readonly s: RegionState,
+    /** Of the memory operand. */
+    private readonly key: AddressKey,
     /** Emits what leaves the instruction to the interpreter. */
     private readonly interpret: () => void,
   ) {
@@ -29,19 +32,38 @@ export class RegionMemory extends MemoryEmitter {
   }
 
   /** Host address of an access that hits. */
-  private hit(linear: Expr, bits: Bits | 128 | 256, tag: number): Expr {
+  private hit(linear: Expr, bits: Width, tag: number, key: AddressKey = this.key): Expr {
+    const page = this.s.knownPage(key);
+    if (page) return this.hitPage(linear, bits, tag, page);
     const entry = this.tlbEntry(linear);
     this.refuse(this.tlbMiss(entry, linear, bits, tag));
     return this.hostAddress(linear, entry);
   }
 
-  load(linear: Expr, bits: Bits): Expr {
-    return this.b.let(loadBits(this.hit(linear, bits, Tlb.tagRead), bits));
+  /** As hit(), by the page that the region knows, or is to know from now on. */
+  private hitPage(linear: Expr, bits: Width, tag: number, page: KnownPage): Expr {
+    const { f } = this.s;
+    // What is not aligned differs from every page: only the TLB's entry tells whether it goes beyond the page.
+    const aligned = i64.and(linear, i64c(-4096n | BigInt(bits / 8 - 1)));
+    ifElse(f, i64.ne(aligned, get(page.tag, I64)), () => {
+      const entry = this.tlbEntry(linear);
+      this.refuse(this.tlbMiss(entry, linear, bits, tag));
+      // Where both are done, the page is known when it may be both read and written.
+      const other = tag === Tlb.tagRead ? Tlb.tagWrite : Tlb.tagRead;
+      const both = page.reads && page.writes;
+      set(page.tag, i64.load(entry, both ? other : tag))(f);
+      set(page.addend, i32.load(entry, Tlb.addend))(f);
+    });
+    return i32.add(i32.wrap(linear), get(page.addend, I32));
   }
 
-  store(linear: Expr, bits: Bits, value: Expr): void {
+  load(linear: Expr, bits: Bits, stack: boolean): Expr {
+    return this.b.let(loadBits(this.hit(linear, bits, Tlb.tagRead, stack ? STACK_KEY : this.key), bits));
+  }
+
+  store(linear: Expr, bits: Bits, value: Expr, stack: boolean): void {
     const v = this.b.let(value);
-    storeBits(this.s.f, this.hit(linear, bits, Tlb.tagWrite), bits, v);
+    storeBits(this.s.f, this.hit(linear, bits, Tlb.tagWrite, stack ? STACK_KEY : this.key), bits, v);
   }
 
   hostForModify(linear: Expr, bits: Bits): ModifiedOperand {

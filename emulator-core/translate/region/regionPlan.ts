@@ -28,6 +28,8 @@ export interface CompiledForm {
   kind: Kind;
   /** It writes its memory operand. */
   writes: boolean;
+  /** It accesses the stack. */
+  stack: boolean;
 }
 
 /** An instruction that a region can hold. */
@@ -100,7 +102,9 @@ export class CompiledForms {
     const form = number >= 0 && number < VARIANTS ? formOf(info, number) : undefined;
     if (!form || form.repeat) return undefined;
     const kind = kindOf(info);
-    return kind === 'interpreted' ? undefined : { info, form, kind, writes: this.probe.uses(info, form).writes };
+    if (kind === 'interpreted') return undefined;
+    const { writes, stack } = this.probe.uses(info, form);
+    return { info, form, kind, writes, stack };
   }
 }
 

@@ -5,6 +5,7 @@
 import { State, Uop } from '../../cpu/layout';
 import { Pseudo, RegionImport } from '../abi';
 import { cpu } from '../operands';
+import type { Accesses, AddressKey } from './checkedPages';
 import {
   Fn,
   I32,
@@ -15,6 +16,7 @@ import {
   i32,
   i32c,
   i64,
+  i64c,
   ifElse,
   set,
   tailCall,
@@ -45,6 +47,12 @@ export interface PendingFlags {
   from: 'subtract' | 'logic' | 'other';
 }
 
+/** A page in locals: its linear address (-1: none yet), and what makes a host address of a linear one in it. */
+export interface KnownPage extends Accesses {
+  tag: number;
+  addend: number;
+}
+
 /** The local `pending`: 0, or 64 minus the operand size, with these bits. */
 export const Pending = { shift: 63, some: 64, keepsCarry: 128 } as const;
 
@@ -68,11 +76,20 @@ export class RegionState {
   readonly r = this.f.local(I64);
   flags: FlagState = { kind: 'dynamic' };
   usesFlags = false;
+  private readonly pages = new Map<AddressKey, KnownPage>();
   private readonly registers = new Map<number, number>();
   private readonly written = new Set<number>();
   private exit: Label = 0;
   private readonly free = new Map<Type, number[]>();
   private readonly taken: { type: Type; local: number }[] = [];
+
+  /** From now on the region knows the pages of these accesses. */
+  knowPages(accesses: ReadonlyMap<AddressKey, Accesses>): void {
+    for (const [key, how] of accesses) this.pages.set(key, { ...how, tag: this.f.local(I64), addend: this.f.local(I32) });
+  }
+  knownPage(key: AddressKey | undefined): KnownPage | undefined {
+    return key === undefined ? undefined : this.pages.get(key);
+  }
 
   gpr(register: number): Expr {
     return get(this.register(register), I64);
@@ -203,6 +220,7 @@ export class RegionState {
     }
     load(this.ripBase, i64.load(cpu, State.ripBase));
     load(this.tlb, i32.load(cpu, State.tlb));
+    for (const { tag } of this.pages.values()) load(tag, i64c(-1));
     load(this.budget, i32.load(cpu, State.budget));
     load(this.granted, i32.add(get(this.budget, I32), i32c(left)));
     return before.code;
