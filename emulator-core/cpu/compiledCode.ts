@@ -6,16 +6,19 @@ import type { MachineMemory } from '../mmu/memory';
 import { REGION_IMPORTS } from '../translate/abi';
 import type { HandlerModule } from '../translate/handlers';
 import { compileRegion } from '../translate/region/regionFunction';
-import { CompiledForms, planRegion, type PlanSource, type RegionPlan } from '../translate/region/regionPlan';
+import { CompiledForms, planRegion, type PlanSource, type RegionPlan, type Surroundings } from '../translate/region/regionPlan';
 import { encodeModule, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
-import { Uop } from './layout';
+import { Jump, State, Uop, VCPU_JUMPS } from './layout';
+import type { Vcpu } from './vcpu';
 
 /** 'auto': what is hot. 'off': nothing. 'always': everything when it runs for the first time, for tests. */
 export type CompileMode = 'auto' | 'off' | 'always';
 
 /** Branches to a micro-op before it is hot. */
 const HOT = 2000;
+/** Branches to a region before it is made anew, beyond its page: those are longer to compile, and much of the code is in several. */
+const HOTTER = 50_000;
 /** Instructions compiled at once at most, so that nobody waits long for it: a few milliseconds. */
 const BATCH_INSTRUCTIONS = 120;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
@@ -41,9 +44,16 @@ export interface CompileStatistics {
   milliseconds: number;
 }
 
+/** A micro-op that wants a region. `around`: one that goes beyond its page, as the vCPU runs it now. */
+interface Asked {
+  uop: number;
+  around?: { vcpu: number; base: bigint };
+}
+
 interface ReadyRegion {
   uop: number;
-  page: CodePage;
+  pages: readonly CodePage[];
+  crosses: boolean;
   fn: Fn;
   instructions: number;
 }
@@ -54,6 +64,9 @@ interface Region {
   handler: number;
   slot: number;
   bytes: number;
+  pages: readonly CodePage[];
+  /** It was made to go beyond its page. */
+  crosses: boolean;
 }
 
 export class CompiledCode implements PlanSource {
@@ -66,9 +79,11 @@ export class CompiledCode implements PlanSource {
     dropped: 0,
     milliseconds: 0,
   };
+  /** Tests make regions go beyond their pages sooner. */
+  hotter: number;
   private readonly regions = new Map<number, Region>();
-  private readonly byPage = new Map<CodePage, Region[]>();
-  private waiting: number[] = [];
+  private readonly byPage = new Map<CodePage, Set<Region>>();
+  private waiting: Asked[] = [];
   /** Functions that have no module yet, and runs since one was added. */
   private ready: ReadyRegion[] = [];
   private idle = 0;
@@ -95,6 +110,14 @@ export class CompiledCode implements PlanSource {
     code.onDropped = (page) => this.drop(page);
     code.onForgotten = () => this.forget();
     code.heat = mode === 'off' ? 0 : mode === 'always' ? 1 : HOT;
+    this.hotter = mode === 'always' ? 1 : HOTTER;
+  }
+
+  /** Regions now that have code of several pages. */
+  get crossing(): number {
+    let count = 0;
+    for (const { pages } of this.regions.values()) if (pages.length > 1) count++;
+    return count;
   }
 
   // ---- PlanSource ----------------------------------------------------------------------------------------------
@@ -105,29 +128,32 @@ export class CompiledCode implements PlanSource {
 
   // ---- what to compile -------------------------------------------------------------------------------------------
 
-  /** Control came to the micro-op often. */
-  hot(uop: number): void {
-    if (this.mode !== 'off') this.ask(uop);
+  /** Control came to the micro-op often; `cpu` is there now. */
+  hot(uop: number, cpu: Vcpu): void {
+    if (this.mode === 'off') return;
+    const region = this.regions.get(uop);
+    if (!region) this.ask(uop);
+    else if (!region.crosses) this.ask(uop, { vcpu: cpu.index, base: cpu.get64(State.ripBase) });
   }
 
-  private ask(uop: number): void {
+  private ask(uop: number, around?: Asked['around']): void {
     if (this.asked.has(uop) || this.waiting.length >= MAX_WAITING) return;
     this.asked.add(uop);
-    this.waiting.push(uop);
+    this.waiting.push({ uop, around });
   }
 
   /** The run loop is about to enter a micro-op. */
-  entering(uop: number): void {
+  entering(uop: number, cpu: Vcpu): void {
     if (this.mode === 'off') return;
     if (this.mode === 'always') {
-      this.ask(uop);
+      if (!this.regions.has(uop)) this.ask(uop);
       this.compileAll();
       return;
     }
     const at = (uop + Uop.heat) >> 1;
     const heat = (this.memory.u16[at] - 1) & 0xffff;
     this.memory.u16[at] = heat;
-    if (heat === 0) this.ask(uop);
+    if (heat === 0) this.hot(uop, cpu);
   }
 
   /** Compiles some of what waits. Between runs. */
@@ -147,24 +173,41 @@ export class CompiledCode implements PlanSource {
     let instructions = 0;
     let taken = 0;
     while (taken < this.waiting.length && instructions < limit) {
-      const uop = this.waiting[taken++];
+      const { uop, around } = this.waiting[taken++];
       const page = this.code.pageOf(uop);
-      if (!page?.valid || this.regions.has(uop)) continue;
-      const { plan, fn } = this.region(page, uop);
+      if (!page?.valid || (this.regions.has(uop) && !around)) continue;
+      const { plan, fn } = this.region(page, uop, around && this.surroundings(around));
       for (const next of plan.continuations) this.ask(next);
       if (!fn) continue;
       const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
       instructions += count;
-      this.ready.push({ uop, page, fn, instructions: count });
+      this.ready.push({ uop, pages: plan.pages, crosses: !!around, fn, instructions: count });
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
     this.statistics.milliseconds += this.now() - started;
   }
 
-  private region(page: CodePage, uop: number): { plan: RegionPlan; fn?: Fn } {
+  /** What the vCPU's jump cache knows of the code around. */
+  private surroundings({ vcpu, base }: NonNullable<Asked['around']>): Surroundings {
+    const { i32, i64 } = this.memory;
+    const jumps = this.memory.vcpuBase(vcpu) + VCPU_JUMPS;
+    const find = (rip: bigint): { uop: number; page: CodePage } | undefined => {
+      const low = Number(BigInt.asUintN(32, rip));
+      const entry = jumps + ((low ^ (low >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
+      if (i64[(entry + Jump.rip) >> 3] !== BigInt.asIntN(64, rip)) return undefined;
+      const uop = i32[(entry + Jump.uop) >> 2];
+      const page = this.code.pageOf(uop);
+      return page && { uop, page };
+    };
+    return { base, find };
+  }
+
+  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn } {
     for (;;) {
-      const plan = planRegion(this, page, uop);
+      const plan = planRegion(this, page, uop, around);
+      // Nothing would be gained.
+      if (around && plan.pages.length === 1) return { plan };
       const fn = compileRegion(this, plan);
       // Each time there is a form less that is tried.
       if (fn !== 'plan again') return { plan, fn: fn === 'nothing' ? undefined : fn };
@@ -174,7 +217,7 @@ export class CompiledCode implements PlanSource {
   /** Makes a module of what is ready. */
   private install(): void {
     const started = this.now();
-    const made = this.ready.filter(({ uop, page }) => page.valid && !this.regions.has(uop));
+    const made = this.ready.filter(({ pages }) => pages.every(({ valid }) => valid));
     this.ready = [];
     if (made.length) this.instantiate(made);
     this.statistics.milliseconds += this.now() - started;
@@ -194,14 +237,23 @@ export class CompiledCode implements PlanSource {
     });
     const env = { memory: memory.wasm, go: this.go };
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
-    made.forEach(({ uop, page }, i) => {
-      const region = { uop, handler: this.handler(uop), slot: first + i, bytes: bytes.length / made.length };
+    made.forEach(({ uop, pages, crosses }, i) => {
+      const before = this.regions.get(uop);
+      if (before) this.release(before);
+      const handler = memory.i32[(uop + Uop.handler) >> 2];
+      const region = { uop, handler, slot: first + i, bytes: bytes.length / made.length, pages, crosses };
       table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
-      const list = this.byPage.get(page);
-      if (list) list.push(region);
-      else this.byPage.set(page, [region]);
+      for (const page of pages) {
+        const list = this.byPage.get(page);
+        if (list) list.add(region);
+        else this.byPage.set(page, new Set([region]));
+      }
       memory.i32[(uop + Uop.handler) >> 2] = region.slot;
+      if (!crosses) {
+        this.asked.delete(uop);
+        this.heat(uop, this.hotter);
+      }
     });
     statistics.regions += made.length;
     statistics.instructions += made.reduce((sum, { instructions }) => sum + instructions, 0);
@@ -210,31 +262,33 @@ export class CompiledCode implements PlanSource {
 
   // ---- giving up -------------------------------------------------------------------------------------------------
 
+  private heat(uop: number, heat: number): void {
+    this.memory.u16[(uop + Uop.heat) >> 1] = heat;
+  }
+
   private release(region: Region): void {
-    const { uop, handler, slot, bytes } = region;
+    const { uop, handler, slot, bytes, pages } = region;
     this.memory.i32[(uop + Uop.handler) >> 2] = handler;
     this.table.set(slot, null);
     this.regions.delete(uop);
+    for (const page of pages) this.byPage.get(page)?.delete(region);
     this.asked.delete(uop);
     this.statistics.bytes -= bytes;
+    // What is still hot then asks again.
+    this.heat(uop, this.code.heat);
   }
 
   private drop(page: CodePage): void {
-    const list = this.byPage.get(page);
-    if (!list) return;
-    for (const region of list) this.release(region);
-    this.statistics.dropped += list.length;
+    const regions = this.byPage.get(page);
+    if (!regions) return;
+    this.statistics.dropped += regions.size;
+    for (const region of regions) this.release(region);
     this.byPage.delete(page);
   }
 
   private evictAll(): void {
-    for (const list of this.byPage.values()) {
-      for (const region of list) {
-        this.release(region);
-        this.memory.u16[(region.uop + Uop.heat) >> 1] = HOT;
-      }
-      this.statistics.evicted += list.length;
-    }
+    this.statistics.evicted += this.regions.size;
+    for (const region of this.regions.values()) this.release(region);
     this.byPage.clear();
     this.asked.clear();
     this.nextSlot = this.firstSlot;

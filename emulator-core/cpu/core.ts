@@ -191,7 +191,7 @@ export class Core {
         continue;
       }
       if (linkFrom) this.link(linkFrom, uop);
-      this.compiled.entering(uop);
+      this.compiled.entering(uop, cpu);
       // An interrupt shadow ends after one instruction: whatever waits must get its turn then.
       const flags = cpu.systemFlags;
       const trap = (flags & Flag.TF) !== 0;
@@ -356,7 +356,7 @@ export class Core {
   }
 
   private hot(uop: number): number {
-    this.compiled.hot(uop);
+    this.compiled.hot(uop, this.cpu);
     return 0;
   }
 

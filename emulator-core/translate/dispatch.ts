@@ -2,7 +2,7 @@
 import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
 import { Import } from './abi';
 import { cpu, state, uop } from './operands';
-import { Fn, I32, I64, call, drop, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+import { Fn, I32, call, drop, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
 
 /** Counts that control came to micro-op `t` by a branch: at what is hot, `hot` is called once. */
 function emitHeat(f: Fn, t: Expr): void {
@@ -33,6 +33,16 @@ export function emitEnter(f: Fn, t: Expr): void {
   tailCallIndirect(f, i32.load(t, Uop.handler), t, cpu);
 }
 
+/** The jump cache's entry for an rip (i64), and whether it is another's or no longer valid (i32). `keep` puts a value into a local. */
+export function jumpEntry(me: Expr, rip: Expr, keep: (value: Expr) => Expr): { entry: Expr; misses: Expr } {
+  const low = i32.wrap(rip);
+  const index = i32.and(i32.xor(low, i32.shrU(low, i32c(Jump.fold))), i32c(Jump.entries - 1));
+  const entry = keep(i32.add(i32.add(me, i32.shl(index, i32c(4))), i32c(VCPU_JUMPS)));
+  const tag = keep(i32.load(entry, Jump.tag));
+  const invalid = i32.and(i32.ne(tag, i32.load(me, State.codeTag)), i32.ne(tag, i32.load(me, State.globalTag)));
+  return { entry, misses: i32.or(i64.ne(i64.load(entry, Jump.rip), rip), invalid) };
+}
+
 /**
  * lookup(branch, cpu): goes to State.rip through the jump cache, or returns to the run loop. `branch`: the micro-op that branches
  * there, which the run loop undoes when the target cannot be fetched; 0 when none does.
@@ -41,31 +51,26 @@ export function lookupHelper(): Fn {
   const f = new Fn(2);
   const branch = get(0, I32);
   const me = get(1, I32);
-  const rip = f.local(I64);
-  const entry = f.local(I32);
+  const keep = (value: Expr): Expr => {
+    const local = f.local(value.type);
+    set(local, value)(f);
+    return get(local, value.type);
+  };
+  const rip = keep(i64.load(me, State.rip));
+  const { entry, misses } = jumpEntry(me, rip, keep);
   const t = f.local(I32);
   const budget = f.local(I32);
-  const tag = f.local(I32);
-  set(rip, i64.load(me, State.rip))(f);
-  const low = i32.wrap(get(rip, I64));
-  const index = i32.and(i32.xor(low, i32.shrU(low, i32c(Jump.fold))), i32c(Jump.entries - 1));
-  set(entry, i32.add(i32.add(me, i32.shl(index, i32c(4))), i32c(VCPU_JUMPS)))(f);
-  const e = get(entry, I32);
-  set(tag, i32.load(e, Jump.tag))(f);
-  const miss = i32.or(
-    i64.ne(i64.load(e, Jump.rip), get(rip, I64)),
-    i32.and(i32.ne(get(tag, I32), i32.load(me, State.codeTag)), i32.ne(get(tag, I32), i32.load(me, State.globalTag))),
-  );
-  ifElse(f, miss, () => {
+  ifElse(f, misses, () => {
     i32.store(me, branch, State.branchFrom)(f);
     ret(f, i32c(0));
   });
-  set(t, i32.load(e, Jump.uop))(f);
-  emitHeat(f, get(t, I32));
+  set(t, i32.load(entry, Jump.uop))(f);
   set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
   ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
   i32.store(me, get(budget, I32), State.budget)(f);
-  i64.store(me, i64.sub(get(rip, I64), i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
+  i64.store(me, i64.sub(rip, i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
+  // Who hears that it is hot reads ripBase.
+  emitHeat(f, get(t, I32));
   tailCallIndirect(f, i32.load(get(t, I32), Uop.handler), get(t, I32), me);
   return f;
 }

@@ -61,6 +61,9 @@ export class CodeCache {
   set heat(heat: number) {
     this.decoder.heat = heat;
   }
+  get heat(): number {
+    return this.decoder.heat;
+  }
 
   /** The page that a micro-op was decoded from; it may no longer be valid. */
   pageOf(uop: number): CodePage | undefined {

@@ -25,8 +25,8 @@ export class NotForCompiling extends Error {}
 export interface BranchEdges {
   taken(): void;
   next(): void;
-  /** Places in the page (`ip`) that an indirect branch may go to inside of the region. */
-  readonly returns: readonly { ip: number; go(): void }[];
+  /** Places (`ip`, from the page) that an indirect branch may go to inside of the region. */
+  readonly returns: readonly { ip: number; go(rip: Expr): void }[];
 }
 
 /** Place of a micro-op's register operands. */
@@ -211,7 +211,7 @@ export class RegionBuilder extends SemanticsBuilder {
     const before = s.flags;
     for (const { ip, go } of returns) {
       const place = truncate(i64.add(get(s.ripBase, I64), i64c(ip)), this.operandBits);
-      ifElse(s.f, i64.eq(to, place), go);
+      ifElse(s.f, i64.eq(to, place), () => go(to));
       s.flags = before;
     }
     s.lookup(this.uop, to);

@@ -1,6 +1,6 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
-import type { Fn } from '../wasm';
+import { I64, get, i64, i64c, type Expr, type Fn } from '../wasm';
 import { pagesToKnow } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
@@ -59,8 +59,15 @@ class RegionEmitter {
       if (!done) return;
     }
     if (block.stop !== undefined) s.goOn(block.stop);
-    else if (block.next) this.edge(node, block.next, undefined);
+    else if (block.next) this.edge(node, block.next, () => this.pageEnd(block.end!));
     s.endInstruction();
+  }
+
+  /** From the end of one page into the next. */
+  private pageEnd(uop: number): Way {
+    const { s } = this;
+    const ip = i64c(this.source.memory.i32[(uop + Uop.ip) >> 2]);
+    return { rip: s.let(i64.add(get(s.ripBase, I64), ip)), leave: () => s.goOn(uop) };
   }
 
   /** False: control does not go on behind it. */
@@ -71,10 +78,15 @@ class RegionEmitter {
     const depth = f.depth;
     const handler = source.handler(uop);
     try {
+      const to = (rip: Expr): Way => ({ rip, leave: () => s.lookup(uop, rip) });
+      const direct = (): Way => to(s.let(builder.branchTarget()));
       const builder: RegionBuilder = new RegionBuilder(s, source.memory, uop, handler, form, writes, {
-        taken: () => this.edge(node, block.taken!, builder),
-        next: () => this.edge(node, block.next!, builder),
-        returns: (block.returns ?? []).map(({ ip, edge }) => ({ ip, go: () => this.edge(node, edge, builder) })),
+        taken: () => this.edge(node, block.taken!, direct),
+        next: () => this.edge(node, block.next!, direct),
+        returns: (block.returns ?? []).map(({ ip, edge }) => ({
+          ip,
+          go: (rip) => this.edge(node, edge, () => to(rip)),
+        })),
       });
       builder.run(info.row.semantics!);
       this.instructions++;
@@ -91,14 +103,19 @@ class RegionEmitter {
     }
   }
 
-  private edge(node: number, edge: Edge, branch: RegionBuilder | undefined): void {
+  /** @param way out of the page */
+  private edge(node: number, edge: Edge, way: () => Way): void {
     const { s } = this;
     if (edge.kind === 'away') {
-      s.lookup(branch!.uop, branch!.branchTarget());
+      way().leave();
       return;
     }
     const uop = edge.kind === 'enter' ? edge.uop : this.plan.blocks[edge.block].uop;
-    if (edge.kind === 'enter' || edge.charge) s.charge(uop, this.left(uop));
+    if (edge.kind === 'cross') {
+      const { rip, leave } = way();
+      s.cross(uop, rip, leave);
+    }
+    if (edge.kind !== 'block' || edge.charge) s.charge(uop, this.left(uop));
     if (edge.kind === 'enter' || !this.flow.isStructured(node, edge.block)) {
       s.goOn(uop);
       return;
@@ -108,7 +125,13 @@ class RegionEmitter {
   }
 }
 
+/** How control goes to an rip from where it leaves the page. */
+interface Way {
+  rip: Expr;
+  leave(): void;
+}
+
 function successors(block: RegionBlock): number[] {
   const edges = [block.next, block.taken, ...(block.returns ?? []).map(({ edge }) => edge)];
-  return edges.flatMap((edge) => (edge?.kind === 'block' ? [edge.block] : []));
+  return edges.flatMap((edge) => (edge?.kind === 'block' || edge?.kind === 'cross' ? [edge.block] : []));
 }

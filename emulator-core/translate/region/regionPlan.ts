@@ -1,8 +1,9 @@
 /**
- * Which code becomes one function: the neighbourhood of a hot micro-op in its page, as blocks with the edges between them. Reads the
- * micro-ops that the interpreter runs, and charges the budget where it does.
+ * Which code becomes one function: the neighbourhood of a hot micro-op, as blocks with the edges between them. Reads the micro-ops that
+ * the interpreter runs, and charges the budget where it does. At first in one page; for what stays hot across pages, too, as the jump
+ * cache knows where branches between them go.
  */
-import { Uop } from '../../cpu/layout';
+import { PAGE, Uop } from '../../cpu/layout';
 import type { MachineMemory } from '../../mmu/memory';
 import { CODES, type CodeInfo } from '../../x86/codes';
 import type { CodePage } from '../../x86/codeCache';
@@ -17,6 +18,8 @@ const MAX_UOPS = 400;
 
 /** Calls of a region that its returns look for. */
 const MAX_RETURNS = 4;
+/** Pages of a region at most. */
+const MAX_PAGES = 8;
 
 /** How control leaves an instruction; 'interpreted': it is not for a region. */
 type Kind = 'plain' | 'conditional' | 'unconditional' | 'call' | 'indirect' | 'return' | 'interpreted';
@@ -41,6 +44,8 @@ export interface RegionInstruction extends CompiledForm {
 export type Edge =
   /** To a block of the region. `charge`: its instructions are taken from the budget on the way, else they have been. */
   | { kind: 'block'; block: number; charge: boolean }
+  /** To a block of the region in another page, which is where it was unless the jump cache says otherwise. */
+  | { kind: 'cross'; block: number }
   /** To the block at a micro-op that is not in the region. */
   | { kind: 'enter'; uop: number }
   /** Out of the page, or to where nothing is decoded. */
@@ -53,16 +58,28 @@ export interface RegionBlock {
   taken?: Edge;
   /** Without a branch, or when it is not taken. undefined: the last instruction leaves, or `stop`. */
   next?: Edge;
-  /** Where a return at the end may go to: behind the calls of the region. `ip`: the place in the page. */
+  /** Where a return at the end may go to: behind the calls of the region. `ip`: the place, from the page of the block. */
   returns?: { ip: number; edge: Edge }[];
   /** Micro-op that the interpreter takes over at. */
   stop?: number;
+  /** Micro-op of the page's end, from which `next` leads into another page. */
+  end?: number;
 }
 
 export interface RegionPlan {
   blocks: RegionBlock[];
+  /** All pages that it has code of; the first is that of its entry. */
+  pages: readonly CodePage[];
   /** Micro-ops behind those that the interpreter does: where regions should go on. */
   continuations: number[];
+}
+
+/** Where code of other pages is now, at the linear addresses that a vCPU runs it at. */
+export interface Surroundings {
+  /** rip of byte 0 of the entry's page. */
+  base: bigint;
+  /** The micro-op at an rip, and its page, as far as the jump cache knows it. */
+  find(rip: bigint): { uop: number; page: CodePage } | undefined;
 }
 
 /** What the planner needs to know of the code cache. */
@@ -118,43 +135,64 @@ function kindOf({ row, operands }: CodeInfo): Kind {
   return row.endsBlock ? 'interpreted' : 'plain';
 }
 
-export function planRegion(source: PlanSource, page: CodePage, entry: number): RegionPlan {
-  return new Planner(source, page).plan(entry);
+/** @param around the region may go beyond its page */
+export function planRegion(source: PlanSource, page: CodePage, entry: number, around?: Surroundings): RegionPlan {
+  return new Planner(source, page, around).plan(entry);
+}
+
+/** A page of the region. */
+interface PlannedPage {
+  page: CodePage;
+  /** Its linear address, from that of the page that the region is entered in; a multiple of 4096. */
+  at: number;
 }
 
 class Planner {
-  private readonly leaders = new Set<number>();
+  /** Where blocks begin, with their pages. */
+  private readonly leaders = new Map<number, PlannedPage>();
   private readonly reached = new Set<number>();
   private readonly continuations: number[] = [];
   /** Micro-ops behind calls. */
   private readonly returns: number[] = [];
+  private readonly pages: PlannedPage[];
 
   constructor(
     private readonly source: PlanSource,
-    private readonly page: CodePage,
-  ) {}
+    page: CodePage,
+    private readonly around: Surroundings | undefined,
+  ) {
+    this.pages = [{ page, at: 0 }];
+  }
 
   plan(entry: number): RegionPlan {
-    this.leaders.add(entry);
+    this.leaders.set(entry, this.pages[0]);
     const queue = [entry];
-    while (queue.length && this.reached.size < MAX_UOPS) this.walk(queue.shift()!, queue);
+    while (queue.length && this.reached.size < MAX_UOPS) {
+      const next = queue.shift()!;
+      this.walk(next, this.leaders.get(next)!, queue);
+    }
     // Leaders that were not reached any more are outside.
-    for (const leader of this.leaders) if (!this.reached.has(leader)) this.leaders.delete(leader);
+    for (const leader of this.leaders.keys()) if (!this.reached.has(leader)) this.leaders.delete(leader);
     const numbers = new Map<number, number>();
-    for (const leader of this.leaders) numbers.set(leader, numbers.size);
-    const blocks = [...this.leaders].map((leader) => this.block(leader, numbers));
-    return { blocks, continuations: this.continuations };
+    for (const leader of this.leaders.keys()) numbers.set(leader, numbers.size);
+    const blocks = [...this.leaders].map(([leader, page]) => this.block(leader, page, numbers));
+    return { blocks, pages: this.pages.map(({ page }) => page), continuations: this.continuations };
   }
 
   private field(uop: number, offset: number): number {
     return this.source.memory.i32[(uop + offset) >> 2];
   }
 
-  private walk(start: number, queue: number[]): void {
+  private walk(start: number, page: PlannedPage, queue: number[]): void {
+    const lead = (to: number, at = page): void => {
+      if (this.leaders.has(to)) return;
+      this.leaders.set(to, at);
+      queue.push(to);
+    };
     for (let uop = start; ; uop += Uop.bytes) {
       if (this.reached.has(uop)) {
         // Joins what another leader began: a block starts here.
-        if (uop !== start) this.leaders.add(uop);
+        if (uop !== start) this.leaders.set(uop, page);
         return;
       }
       if (this.reached.size >= MAX_UOPS) {
@@ -162,23 +200,20 @@ class Planner {
         return;
       }
       this.reached.add(uop);
-      const kind = this.kind(uop);
-      const lead = (to: number): void => {
-        if (this.leaders.has(to)) return;
-        this.leaders.add(to);
-        queue.push(to);
-      };
+      const kind = this.kind(uop, page);
       if (kind === 'plain') continue;
       if (kind === 'interpreted') {
-        this.continue(uop);
+        this.continue(uop, page);
         return;
       }
-      if (kind === 'goto') lead(this.goesTo(uop));
-      else if (kind !== 'indirect' && kind !== 'return') {
-        const target = this.target(uop);
-        if (target) lead(target);
+      if (kind === 'goto') {
+        const { uop: to, page: at } = this.goesTo(uop, page)!;
+        lead(to, at);
+      } else if (kind !== 'indirect' && kind !== 'return') {
+        const target = this.target(uop, page);
+        if (target) lead(target.uop, target.page);
         if (kind === 'conditional') lead(uop + Uop.bytes);
-        const back = kind === 'call' && target ? this.behind(uop) : 0;
+        const back = kind === 'call' && target ? this.behind(uop, page) : 0;
         if (back && this.returns.length < MAX_RETURNS && !this.returns.includes(back)) {
           this.returns.push(back);
           lead(back);
@@ -189,7 +224,7 @@ class Planner {
   }
 
   /** Behind an instruction that the interpreter does, unless control does not come there. */
-  private continue(uop: number): void {
+  private continue(uop: number, page: PlannedPage): void {
     const handler = this.source.handler(uop);
     if (handler === Pseudo.pageEnd || handler === Pseudo.stop) return;
     const code = this.source.memory.u16[(uop + Uop.code) >> 1];
@@ -197,7 +232,7 @@ class Planner {
     if (code === SpecialCode.crossPage) return;
     const info = CODES[code];
     const next = uop + Uop.bytes;
-    if (info?.row.endsBlock || this.kind(next) === 'interpreted') return;
+    if (info?.row.endsBlock || this.kind(next, page) === 'interpreted') return;
     this.continuations.push(next);
   }
 
@@ -207,61 +242,88 @@ class Planner {
     return this.source.forms.get(this.source.memory.u16[(uop + Uop.code) >> 1], handler);
   }
 
-  /** Where a micro-op leads that only joins blocks, also where one became too long; 0 when it does not, or to nothing decoded. */
-  private goesTo(uop: number): number {
+  /** Where a micro-op leads that only joins blocks, also where one became too long; undefined when it does not, or to nothing known. */
+  private goesTo(uop: number, page: PlannedPage): Place | undefined {
     const handler = this.source.handler(uop);
-    if (handler === Pseudo.goto) return this.field(uop, Uop.target);
-    return handler === Pseudo.pageEnd ? (this.page.uops.get(this.field(uop, Uop.ip)) ?? 0) : 0;
+    if (handler === Pseudo.goto) return { uop: this.field(uop, Uop.target), page };
+    return handler === Pseudo.pageEnd ? this.place(this.field(uop, Uop.ip), page) : undefined;
   }
 
-  private kind(uop: number): Kind | 'goto' {
-    if (this.goesTo(uop)) return 'goto';
+  private kind(uop: number, page: PlannedPage): Kind | 'goto' {
+    if (this.goesTo(uop, page)) return 'goto';
     return this.instruction(uop)?.kind ?? 'interpreted';
   }
 
-  /** Micro-op that a direct branch goes to; 0: in another page, or not decoded. */
-  private target(uop: number): number {
+  /** Where a direct branch goes; undefined: not decoded, or in a page that the region cannot have. */
+  private target(uop: number, page: PlannedPage): Place | undefined {
     const { i64 } = this.source.memory;
     const offset = this.field(uop, Uop.ip) + this.field(uop, Uop.length) + Number(i64[(uop + Uop.immediate) >> 3]);
-    return this.page.uops.get(offset) ?? 0;
+    return this.place(offset, page);
+  }
+
+  /** The micro-op at an offset from the start of a page, in it or beyond. */
+  private place(offset: number, page: PlannedPage): Place | undefined {
+    const inside = page.page.uops.get(offset);
+    if (inside !== undefined) return { uop: inside, page };
+    const { around } = this;
+    if (!around || (offset >= 0 && offset < PAGE)) return undefined;
+    const found = around.find(around.base + BigInt(page.at + offset));
+    if (!found?.page.valid) return undefined;
+    const at = page.at + offset - this.field(found.uop, Uop.ip);
+    let known = this.pages.find((one) => one.page === found.page);
+    if (!known) {
+      if (this.pages.length >= MAX_PAGES) return undefined;
+      this.pages.push((known = { page: found.page, at }));
+    }
+    // One page at two linear addresses is in the region at the first.
+    return known.at === at ? { uop: found.uop, page: known } : undefined;
   }
 
   /** The micro-op decoded at where the instruction ends in the page; 0 when there is none. */
-  private behind(uop: number): number {
-    return this.page.uops.get(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
+  private behind(uop: number, { page }: PlannedPage): number {
+    return page.uops.get(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
   }
 
-  private block(leader: number, numbers: ReadonlyMap<number, number>): RegionBlock {
+  private block(leader: number, page: PlannedPage, numbers: ReadonlyMap<number, number>): RegionBlock {
     const block: RegionBlock = { uop: leader, instructions: [] };
-    const edge = (uop: number, charge = true): Edge => {
-      if (!uop) return { kind: 'away' };
-      const number = numbers.get(uop);
-      return number === undefined ? { kind: 'enter', uop } : { kind: 'block', block: number, charge };
+    const edge = (to: Place | undefined, charge = true): Edge => {
+      const number = to && numbers.get(to.uop);
+      if (number !== undefined) {
+        return to!.page === page ? { kind: 'block', block: number, charge } : { kind: 'cross', block: number };
+      }
+      return to?.page === page ? { kind: 'enter', uop: to.uop } : { kind: 'away' };
     };
     for (let uop = leader; ; uop += Uop.bytes) {
       if (uop !== leader && numbers.has(uop)) {
-        block.next = edge(uop, false);
+        block.next = edge({ uop, page }, false);
         return block;
       }
-      const kind = this.reached.has(uop) ? this.kind(uop) : 'interpreted';
-      if (kind === 'interpreted') {
+      const kind = this.reached.has(uop) ? this.kind(uop, page) : 'interpreted';
+      const next = kind === 'goto' ? edge(this.goesTo(uop, page)) : undefined;
+      if (kind === 'interpreted' || next?.kind === 'away') {
         block.stop = uop;
         return block;
       }
-      if (kind === 'goto') {
-        block.next = edge(this.goesTo(uop));
+      if (next) {
+        block.next = next;
+        if (next.kind === 'cross') block.end = uop;
         return block;
       }
       block.instructions.push({ uop, ...this.instruction(uop)! });
       if (kind === 'plain') continue;
       if (kind === 'return') {
-        const inside = this.returns.filter((to) => numbers.has(to));
-        block.returns = inside.map((to) => ({ ip: this.field(to, Uop.ip), edge: edge(to) }));
+        const inside = this.returns.filter((to) => numbers.has(to)).map((uop) => ({ uop, page: this.leaders.get(uop)! }));
+        block.returns = inside.map((to) => ({ ip: this.field(to.uop, Uop.ip) + to.page.at - page.at, edge: edge(to) }));
       } else if (kind !== 'indirect') {
-        block.taken = edge(this.target(uop));
-        if (kind === 'conditional') block.next = edge(uop + Uop.bytes);
+        block.taken = edge(this.target(uop, page));
+        if (kind === 'conditional') block.next = edge({ uop: uop + Uop.bytes, page });
       }
       return block;
     }
   }
+}
+
+interface Place {
+  uop: number;
+  page: PlannedPage;
 }

@@ -2,8 +2,9 @@
  * What a region's function keeps in locals while it runs: general registers, flags, budget. Each is loaded where the function begins and
  * stored where it is left.
  */
-import { State, Uop } from '../../cpu/layout';
+import { Jump, State, Uop } from '../../cpu/layout';
 import { Pseudo, RegionImport } from '../abi';
+import { jumpEntry } from '../dispatch';
 import { cpu } from '../operands';
 import type { Accesses, AddressKey } from './checkedPages';
 import {
@@ -76,6 +77,8 @@ export class RegionState {
   readonly r = this.f.local(I64);
   flags: FlagState = { kind: 'dynamic' };
   usesFlags = false;
+  /** It has code of several pages: ripBase is not always what it was at the entry. */
+  crosses = false;
   private readonly pages = new Map<AddressKey, KnownPage>();
   private readonly registers = new Map<number, number>();
   private readonly written = new Set<number>();
@@ -163,6 +166,15 @@ export class RegionState {
     this.leave(i32c(uop), i32c(Pseudo.lookup));
   }
 
+  /** Goes to a micro-op in another page, at `rip`, if that is still there; else `leave` leaves. */
+  cross(uop: number, rip: Expr, leave: () => void): void {
+    const { f } = this;
+    const { entry, misses } = jumpEntry(cpu, rip, (value) => this.let(value));
+    ifElse(f, i32.or(misses, i32.ne(i32.load(entry, Jump.uop), i32c(uop))), leave);
+    set(this.ripBase, i64.sub(rip, i64.load32u(i32c(uop), Uop.ip)))(f);
+    this.crosses = true;
+  }
+
   /** Takes a block's instructions (`left` of its first micro-op) from the budget, or leaves before them. */
   charge(uop: number, left: number): void {
     if (left === 0) return;
@@ -209,6 +221,7 @@ export class RegionState {
       for (const slot of ['fc', 'fz', 'fs'] as const) i64.store(cpu, get(this[slot], I64), State[slot])(f);
     }
     i32.store(cpu, get(this.budget, I32), State.budget)(f);
+    if (this.crosses) i64.store(cpu, get(this.ripBase, I64), State.ripBase)(f);
   }
 
   private loadAll(left: number): number[] {

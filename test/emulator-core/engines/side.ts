@@ -57,7 +57,10 @@ export class Side {
   load(program: Program): void {
     const { t } = this;
     this.program = program;
-    if (this.mode === 'auto') t.machine.core.code.heat = program.heat;
+    if (this.mode === 'auto') {
+      t.machine.core.code.heat = program.heat;
+      t.machine.core.compiled.hotter = 2 * program.heat;
+    }
     t.write(CODE, program.code);
     t.write(DATA, TEMPLATE);
     t.write(READ_ONLY, TEMPLATE.subarray(0, 0x1000));
