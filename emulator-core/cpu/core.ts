@@ -179,6 +179,8 @@ export class Core {
     cpu.attention = true;
     let linkFrom = 0;
     for (;;) {
+      // What comes between a branch and its target leads elsewhere.
+      if (cpu.pending || cpu.attention) linkFrom = 0;
       if (cpu.pending) this.deliver(cpu);
       if (cpu.attention && this.host.service(cpu)) break;
       if (cpu.activity !== 'active') break;
