@@ -63,6 +63,11 @@ export interface Builder {
   /** Reads an operand that this instruction will also write. */
   modify(i: number): Expr;
   write(i: number, value: Expr): void;
+  /**
+   * Both halves (i64) of a 128-bit memory operand that this instruction will also write, by `store`. The assist does the instruction
+   * where the operand is not aligned, or not simply there to be written.
+   */
+  modifyPair(i: number): { low: Expr; high: Expr; store(low: Expr, high: Expr): void };
 
   /**
    * Vectors are worked on in parts of 128 bits (v128 expressions): 2 when an operand has 256 bits, else 1. An MM register

@@ -86,6 +86,15 @@ export abstract class MemoryEmitter {
     return this.b.let(i64.and(i64.add(offset, i64.load(struct, Segment.base)), state(State.linearMask)));
   }
 
+  /** Whether the memory operand of `bits` is not aligned, or does not hit for writing (i32), and where it is when it does. */
+  alignedForModify(bits: 128): { misses: Expr; host: Expr } {
+    const linear = this.operandLinear();
+    const entry = this.tlbEntry(linear);
+    const unaligned = i64.ne(i64.and(linear, i64c(bits / 8 - 1)), i64c(0));
+    const misses = i32.or(unaligned, this.tlbMiss(entry, linear, bits, Tlb.tagWrite));
+    return { misses, host: this.hostAddress(linear, entry) };
+  }
+
   /** TLB entry address (i32) for a linear address. */
   protected tlbEntry(linear: Expr): Expr {
     // (linear >> 12) % entries * entry size

@@ -140,6 +140,23 @@ export abstract class SemanticsBuilder implements Builder {
     }
   }
 
+  modifyPair(i: number): { low: Expr; high: Expr; store(low: Expr, high: Expr): void } {
+    const { kind, bits } = this.form.operands[i];
+    if (kind !== 'm' || bits !== 128) throw new Error(`operand ${i} is no pair in memory`);
+    this.wroteMemory = true;
+    const { misses, host } = this.memory.alignedForModify(bits);
+    this.assistWhen(misses);
+    const address = this.let(host);
+    return {
+      low: this.let(i64.load(address, 0)),
+      high: this.let(i64.load(address, 8)),
+      store: (low, high) => {
+        i64.store(address, low, 0)(this.f);
+        i64.store(address, high, 8)(this.f);
+      },
+    };
+  }
+
   effectiveAddress(): Expr {
     return this.memory.effectiveAddress();
   }

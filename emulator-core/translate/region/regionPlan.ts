@@ -312,7 +312,9 @@ class Planner {
       block.instructions.push({ uop, ...this.instruction(uop)! });
       if (kind === 'plain') continue;
       if (kind === 'return') {
-        const inside = this.returns.filter((to) => numbers.has(to)).map((uop) => ({ uop, page: this.leaders.get(uop)! }));
+        const inside = this.returns
+          .filter((to) => numbers.has(to))
+          .map((uop) => ({ uop, page: this.leaders.get(uop)! }));
         block.returns = inside.map((to) => ({ ip: this.field(to.uop, Uop.ip) + to.page.at - page.at, edge: edge(to) }));
       } else if (kind !== 'indirect') {
         block.taken = edge(this.target(uop, page));

@@ -88,7 +88,8 @@ export class RegionState {
 
   /** From now on the region knows the pages of these accesses. */
   knowPages(accesses: ReadonlyMap<AddressKey, Accesses>): void {
-    for (const [key, how] of accesses) this.pages.set(key, { ...how, tag: this.f.local(I64), addend: this.f.local(I32) });
+    for (const [key, how] of accesses)
+      this.pages.set(key, { ...how, tag: this.f.local(I64), addend: this.f.local(I32) });
   }
   knownPage(key: AddressKey | undefined): KnownPage | undefined {
     return key === undefined ? undefined : this.pages.get(key);

@@ -280,6 +280,16 @@ export const arithmetic: Family = [
     mnemonic: 'Cmpxchg16b',
     feature: 'cx16',
     manual: 'CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes',
+    semantics: (b) => {
+      const { low, high, store } = b.modifyPair(0);
+      const equal = b.let(i32.and(i64.eq(low, b.reg(Gpr.rax, 64)), i64.eq(high, b.reg(Gpr.rdx, 64))));
+      store(select(equal, b.reg(Gpr.rbx, 64), low), select(equal, b.reg(Gpr.rcx, 64), high));
+      b.when(i32.eqz(equal), () => {
+        b.setReg(Gpr.rax, 64, low);
+        b.setReg(Gpr.rdx, 64, high);
+      });
+      b.setZero(i64.extendU(i32.eqz(equal)));
+    },
     assist: 'cmpxchg16b',
   },
 ];
