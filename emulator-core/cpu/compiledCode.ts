@@ -6,7 +6,13 @@ import type { MachineMemory } from '../mmu/memory';
 import { REGION_IMPORTS } from '../translate/abi';
 import type { HandlerModule } from '../translate/handlers';
 import { compileRegion } from '../translate/region/regionFunction';
-import { CompiledForms, planRegion, type PlanSource, type RegionPlan, type Surroundings } from '../translate/region/regionPlan';
+import {
+  CompiledForms,
+  planRegion,
+  type PlanSource,
+  type RegionPlan,
+  type Surroundings,
+} from '../translate/region/regionPlan';
 import { encodeModule, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { Jump, State, Uop, VCPU_JUMPS } from './layout';

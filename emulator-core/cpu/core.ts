@@ -9,8 +9,9 @@ import type { IMPORTS } from '../translate/abi';
 import { handlerModule } from '../translate/handlerModule';
 import { CodeCache } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';
-import { CodeFetch, decodeContext, type FetchHost } from './codeFetch';
+import { CodeFetch, type FetchHost } from './codeFetch';
 import { CompiledCode, type CompileMode } from './compiledCode';
+import { CrossPageInstructions } from './crossPage';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
 import { abortInstruction } from './instructionEnd';
@@ -61,6 +62,7 @@ export class Core {
   /** Where accesses go that the soft TLB does not let through, and all accesses of assists. */
   readonly memoryPath: MemoryPath;
   private readonly fetch: CodeFetch;
+  private readonly crossPage: CrossPageInstructions;
   private readonly run_: (uop: number, cpu: number) => number;
   /** Running now or last; undefined before the first run. */
   private cpu!: Vcpu;
@@ -112,6 +114,7 @@ export class Core {
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
+    this.crossPage = new CrossPageInstructions(memory, this.decoder);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
     this.code.onCodePage = (page, holds) => this.memoryPath.setPageState(page, PageState.code, holds);
   }
@@ -319,35 +322,23 @@ export class Core {
     if (spare) cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }
 
-  /** An instruction whose bytes lie in two pages: fetched with the mappings of now, decoded, run alone. */
+  /** An instruction whose bytes lie in two pages is run alone. */
   private runCrossPage(cpu: Vcpu): void {
     const linear = this.fetch.codeLinear(cpu);
     if (cpu.pending) return;
-    const first = PAGE - Number(linear & 0xfffn);
-    const bytes = new Uint8Array(first + 15);
     const low = this.fetch.fetchAddress(cpu, linear);
     if (low < 0) return;
-    bytes.set(this.memory.u8.subarray(this.memory.ramBase + low, this.memory.ramBase + low + first));
-    const next =
-      cpu.bitness === 64 ? BigInt.asUintN(64, linear + BigInt(first)) : (linear + BigInt(first)) & 0xffffffffn;
-    const high = this.fetch.fetchAddress(cpu, next);
+    const wide = cpu.bitness === 64;
+    const ip = low % PAGE;
+    const high = this.fetch.fetchAddress(cpu, BigInt.asUintN(wide ? 64 : 32, linear + BigInt(PAGE - ip)));
     if (high < 0) return;
-    bytes.set(this.memory.u8.subarray(this.memory.ramBase + high, this.memory.ramBase + high + 15), first);
-    const ip = Number(linear & 0xfffn);
-    this.decoder.begin(cpu.bitness, bytes, ip);
-    this.decoder.next();
-    const last = cpu.rip + BigInt(this.decoder.length - 1);
-    if (cpu.bitness !== 64 && last > BigInt(cpu.segmentLimit(SegmentIndex.cs)))
-      this.decoder.refuse(SpecialCode.unfetchable);
+    const at = cpu.base + State.scratch;
+    const limit = wide ? cpu.rip + BigInt(PAGE) : BigInt(cpu.segmentLimit(SegmentIndex.cs));
+    const length = this.crossPage.write(cpu, at, low, high, limit);
     cpu.set64(State.ripBase, cpu.rip - BigInt(ip));
     if (this.host.breakpointHit(cpu, linear)) return;
-    let at = cpu.base + State.scratch;
-    this.decoder.write(at, ip, decodeContext(cpu));
-    this.memory.i32[(at + Uop.left) >> 2] = 1;
-    if (this.memory.i32[(at + Uop.target) >> 2] === 0) this.memory.i32[(at + Uop.target) >> 2] = -1;
-    at += Uop.bytes;
-    this.decoder.writePseudo(at, Pseudo.stop, ip + this.decoder.length);
-    this.execute(cpu, cpu.base + State.scratch, 0, cpu.get32(State.budget) - 1);
+    this.decoder.writePseudo(at + Uop.bytes, Pseudo.stop, ip + length);
+    this.execute(cpu, at, 0, cpu.get32(State.budget) - 1);
   }
 
   private raise(uop: number, exception: PendingException): number {
