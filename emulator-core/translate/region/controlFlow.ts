@@ -46,6 +46,27 @@ export class ControlFlow {
     return this.order[to] > this.order[from] || this.dominates(to, from);
   }
 
+  /** A loop begins at the node. */
+  isHeader(node: number): boolean {
+    return this.header[node] !== 0;
+  }
+
+  /**
+   * For each node, the most that `cost` adds up to from there to where a loop begins, or to the end. `cost`: of a node's edges, with
+   * undefined for those that lead out.
+   */
+  longest(edges: (node: number) => readonly { to: number | undefined; cost: number }[]): number[] {
+    const most = new Array<number>(this.graph.count).fill(0);
+    for (let i = this.sorted.length - 1; i >= 0; i--) {
+      const node = this.sorted[i];
+      for (const { to, cost } of edges(node)) {
+        const on = to !== undefined && this.order[to] > this.order[node] && !this.header[to] ? most[to] : 0;
+        most[node] = Math.max(most[node], cost + on);
+      }
+    }
+    return most;
+  }
+
   /** Control comes to the node along more than one edge. */
   merges(node: number): boolean {
     return this.forward[node] > 1 || this.header[node] !== 0 || node === 0;

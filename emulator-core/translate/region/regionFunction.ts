@@ -18,6 +18,8 @@ export function compileRegion(source: PlanSource, plan: RegionPlan): CompiledPla
 class RegionEmitter {
   private readonly s = new RegionState();
   private readonly flow: ControlFlow;
+  /** For each block: instructions that may be charged from there on before the budget is looked at again. */
+  private readonly charges: number[];
   private instructions = 0;
   private refused = false;
 
@@ -28,6 +30,9 @@ class RegionEmitter {
     const { blocks } = plan;
     const edges = blocks.map(successors);
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
+    this.charges = this.flow.longest((node) =>
+      edgesOf(blocks[node]).map((edge) => ({ to: destination(edge), cost: this.cost(edge) })),
+    );
   }
 
   emit(): CompiledPlan {
@@ -49,10 +54,19 @@ class RegionEmitter {
     return this.source.memory.i32[(uop + Uop.left) >> 2];
   }
 
+  /** Instructions that are taken from the budget on an edge. */
+  private cost(edge: Edge): number {
+    if (edge.kind === 'away' || (edge.kind === 'block' && !edge.charge)) return 0;
+    return this.left(edge.kind === 'enter' ? edge.uop : this.plan.blocks[edge.block].uop);
+  }
+
   private block(node: number): void {
     const { s } = this;
     const block = this.plan.blocks[node];
     if (this.flow.merges(node)) s.flags = { kind: 'dynamic' };
+    if (node === 0 || this.flow.isHeader(node)) {
+      s.needs(this.charges[node], block.uop, this.source.handler(block.uop));
+    }
     for (const instruction of block.instructions) {
       const done = this.instruction(node, block, instruction);
       s.endInstruction();
@@ -115,7 +129,7 @@ class RegionEmitter {
       const { rip, leave } = way();
       s.cross(uop, rip, leave);
     }
-    if (edge.kind !== 'block' || edge.charge) s.charge(uop, this.left(uop));
+    s.charge(this.cost(edge));
     if (edge.kind === 'enter' || !this.flow.isStructured(node, edge.block)) {
       s.goOn(uop);
       return;
@@ -131,7 +145,18 @@ interface Way {
   leave(): void;
 }
 
-function successors(block: RegionBlock): number[] {
+function edgesOf(block: RegionBlock): Edge[] {
   const edges = [block.next, block.taken, ...(block.returns ?? []).map(({ edge }) => edge)];
-  return edges.flatMap((edge) => (edge?.kind === 'block' || edge?.kind === 'cross' ? [edge.block] : []));
+  return edges.filter((edge) => edge !== undefined);
+}
+
+/** The block of the region that an edge leads to. */
+function destination(edge: Edge): number | undefined {
+  return edge.kind === 'block' || edge.kind === 'cross' ? edge.block : undefined;
+}
+
+function successors(block: RegionBlock): number[] {
+  return edgesOf(block)
+    .map(destination)
+    .filter((to) => to !== undefined);
 }

@@ -19,6 +19,7 @@ import {
   i64,
   i64c,
   ifElse,
+  select,
   set,
   tailCall,
   unreachable,
@@ -157,10 +158,6 @@ export class RegionState {
   goOn(uop: number): void {
     this.leave(i32c(uop), i32.load(i32c(uop), Uop.handler));
   }
-  /** Back to the run loop before a micro-op whose block has not been charged. */
-  private stop(uop: number): void {
-    this.leave(i32c(uop), i32c(Pseudo.stop));
-  }
   /** To an rip, by the branch at a micro-op. */
   lookup(uop: number, rip: Expr): void {
     i64.store(cpu, rip, State.rip)(this.f);
@@ -176,14 +173,14 @@ export class RegionState {
     this.crosses = true;
   }
 
-  /** Takes a block's instructions (`left` of its first micro-op) from the budget, or leaves before them. */
-  charge(uop: number, left: number): void {
-    if (left === 0) return;
-    const { f } = this;
-    const rest = this.temporary(I32);
-    set(rest, i32.sub(get(this.budget, I32), i32c(left)))(f);
-    ifElse(f, i32.ltS(get(rest, I32), i32c(0)), () => this.stop(uop));
-    set(this.budget, get(rest, I32))(f);
+  /** Takes a block's instructions (`left` of its first micro-op) from the budget, which covers them: needs() has seen to that. */
+  charge(left: number): void {
+    if (left) set(this.budget, i32.sub(get(this.budget, I32), i32c(left)))(this.f);
+  }
+
+  /** Where the budget does not cover `count` more instructions, the interpreter goes on, from a micro-op whose block has been charged. */
+  needs(count: number, uop: number, handler: number): void {
+    if (count) ifElse(this.f, i32.ltS(get(this.budget, I32), i32c(count)), () => this.interpret(uop, handler));
   }
 
   /** The whole function around `body`, which must leave. `settle`: computes pending flags. `left`: charged before it was entered. */
@@ -197,14 +194,9 @@ export class RegionState {
     this.storeAll(settle);
     // Entered with its first block charged. At a handler that counts what it is given, the rest of its block has not retired.
     const given = i32.load(get(this.at, I32), Uop.left);
-    const uncounted = i32.or(
-      i32.eq(get(this.handler, I32), i32c(Pseudo.stop)),
-      i32.eq(get(this.handler, I32), i32c(Pseudo.lookup)),
-    );
-    const charged = this.temporary(I32);
-    set(charged, given)(f);
-    ifElse(f, uncounted, () => set(charged, i32c(0))(f));
-    const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), get(charged, I32));
+    const lookup = i32.eq(get(this.handler, I32), i32c(Pseudo.lookup));
+    const charged = select(lookup, i32c(0), given);
+    const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), charged);
     i64.store(cpu, i64.add(i64.load(cpu, State.compiled), i64.extendU(retired)), State.compiled)(f);
     tailCall(f, RegionImport.go, get(this.at, I32), cpu, get(this.handler, I32));
     f.code.unshift(...this.loadAll(left));
