@@ -16,7 +16,7 @@ export function compileRegion(source: PlanSource, plan: RegionPlan): CompiledPla
 }
 
 class RegionEmitter {
-  private readonly s = new RegionState();
+  private readonly s: RegionState;
   private readonly flow: ControlFlow;
   /** For each block: instructions that may be charged from there on before the budget is looked at again. */
   private readonly charges: number[];
@@ -28,6 +28,7 @@ class RegionEmitter {
     private readonly plan: RegionPlan,
   ) {
     const { blocks } = plan;
+    this.s = new RegionState(blocks[0].uop);
     const edges = blocks.map(successors);
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
     this.charges = this.flow.longest((node) =>

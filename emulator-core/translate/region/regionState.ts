@@ -59,6 +59,9 @@ export interface KnownPage extends Accesses {
 export const Pending = { shift: 63, some: 64, keepsCarry: 128 } as const;
 
 export class RegionState {
+  /** @param entry micro-op that the region begins at */
+  constructor(private readonly entry: number) {}
+
   readonly f = new Fn(2);
   readonly ripBase = this.f.local(I64);
   readonly tlb = this.f.local(I32);
@@ -84,6 +87,7 @@ export class RegionState {
   private readonly registers = new Map<number, number>();
   private readonly written = new Set<number>();
   private exit: Label = 0;
+  private exitOn: Label = 0;
   private readonly free = new Map<Type, number[]>();
   private readonly taken: { type: Type; local: number }[] = [];
 
@@ -143,20 +147,22 @@ export class RegionState {
     set(this.pending, i32c(value))(this.f);
   }
 
-  /** Leaves to a handler with a micro-op whose block has been charged, if it counts at all. */
-  private leave(uop: Expr, handler: Expr): void {
+  /** Leaves to a handler with a micro-op whose block has been charged, if it counts at all. Without a handler: to the micro-op's own. */
+  private leave(uop: Expr, handler?: Expr): void {
     this.tellFlags();
     set(this.at, uop)(this.f);
-    set(this.handler, handler)(this.f);
-    branch(this.f, this.exit);
+    if (handler) set(this.handler, handler)(this.f);
+    branch(this.f, handler ? this.exit : this.exitOn);
   }
   /** The interpreter does the instruction, of which nothing has happened. `handler`: its own handler. */
   interpret(uop: number, handler: number): void {
-    this.leave(i32c(uop), i32c(handler));
+    // The region itself, where it begins at the micro-op; a region of another's would leave to the interpreter in its turn.
+    if (uop === this.entry) this.leave(i32c(uop), i32c(handler));
+    else this.goOn(uop);
   }
   /** Goes on at a micro-op, as a handler before it would. */
   goOn(uop: number): void {
-    this.leave(i32c(uop), i32.load(i32c(uop), Uop.handler));
+    this.leave(i32c(uop));
   }
   /** To an rip, by the branch at a micro-op. */
   lookup(uop: number, rip: Expr): void {
@@ -188,8 +194,12 @@ export class RegionState {
     const { f } = this;
     block(f, (label) => {
       this.exit = label;
-      body();
-      unreachable(f);
+      block(f, (on) => {
+        this.exitOn = on;
+        body();
+        unreachable(f);
+      });
+      set(this.handler, i32.load(get(this.at, I32), Uop.handler))(f);
     });
     this.storeAll(settle);
     // Entered with its first block charged. At a handler that counts what it is given, the rest of its block has not retired.
