@@ -58,7 +58,15 @@ export class RegionBuilder extends SemanticsBuilder {
     if (this.usesMmx) throw new NotForCompiling();
     this.fields = this.constants();
     this.flags = new RegionFlags(this, s);
-    this.memory = new RegionMemory(this, form, writes, s, operandKey(from, uop), () => this.interpret());
+    this.memory = new RegionMemory(
+      this,
+      form,
+      writes,
+      s,
+      operandKey(from, uop),
+      () => s.f.depth === this.depth,
+      () => this.interpret(),
+    );
     this.vectors = new VectorEmitter(this, this.memory, form);
   }
 

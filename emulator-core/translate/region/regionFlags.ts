@@ -22,36 +22,36 @@ export class RegionFlags extends FlagsEmitter {
     });
   }
 
-  private local(name: 'x' | 'y' | 'z' | 'r' | 'fc'): Expr {
+  private local(name: 'x' | 'y' | 'z' | 'fc'): Expr {
     return get(this.s[name], I64);
   }
 
-  private note(flags: Omit<PendingFlags, 'kind'>, x: Expr, y: Expr, z: Expr, r: Expr): void {
+  private note(flags: Omit<PendingFlags, 'kind'>, x: Expr, y: Expr, z: Expr): void {
     const { s } = this;
     s.usesFlags = true;
     set(s.x, x)(s.f);
     set(s.y, y)(s.f);
     set(s.z, z)(s.f);
-    set(s.r, r)(s.f);
     s.flags = { kind: 'pending', ...flags };
   }
 
   override add(bits: Bits, a: Expr, b: Expr, r: Expr): void {
-    this.note({ bits, keepsCarry: false, from: 'other' }, a, b, r, r);
+    this.note({ bits, result: 'z', keepsCarry: false, from: 'other' }, a, b, r);
   }
   override sub(bits: Bits, a: Expr, b: Expr, r: Expr, borrowIn = false): void {
-    this.note({ bits, keepsCarry: false, from: borrowIn ? 'other' : 'subtract' }, b, r, a, r);
+    this.note({ bits, result: 'y', keepsCarry: false, from: borrowIn ? 'other' : 'subtract' }, b, r, a);
   }
   override logic(bits: Bits, r: Expr): void {
-    this.note({ bits, keepsCarry: false, from: 'logic' }, i64c(0), i64c(0), i64c(0), r);
+    const result = this.b.let(r);
+    this.note({ bits, result: 'y', keepsCarry: false, from: 'logic' }, i64c(0), result, result);
   }
   override inc(bits: Bits, a: Expr, r: Expr): void {
     this.settleCarry();
-    this.note({ bits, keepsCarry: true, from: 'other' }, a, i64c(1), r, r);
+    this.note({ bits, result: 'z', keepsCarry: true, from: 'other' }, a, i64c(1), r);
   }
   override dec(bits: Bits, a: Expr, r: Expr): void {
     this.settleCarry();
-    this.note({ bits, keepsCarry: true, from: 'other' }, i64c(1), r, a, r);
+    this.note({ bits, result: 'y', keepsCarry: true, from: 'other' }, i64c(1), r, a);
   }
 
   /** Carries of what is noted, the operand's top bit at bit 63. `shift`: 64 minus the operand size; i64. */
@@ -64,10 +64,10 @@ export class RegionFlags extends FlagsEmitter {
     return i64.or(i64.shl(c, shift), i64.and(c, i64c(8)));
   }
 
-  private settleFrom(shift: Expr, setCarries: (carries: Expr) => void): void {
+  private settleFrom(shift: Expr, from: Expr, setCarries: (carries: Expr) => void): void {
     const { s } = this;
     setCarries(this.b.let(this.carries(shift)));
-    const result = this.b.let(i64.shrS(i64.shl(this.local('r'), shift), shift));
+    const result = this.b.let(i64.shrS(i64.shl(from, shift), shift));
     set(s.fz, result)(s.f);
     set(s.fs, result)(s.f);
   }
@@ -80,11 +80,14 @@ export class RegionFlags extends FlagsEmitter {
     const put = (carries: Expr): void => set(s.fc, carries)(f);
     if (flags.kind === 'pending') {
       const { bits, keepsCarry } = flags;
-      this.settleFrom(i64c(64 - bits), (carries) => put(keepsCarry ? this.keepCarry(carries) : carries));
+      this.settleFrom(i64c(64 - bits), this.noted(flags), (carries) =>
+        put(keepsCarry ? this.keepCarry(carries) : carries),
+      );
     } else if (flags.kind === 'dynamic') {
       const pending = get(s.pending, I32);
       ifElse(f, pending, () => {
-        this.settleFrom(this.shiftOf(pending), (carries) => {
+        const result = select(i32.and(pending, i32c(Pending.sum)), this.local('z'), this.local('y'));
+        this.settleFrom(this.shiftOf(pending), result, (carries) => {
           const kept = this.b.let(this.keepCarry(carries));
           put(select(i32.and(pending, i32c(Pending.keepsCarry)), kept, carries));
         });
@@ -123,18 +126,21 @@ export class RegionFlags extends FlagsEmitter {
     return i64.ltS(this.carries(i64c(64 - flags.bits)), i64c(0));
   }
 
-  private zero({ bits }: PendingFlags): Expr {
-    return i64.eqz(truncate(this.local('r'), bits));
+  private noted({ result }: PendingFlags): Expr {
+    return this.local(result);
   }
-  private negative({ bits }: PendingFlags): Expr {
-    return i64.ltS(signExtend(this.local('r'), bits), i64c(0));
+  private zero(flags: PendingFlags): Expr {
+    return i64.eqz(truncate(this.noted(flags), flags.bits));
+  }
+  private negative(flags: PendingFlags): Expr {
+    return i64.ltS(signExtend(this.noted(flags), flags.bits), i64c(0));
   }
 
   /** Signed `less` of what was compared; undefined: that needs the flags. */
   private signed(flags: PendingFlags, compare: (a: Expr, b: Expr) => Expr): Expr | undefined {
     const { bits, from } = flags;
     if (from === 'other') return undefined;
-    const [a, b] = from === 'logic' ? [this.local('r'), i64c(0)] : [this.local('z'), this.local('x')];
+    const [a, b] = from === 'logic' ? [this.local('y'), i64c(0)] : [this.local('z'), this.local('x')];
     return compare(signExtend(a, bits), from === 'logic' ? b : signExtend(b, bits));
   }
 

@@ -1,7 +1,7 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
 import { I64, get, i64, i64c, type Expr, type Fn } from '../wasm';
-import { pagesToKnow } from './checkedPages';
+import { repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
@@ -40,7 +40,6 @@ class RegionEmitter {
     const { s, plan } = this;
     const left = this.left(plan.blocks[0].uop);
     const flags = new RegionFlags(s, s);
-    s.knowPages(pagesToKnow(this.source.memory, plan));
     const f = s.wrap(
       left,
       () => this.flow.emit(s.f, (node) => this.block(node)),
@@ -65,6 +64,7 @@ class RegionEmitter {
     const { s } = this;
     const block = this.plan.blocks[node];
     if (this.flow.merges(node)) s.flags = { kind: 'dynamic' };
+    s.beginBlock(repeatedAccesses(this.source.memory, block));
     if (node === 0 || this.flow.isHeader(node)) {
       s.needs(this.charges[node], block.uop, this.source.handler(block.uop));
     }

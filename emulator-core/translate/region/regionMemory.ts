@@ -17,6 +17,8 @@ export class RegionMemory extends MemoryEmitter {
     private readonly s: RegionState,
     /** Of the memory operand. */
     private readonly key: AddressKey,
+    /** What is emitted now is done each time that the instruction is. */
+    private readonly always: () => boolean,
     /** Emits what leaves the instruction to the interpreter. */
     private readonly interpret: () => void,
   ) {
@@ -34,18 +36,17 @@ export class RegionMemory extends MemoryEmitter {
   /** Host address of an access that hits. */
   private hit(linear: Expr, bits: Width, tag: number, key: AddressKey = this.key): Expr {
     const page = this.s.knownPage(key);
-    if (page) return this.hitPage(linear, bits, tag, page);
+    // What is done on a condition tells nothing about what comes behind it.
+    if (page?.found || (page && this.always())) return this.hitPage(linear, bits, tag, page);
     const entry = this.tlbEntry(linear);
     this.refuse(this.tlbMiss(entry, linear, bits, tag));
     return this.hostAddress(linear, entry);
   }
 
-  /** As hit(), by the page that the region knows, or is to know from now on. */
+  /** As hit(), in the page that the block knows, or is to know from now on. */
   private hitPage(linear: Expr, bits: Width, tag: number, page: KnownPage): Expr {
     const { f } = this.s;
-    // What is not aligned differs from every page: only the TLB's entry tells whether it goes beyond the page.
-    const aligned = i64.and(linear, i64c(-4096n | BigInt(bits / 8 - 1)));
-    ifElse(f, i64.ne(aligned, get(page.tag, I64)), () => {
+    const find = (): void => {
       const entry = this.tlbEntry(linear);
       this.refuse(this.tlbMiss(entry, linear, bits, tag));
       // Where both are done, the page is known when it may be both read and written.
@@ -53,7 +54,12 @@ export class RegionMemory extends MemoryEmitter {
       const both = page.reads && page.writes;
       set(page.tag, i64.load(entry, both ? other : tag))(f);
       set(page.addend, i32.load(entry, Tlb.addend))(f);
-    });
+    };
+    // What is not aligned differs from every page: only the TLB's entry tells whether it goes beyond the page.
+    const aligned = i64.and(linear, i64c(-4096n | BigInt(bits / 8 - 1)));
+    if (page.found) ifElse(f, i64.ne(aligned, get(page.tag, I64)), find);
+    else find();
+    page.found = true;
     return i32.add(i32.wrap(linear), get(page.addend, I32));
   }
 

@@ -17,7 +17,6 @@ import {
   i32,
   i32c,
   i64,
-  i64c,
   ifElse,
   select,
   set,
@@ -37,26 +36,29 @@ export type FlagState =
   | PendingFlags;
 
 /**
- * Of the last instruction that changed them, not computed yet. Carries out of each bit are the majority of x, y and not z; the result
- * is r. Additions: the summands and the sum; subtractions: subtrahend, difference and minuend.
+ * Of the last instruction that changed them, not computed yet. Carries out of each bit are the majority of x, y and not z. Additions:
+ * the summands and the sum; subtractions: subtrahend, difference and minuend.
  */
 export interface PendingFlags {
   kind: 'pending';
   bits: 8 | 16 | 32 | 64;
+  /** Which is the result. */
+  result: 'y' | 'z';
   /** CF is that in fc. */
   keepsCarry: boolean;
   /** 'subtract': z - x without a borrow into it, so that comparisons need no flags; 'logic': no carries. */
   from: 'subtract' | 'logic' | 'other';
 }
 
-/** A page in locals: its linear address (-1: none yet), and what makes a host address of a linear one in it. */
+/** A page in locals, once the block has found one: its linear address, and what makes a host address of a linear one in it. */
 export interface KnownPage extends Accesses {
   tag: number;
   addend: number;
+  found: boolean;
 }
 
-/** The local `pending`: 0, or 64 minus the operand size, with these bits. */
-export const Pending = { shift: 63, some: 64, keepsCarry: 128 } as const;
+/** The local `pending`: 0, or 64 minus the operand size, with these bits. `sum`: the result is z. */
+export const Pending = { shift: 63, some: 64, keepsCarry: 128, sum: 256 } as const;
 
 export class RegionState {
   /** @param entry micro-op that the region begins at */
@@ -78,12 +80,12 @@ export class RegionState {
   readonly x = this.f.local(I64);
   readonly y = this.f.local(I64);
   readonly z = this.f.local(I64);
-  readonly r = this.f.local(I64);
   flags: FlagState = { kind: 'dynamic' };
   usesFlags = false;
   /** It has code of several pages: ripBase is not always what it was at the entry. */
   crosses = false;
   private readonly pages = new Map<AddressKey, KnownPage>();
+  private readonly pageLocals: { tag: number; addend: number }[] = [];
   private readonly registers = new Map<number, number>();
   private readonly written = new Set<number>();
   private exit: Label = 0;
@@ -91,13 +93,17 @@ export class RegionState {
   private readonly free = new Map<Type, number[]>();
   private readonly taken: { type: Type; local: number }[] = [];
 
-  /** From now on the region knows the pages of these accesses. */
-  knowPages(accesses: ReadonlyMap<AddressKey, Accesses>): void {
-    for (const [key, how] of accesses)
-      this.pages.set(key, { ...how, tag: this.f.local(I64), addend: this.f.local(I32) });
+  /** A block begins, with accesses that come repeatedly. */
+  beginBlock(accesses: ReadonlyMap<AddressKey, Accesses>): void {
+    this.pages.clear();
+    let used = 0;
+    for (const [key, how] of accesses) {
+      const locals = (this.pageLocals[used++] ??= { tag: this.f.local(I64), addend: this.f.local(I32) });
+      this.pages.set(key, { ...how, ...locals, found: false });
+    }
   }
-  knownPage(key: AddressKey | undefined): KnownPage | undefined {
-    return key === undefined ? undefined : this.pages.get(key);
+  knownPage(key: AddressKey): KnownPage | undefined {
+    return this.pages.get(key);
   }
 
   gpr(register: number): Expr {
@@ -142,7 +148,9 @@ export class RegionState {
     if (flags.kind === 'dynamic') return;
     let value = 0;
     if (flags.kind === 'pending') {
-      value = Pending.some | (64 - flags.bits) | (flags.keepsCarry ? Pending.keepsCarry : 0);
+      value = Pending.some | (64 - flags.bits);
+      if (flags.keepsCarry) value |= Pending.keepsCarry;
+      if (flags.result === 'z') value |= Pending.sum;
     }
     set(this.pending, i32c(value))(this.f);
   }
@@ -236,7 +244,6 @@ export class RegionState {
     }
     load(this.ripBase, i64.load(cpu, State.ripBase));
     load(this.tlb, i32.load(cpu, State.tlb));
-    for (const { tag } of this.pages.values()) load(tag, i64c(-1));
     load(this.budget, i32.load(cpu, State.budget));
     load(this.granted, i32.add(get(this.budget, I32), i32c(left)));
     return before.code;
