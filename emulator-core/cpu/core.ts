@@ -311,8 +311,11 @@ export class Core {
   private execute(cpu: Vcpu, uop: number, budget: number, spare: number): void {
     this.spare = spare;
     cpu.set32(State.budget, budget);
+    cpu.set32(State.resumed, -1);
     this.run_(uop, cpu.base);
     this.current = 0;
+    // The instruction behind an IRET that set RF has not happened.
+    if (cpu.get32(State.resumed) === cpu.get32(State.budget) && !cpu.pending) cpu.setSystemFlag(Flag.RF, true);
     this.spare = 0;
     if (spare) cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }

@@ -8,7 +8,7 @@ import type { Vmm } from '../virt/vmm';
 import type { AssistContext } from './assistContext';
 import { combine, deliver, hasErrorCode } from './exceptions';
 import { DebugStatus, reportDebug } from './debugRegisters';
-import { State } from './layout';
+import { EventWaits, State } from './layout';
 import { Abandon, GuestFault, Vector, pendingOf, type PendingException, type Vcpu } from './vcpu';
 
 export interface DeliveryHost {
@@ -160,6 +160,13 @@ export class Delivery {
       (this.nmi.has(cpu.index) && !cpu.nmiBlocked) ||
       (cpu.interruptsEnabled && this.host.platform.hasInterrupt(cpu.index))
     );
+  }
+
+  /** What is held off now, or would be: EventWaits bits. */
+  waits(cpu: Vcpu): number {
+    const other = cpu.nmiBlocked || this.nmi.has(cpu.index) || this.injecting.has(cpu.index);
+    const interrupt = this.host.platform.hasInterrupt(cpu.index);
+    return (other ? EventWaits.other : 0) | (interrupt ? EventWaits.interrupt : 0);
   }
 
   /** Injects an NMI or external interrupt when the vCPU can take one. */

@@ -27,7 +27,7 @@ export const Flag = {
 } as const;
 export const ARITHMETIC = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
 /** Bits of RFLAGS that exist; bit 1 always reads as 1. */
-const FLAGS_MASK = 0x3f7fd7;
+export const FLAGS_MASK = 0x3f7fd7;
 
 export const Cr0 = {
   PE: 1,
@@ -189,8 +189,6 @@ export class Vcpu {
   nmiBlocked = false;
   /** Exceptions since an instruction retired, and the instruction count then. */
   faultsInRow = { icount: -1, count: 0 };
-  /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
-  vendor: 'intel' | 'amd' = 'intel';
   /** Family, model and stepping as CPUID leaf 1 has them in EAX: EDX after reset and INIT. */
   signature = 0;
   /** Unaligned accesses are #AC: CPL 3, CR0.AM, RFLAGS.AC. */
@@ -206,6 +204,14 @@ export class Vcpu {
     this.q = this.base >> 3;
     memory.u64[this.q + (State.zero >> 3)] = 0n;
     this.debug = new DebugRegisters(this);
+  }
+
+  /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
+  get vendor(): 'intel' | 'amd' {
+    return this.get32(State.amd) ? 'amd' : 'intel';
+  }
+  set vendor(vendor: 'intel' | 'amd') {
+    this.set32(State.amd, vendor === 'amd' ? 1 : 0);
   }
 
   /** Any 64-bit slot. */

@@ -88,6 +88,7 @@ export class RegionBuilder extends SemanticsBuilder {
       segment: () => i32c(this.field(Uop.segment)),
       addressShift: () => i64c(this.byte(Uop.addressShift)),
       next: () => i64.add(get(this.s.ripBase, I64), i64c(this.field(Uop.ip) + this.field(Uop.length))),
+      controlRegister: () => i32c(this.field(Uop.r1)),
     };
   }
 
@@ -215,6 +216,13 @@ export class RegionBuilder extends SemanticsBuilder {
     }
     s.lookup(this.uop, to);
     this.ended = true;
+  }
+
+  transfer(): void {
+    throw new NotForCompiling();
+  }
+  cached(): { hits: Expr; host: Expr } {
+    throw new NotForCompiling();
   }
 
   branch(condition: Expr | undefined): void {

@@ -2,6 +2,7 @@
 import { Flag } from '../../cpu/vcpu';
 import { i32, i32c } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
+import { swapGsBase } from './privilege';
 
 const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
   mnemonics.map((mnemonic) => ({ mnemonic, manual, assist }));
@@ -54,7 +55,7 @@ export const system: Family = [
   ...ending('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
   ...assisted('invalidateCaches', 'WBINVD—Write Back and Invalidate Cache', 'Wbinvd', 'Wbnoinvd'),
   ...assisted('invalidateCaches', 'INVD—Invalidate Internal Caches', 'Invd'),
-  ...ending('swapGs', 'SWAPGS—Swap GS Base Register', 'Swapgs'),
+  { mnemonic: 'Swapgs', manual: 'SWAPGS—Swap GS Base Register', assist: 'swapGs', semantics: swapGsBase },
   ...featured('fsgsbase', [
     ...assisted('readSegmentBase', 'RDFSBASE/RDGSBASE—Read FS/GS Segment Base', 'Rdfsbase', 'Rdgsbase'),
     ...assisted('writeSegmentBase', 'WRFSBASE/WRGSBASE—Write FS/GS Segment Base', 'Wrfsbase', 'Wrgsbase'),
