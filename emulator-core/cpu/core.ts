@@ -144,6 +144,7 @@ export class Core {
     cpu.flushTlb();
     cpu.debug.update();
     this.fetch.flush(cpu);
+    cpu.largePages.clear();
   }
 
   /** As flushTranslations(), but for global pages: CR3 was loaded. */
@@ -157,10 +158,14 @@ export class Core {
     for (const cpu of this.vcpus) this.flushTranslations(cpu);
   }
 
-  flushPage(cpu: Vcpu, linear: bigint): void {
-    // A large page may have filled many entries: forgetting all is always right, and INVLPG is rare.
-    void linear;
-    this.flushTranslations(cpu);
+  /** Forgets the page of a linear address, in two halves, all of it if it is a large one. True: the code that runs has to be looked up anew. */
+  flushPage(cpu: Vcpu, low: number, high: number): boolean {
+    if (cpu.largePages.cover(low, high)) {
+      this.flushTranslations(cpu);
+      return true;
+    }
+    cpu.flushTlbPage(low, high);
+    return this.fetch.flushPage(cpu, low, high);
   }
 
   /**

@@ -4,6 +4,7 @@
  */
 import type { MachineMemory } from '../mmu/memory';
 import { DebugRegisters } from './debugRegisters';
+import { LargePages } from './largePages';
 import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset } from './layout';
 
 export const Flag = {
@@ -151,6 +152,7 @@ const LOCAL_ENTRIES = 4096;
 export class Vcpu {
   private readonly localEntries = new Int32Array(LOCAL_ENTRIES);
   private localCount = 0;
+  readonly largePages = new LargePages();
   readonly base: number;
   private readonly q: number;
   activity: Activity = 'active';
@@ -319,7 +321,7 @@ export class Vcpu {
   }
 
   get rflags(): number {
-    const fz = this.get64(State.fz);
+    const fz = this.get32(State.fz) | this.get32(State.fz + 4);
     const fsLow = this.get32(State.fs);
     const fsHigh = this.get32(State.fs + 4);
     const fcLow = this.get32(State.fc);
@@ -328,7 +330,7 @@ export class Vcpu {
     if (fcHigh < 0) flags |= Flag.CF;
     if ((fcHigh ^ (fcHigh << 1)) < 0) flags |= Flag.OF;
     if (fcLow & 8) flags |= Flag.AF;
-    if (fz === 0n) flags |= Flag.ZF;
+    if (fz === 0) flags |= Flag.ZF;
     if (fsHigh < 0) flags |= Flag.SF;
     let parity = fsLow & 0xff;
     parity ^= parity >> 4;
@@ -513,6 +515,18 @@ export class Vcpu {
     const start = this.base + VCPU_TLB;
     this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.filled);
     this.localCount = 0;
+  }
+
+  /** Forgets what the soft TLBs have of the 4-KByte page of an address, in two halves. */
+  flushTlbPage(low: number, high: number): void {
+    const { i32 } = this.memory;
+    const page = low & ~0xfff;
+    let entry = (this.base + VCPU_TLB + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    for (let context = 0; context < Tlb.filled; context++, entry += TLB_BYTES >> 2) {
+      for (const tag of [entry + (Tlb.tagRead >> 2), entry + (Tlb.tagWrite >> 2)]) {
+        if (i32[tag] === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;
+      }
+    }
   }
 
   /** The soft TLB's entry at an address (in 32-bit words) was filled with a translation that is not global. */

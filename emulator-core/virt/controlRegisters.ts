@@ -6,6 +6,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged, readOperand } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { highOf, lowOf } from '../cpu/halves';
 import { SegmentIndex, State, Uop } from '../cpu/layout';
 import { Cr0, Cr4, Efer, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
 import { Primary, Secondary } from './vmx/controls';
@@ -185,13 +186,18 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
 
   function invalidatePage(c: CpuContext): void {
     privileged(c);
+    const flat = c.flatAddress;
+    if (flat && !(vmm.primary & Primary.invlpgExiting)) {
+      if (c.flushPage(flat.low, flat.high)) c.jump(c.nextRip);
+      return;
+    }
     const struct = c.segmentOfOperand();
     const linear = BigInt.asUintN(
-      64,
+      c.cpu.bitness === 64 ? 64 : 32,
       c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)),
     );
     if (vmm.primary & Primary.invlpgExiting) exit(c, ExitReason.invlpg, linear);
-    c.flushPage(linear);
+    if (c.flushPage(lowOf(linear), highOf(linear))) c.jump(c.nextRip);
   }
 
   function invalidateContext(c: CpuContext): void {
@@ -210,7 +216,10 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const one = type === BigInt(InvpcidType.address) || type === BigInt(InvpcidType.context);
     if (one && pcid && !(cpu.cr4 & Cr4.PCIDE)) refuse();
     if (type === BigInt(InvpcidType.address) && !cpu.canonicalBase(address)) refuse();
-    c.flushTranslations();
+    // Whatever the PCID: nothing is cached of others than the present one.
+    if (type === BigInt(InvpcidType.address)) c.flushPage(lowOf(address), cpu.longMode ? highOf(address) : 0);
+    else if (type === BigInt(InvpcidType.allWithGlobals)) c.flushTranslations();
+    else c.flushLocalTranslations();
   }
 
   return {

@@ -52,7 +52,7 @@ export const system: Family = [
   ...assisted('storeMachineStatus', 'SMSW—Store Machine Status Word', 'Smsw'),
   ...ending('loadMachineStatus', 'LMSW—Load Machine Status Word', 'Lmsw'),
   ...assisted('clearTaskSwitched', 'CLTS—Clear Task-Switched Flag in CR0', 'Clts'),
-  ...ending('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
+  ...assisted('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
   ...assisted('invalidateCaches', 'WBINVD—Write Back and Invalidate Cache', 'Wbinvd', 'Wbnoinvd'),
   ...assisted('invalidateCaches', 'INVD—Invalidate Internal Caches', 'Invd'),
   { mnemonic: 'Swapgs', manual: 'SWAPGS—Swap GS Base Register', assist: 'swapGs', semantics: swapGsBase },
