@@ -37,6 +37,8 @@ class FetchState {
   readonly fetchTag = new Float64Array(FETCH_ENTRIES).fill(-1);
   readonly fetchPage = new Float64Array(FETCH_ENTRIES);
   readonly fetchGlobal = new Uint8Array(FETCH_ENTRIES);
+  /** Slots that were filled with what is not global since that was forgotten. */
+  localSlots: number[] = [];
   /** Linear pages that code was fetched from since everything was forgotten: those of all entries here and in the jump cache. */
   readonly pages = new Set<number>();
 }
@@ -85,6 +87,7 @@ export class CodeFetch {
   flush(cpu: Vcpu): void {
     const state = this.states[cpu.index];
     state.fetchTag.fill(-1);
+    state.localSlots.length = 0;
     state.pages.clear();
     this.bumpGeneration(cpu, state);
   }
@@ -103,7 +106,8 @@ export class CodeFetch {
   /** As flush(), but for what is global. */
   flushLocal(cpu: Vcpu): void {
     const state = this.states[cpu.index];
-    for (let i = 0; i < FETCH_ENTRIES; i++) if (!state.fetchGlobal[i]) state.fetchTag[i] = -1;
+    for (const slot of state.localSlots) if (!state.fetchGlobal[slot]) state.fetchTag[slot] = -1;
+    state.localSlots.length = 0;
     this.bumpGeneration(cpu, state, false);
   }
 
@@ -149,6 +153,11 @@ export class CodeFetch {
     state.fetchTag[slot] = tag;
     state.fetchGlobal[slot] = global ? 1 : 0;
     state.fetchPage[slot] = Math.floor(gpa / PAGE);
+    if (!global) {
+      // More of them than there are slots: some are there twice.
+      if (state.localSlots.length > 2 * FETCH_ENTRIES) state.localSlots = [...new Set(state.localSlots)];
+      state.localSlots.push(slot);
+    }
     return gpa;
   }
 

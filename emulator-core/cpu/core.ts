@@ -150,7 +150,6 @@ export class Core {
   /** As flushTranslations(), but for global pages: CR3 was loaded. */
   flushLocalTranslations(cpu: Vcpu): void {
     cpu.flushLocalTlb();
-    cpu.debug.update();
     this.fetch.flushLocal(cpu);
   }
 

@@ -58,9 +58,9 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const register = c.registerOffset(0) >> 3;
     const slot = { 0: State.cr0, 2: State.cr2, 3: State.cr3, 4: State.cr4 }[number];
     if (slot === undefined && number !== 8) throw new GuestFault(Vector.UD);
-    const qualification = encodeCrQualification({ number, access: CrAccess.movFrom, register });
-    if (number === 3 && vmm.primary & Primary.cr3StoreExiting) exit(c, ExitReason.crAccess, qualification);
-    if (number === 8 && vmm.primary & Primary.cr8StoreExiting) exit(c, ExitReason.crAccess, qualification);
+    const exits = number === 3 ? Primary.cr3StoreExiting : number === 8 ? Primary.cr8StoreExiting : 0;
+    if (vmm.primary & exits)
+      exit(c, ExitReason.crAccess, encodeCrQualification({ number, access: CrAccess.movFrom, register }));
     const value = slot === undefined ? BigInt(h.apicTaskPriority(cpu)) : cpu.get64(slot);
     cpu.setGprSized(register, value, cpu.bitness === 64 ? 8 : 4);
   }
@@ -71,8 +71,8 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const number = c.registerOffset(0);
     const register = c.registerOffset(1) >> 3;
     const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
-    const qualification = encodeCrQualification({ number, access: CrAccess.movTo, register });
-    const leave = (): void => exit(c, ExitReason.crAccess, qualification);
+    const leave = (): void =>
+      exit(c, ExitReason.crAccess, encodeCrQualification({ number, access: CrAccess.movTo, register }));
     const low = Number(value & 0xffffffffn);
     const changes = (slot: number, mask: number): boolean => ((low ^ cpu.get32(slot)) & mask) !== 0;
     switch (number) {
