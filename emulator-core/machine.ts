@@ -17,7 +17,6 @@ import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
 import { resetMsrs, setFirmwareMtrrs, type MsrCpu } from './cpu/msrs';
-import { TableMemory } from './cpu/tableMemory';
 import { Abandon, Vcpu } from './cpu/vcpu';
 import { Platform } from './devices/platform';
 import type { GuestInterface } from './guest/guestInterface';
@@ -182,7 +181,7 @@ export class Machine implements CoreHost {
       platform: this.platform,
       vmm: this.vmm,
       context: this.context,
-      tables: new TableMemory(this.memory, this.mmu, this.core.memoryPath),
+      tables: this.core.tables,
       icount: () => this.core.icount,
       stopAtException: () => false,
       tripleFault: (cpu) => this.tripleFault(cpu),

@@ -3,7 +3,7 @@ import { SlowResult } from '../translate/abi';
 import { CODES } from '../x86/codes';
 import type { Core } from './core';
 import type { CpuContext, TransferExits } from './cpuContext';
-import type { Halves } from './halves';
+import { highOf, lowOf, type Halves } from './halves';
 import { Segment, SegmentIndex, State, Uop, UopFlag, segmentOffset } from './layout';
 import { Abandon, GuestFault, Vector, type Vcpu } from './vcpu';
 
@@ -130,6 +130,15 @@ export class AssistContext implements CpuContext {
     return this.access(linear, bytes, this.cpu.cpl === 3);
   }
   readSystem(linear: bigint, bytes: number): bigint {
+    const wrapped = this.wrapLinear(linear);
+    const at = this.core.tables.read(this.cpu, lowOf(wrapped), highOf(wrapped), bytes);
+    if (at >= 0) {
+      const { view } = this.core.memory;
+      if (bytes === 8) return view.getBigUint64(at, true);
+      return BigInt(
+        bytes === 4 ? view.getUint32(at, true) : bytes === 2 ? view.getUint16(at, true) : view.getUint8(at),
+      );
+    }
     this.core.mmu.implicit = true;
     try {
       return this.access(linear, bytes, false);

@@ -17,6 +17,7 @@ import { abortInstruction } from './instructionEnd';
 import { PAGE, SegmentIndex, State, Uop } from './layout';
 import { MemoryPath, PageState, type MemoryHost } from './memoryPath';
 import { undoneBranch } from './nearBranches';
+import { TableMemory } from './tableMemory';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 import { VECTOR_OPERATIONS } from './vector/operations';
 
@@ -60,6 +61,8 @@ export class Core {
   readonly decoder: InstructionDecoder;
   /** Where accesses go that the soft TLB does not let through, and all accesses of assists. */
   readonly memoryPath: MemoryPath;
+  /** Descriptor tables and the like, as the processor itself reads them. */
+  readonly tables: TableMemory;
   private readonly fetch: CodeFetch;
   private readonly run_: (uop: number, cpu: number) => number;
   /** Running now or last; undefined before the first run. */
@@ -112,6 +115,7 @@ export class Core {
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
+    this.tables = new TableMemory(memory, mmu, this.memoryPath);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
     this.code.onCodePage = (page, holds) => this.memoryPath.setPageState(page, PageState.code, holds);
   }
