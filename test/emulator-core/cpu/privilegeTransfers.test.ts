@@ -396,8 +396,8 @@ describe('RFLAGS.RF behind IRETQ', () => {
   it('is still set when a stop at an exit leaves the instruction undone', () => {
     let stops = 0;
     const t = new TestMachine({}, { exit: () => ++stops === 1 }).enter('64');
-    t.writeHex(TARGET, '0fa290'); // cpuid; nop
-    // Twice, so that the jump cache has the target the second time.
+    t.writeHex(TARGET, '0fa2ebfe'); // cpuid; jmp $
+    // Once before, so that the jump cache has the target.
     for (const s of ['ds', 'es', 'fs', 'gs'] as const) t.segment(s, 0, 0, 0, Rights.unusable);
     t.cpu.rip = BigInt(TARGET);
     stops = 1;
