@@ -158,7 +158,7 @@ export interface Builder {
    */
   cached(linear: Expr, bytes: number, access: 'present' | 'system'): { hits: Expr; host: Expr };
   /**
-   * The privilege level (i32) becomes another one, with RFLAGS (i32) as they are then, within 64-bit mode: what depends on both follows.
+   * The privilege level (i32) and RFLAGS (i32) become these, without a change between modes: what depends on both follows.
    * Not for level 3 with alignment checks, before or after.
    */
   setPrivilegeLevel(level: Expr, flags: Expr): void;

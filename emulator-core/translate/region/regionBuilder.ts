@@ -221,6 +221,10 @@ export class RegionBuilder extends SemanticsBuilder {
   transfer(): void {
     throw new NotForCompiling();
   }
+  /** The soft TLB in use is one all through a region. */
+  override setPrivilegeLevel(): void {
+    throw new NotForCompiling();
+  }
   cached(): { hits: Expr; host: Expr } {
     throw new NotForCompiling();
   }

@@ -1,6 +1,8 @@
 /** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. Nearly all assists: rare and wide. */
+import { State } from '../../cpu/layout';
 import { Flag } from '../../cpu/vcpu';
-import { i32, i32c } from '../../translate/wasm';
+import type { Builder } from '../../translate/builder';
+import { i32, i32c, i64c } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
 import { swapGsBase } from './privilege';
 
@@ -12,6 +14,12 @@ const ending = (assist: string, manual: string, ...mnemonics: string[]): Instruc
   assisted(assist, manual, ...mnemonics).map((row) => ({ ...row, endsBlock: true }));
 
 const featured = (feature: string, list: Instruction[]): Instruction[] => list.map((row) => ({ ...row, feature }));
+
+function setDirection(b: Builder, down: boolean): void {
+  const cleared = i32.and(b.systemFlags(), i32c(~Flag.DF));
+  b.setSystemFlags(down ? i32.or(cleared, i32c(Flag.DF)) : cleared);
+  b.setState64(State.direction, i64c(down ? -1 : 1));
+}
 
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
@@ -29,8 +37,8 @@ export const system: Family = [
     },
   },
   ...assisted('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
-  ...assisted('clearDirection', 'CLD—Clear Direction Flag', 'Cld'),
-  ...assisted('setDirection', 'STD—Set Direction Flag', 'Std'),
+  { mnemonic: 'Cld', manual: 'CLD—Clear Direction Flag', semantics: (b) => setDirection(b, false) },
+  { mnemonic: 'Std', manual: 'STD—Set Direction Flag', semantics: (b) => setDirection(b, true) },
   ...ending('halt', 'HLT—Halt', 'Hlt'),
   {
     mnemonic: 'Pause',
