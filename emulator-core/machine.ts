@@ -12,7 +12,7 @@ import { makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
-import { SegmentIndex } from './cpu/layout';
+import { SegmentIndex, State } from './cpu/layout';
 import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
@@ -181,6 +181,7 @@ export class Machine implements CoreHost {
       platform: this.platform,
       vmm: this.vmm,
       context: this.context,
+      tables: this.core.tables,
       icount: () => this.core.icount,
       stopAtException: () => false,
       tripleFault: (cpu) => this.tripleFault(cpu),
@@ -508,6 +509,7 @@ export class Machine implements CoreHost {
     if (due < this.sliceEnd && (earlier || this.core.icount > this.core.retired)) return true;
     this.delivery.debugTraps(cpu);
     if (cpu.activity === 'active' && !cpu.pending) this.delivery.interrupt(cpu);
+    cpu.set32(State.eventWaits, this.delivery.waits(cpu));
     return this.stopRequested || this.end !== undefined;
   }
 

@@ -3,6 +3,7 @@ import { SlowResult } from '../translate/abi';
 import { CODES } from '../x86/codes';
 import type { Core } from './core';
 import type { CpuContext, TransferExits } from './cpuContext';
+import { highOf, lowOf, type Halves } from './halves';
 import { Segment, SegmentIndex, State, Uop, UopFlag, segmentOffset } from './layout';
 import { Abandon, GuestFault, Vector, type Vcpu } from './vcpu';
 
@@ -85,6 +86,17 @@ export class AssistContext implements CpuContext {
     const sum = base + index + this.core.memory.i64[(this.uop + Uop.displacement) >> 3];
     return BigInt.asUintN(this.addressBits, sum);
   }
+  get flatAddress(): Halves | undefined {
+    const { memory } = this.core;
+    const plain = memory.u16[(this.uop + Uop.index) >> 1] === State.zero && this.byte(Uop.addressShift) === 0;
+    if (!plain || this.segmentOfOperand() !== State.flatSegment) return undefined;
+    const base = this.field(Uop.base);
+    const displacement = this.field(Uop.displacement);
+    const low = (this.cpu.get32(base) + displacement) | 0;
+    const carries = low >>> 0 < displacement >>> 0 ? 1 : 0;
+    const high = (this.cpu.get32(base + 4) + this.field(Uop.displacement + 4) + carries) | 0;
+    return { low, high };
+  }
   segmentOfOperand(): number {
     return this.field(Uop.segment);
   }
@@ -118,6 +130,15 @@ export class AssistContext implements CpuContext {
     return this.access(linear, bytes, this.cpu.cpl === 3);
   }
   readSystem(linear: bigint, bytes: number): bigint {
+    const wrapped = this.wrapLinear(linear);
+    const at = this.core.tables.read(this.cpu, lowOf(wrapped), highOf(wrapped), bytes);
+    if (at >= 0) {
+      const { view } = this.core.memory;
+      if (bytes === 8) return view.getBigUint64(at, true);
+      return BigInt(
+        bytes === 4 ? view.getUint32(at, true) : bytes === 2 ? view.getUint16(at, true) : view.getUint8(at),
+      );
+    }
     this.core.mmu.implicit = true;
     try {
       return this.access(linear, bytes, false);
@@ -186,8 +207,8 @@ export class AssistContext implements CpuContext {
   flushLocalTranslations(): void {
     this.core.flushLocalTranslations(this.cpu);
   }
-  flushPage(linear: bigint): void {
-    this.core.flushPage(this.cpu, linear);
+  flushPage(low: number, high: number): boolean {
+    return this.core.flushPage(this.cpu, low, high);
   }
   loadPointers(cr3: number): boolean {
     return this.pointers(this.cpu, cr3);

@@ -4,12 +4,13 @@
  */
 import { Mmu, Access, Translation } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
+import { Pseudo } from '../translate/abi';
 import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
 import type { DecodeContext } from '../x86/decode';
 import type { CodeBreakpoints } from './debugRegisters';
 import { highOf, join, lowOf } from './halves';
-import { Jump, PAGE, Segment, SegmentIndex, State, VCPU_JUMPS, segmentOffset } from './layout';
+import { Jump, PAGE, Segment, SegmentIndex, State, Uop, VCPU_JUMPS, segmentOffset } from './layout';
 import type { MemoryHost } from './memoryPath';
 import { Vector, type Vcpu } from './vcpu';
 
@@ -20,6 +21,8 @@ export interface FetchHost extends Pick<MemoryHost, 'eptWalkExit'> {
 }
 
 const FETCH_ENTRIES = 1024;
+/** Linear pages with code that are told apart. */
+const MAX_CODE_PAGES = 16384;
 
 /** What is remembered of a vCPU's code beyond the architectural state. */
 class FetchState {
@@ -34,6 +37,10 @@ class FetchState {
   readonly fetchTag = new Float64Array(FETCH_ENTRIES).fill(-1);
   readonly fetchPage = new Float64Array(FETCH_ENTRIES);
   readonly fetchGlobal = new Uint8Array(FETCH_ENTRIES);
+  /** Slots that were filled with what is not global since that was forgotten. */
+  localSlots: number[] = [];
+  /** Linear pages that code was fetched from since everything was forgotten: those of all entries here and in the jump cache. */
+  readonly pages = new Set<number>();
 }
 
 export class CodeFetch {
@@ -80,13 +87,27 @@ export class CodeFetch {
   flush(cpu: Vcpu): void {
     const state = this.states[cpu.index];
     state.fetchTag.fill(-1);
+    state.localSlots.length = 0;
+    state.pages.clear();
     this.bumpGeneration(cpu, state);
+  }
+
+  /** Forgets the 4-KByte page of a linear address, in two halves; false: no code was fetched from there. */
+  flushPage(cpu: Vcpu, low: number, high: number): boolean {
+    const state = this.states[cpu.index];
+    if (!state.pages.delete(pageNumber(low, high))) return false;
+    const slot = (low >>> 12) & (FETCH_ENTRIES - 1);
+    // Another page's entry may have taken the place: it is looked up again.
+    state.fetchTag[slot] = -1;
+    this.bumpGeneration(cpu, state);
+    return true;
   }
 
   /** As flush(), but for what is global. */
   flushLocal(cpu: Vcpu): void {
     const state = this.states[cpu.index];
-    for (let i = 0; i < FETCH_ENTRIES; i++) if (!state.fetchGlobal[i]) state.fetchTag[i] = -1;
+    for (const slot of state.localSlots) if (!state.fetchGlobal[slot]) state.fetchTag[slot] = -1;
+    state.localSlots.length = 0;
     this.bumpGeneration(cpu, state, false);
   }
 
@@ -108,7 +129,7 @@ export class CodeFetch {
   /** As fetchAddress(), of an address in two halves. */
   private address(cpu: Vcpu, low: number, high: number): number {
     const user = cpu.cpl === 3;
-    const page = (high >>> 0) * 0x100000 + (low >>> 12);
+    const page = pageNumber(low, high);
     const tag = page * 2 + (user ? 1 : 0);
     const state = this.states[cpu.index];
     const slot = (low >>> 12) & (FETCH_ENTRIES - 1);
@@ -122,13 +143,21 @@ export class CodeFetch {
       }
       if (!this.host.eptWalkExit(cpu, join(low, high), EptAccess.execute)) return -1;
     }
-    const gpa = this.mmu.gpa;
+    const { gpa, pageSize, global } = this.mmu;
+    if (pageSize > PAGE) cpu.largePages.note(low, high, pageSize);
+    if (state.pages.size >= MAX_CODE_PAGES) this.flush(cpu);
+    state.pages.add(page);
     while (this.mmu.host(gpa, EptAccess.execute) < 0) {
       if (!this.host.eptWalkExit(cpu, join(low, high), EptAccess.execute)) return -1;
     }
     state.fetchTag[slot] = tag;
-    state.fetchGlobal[slot] = this.mmu.global ? 1 : 0;
+    state.fetchGlobal[slot] = global ? 1 : 0;
     state.fetchPage[slot] = Math.floor(gpa / PAGE);
+    if (!global) {
+      // More of them than there are slots: some are there twice.
+      if (state.localSlots.length > 2 * FETCH_ENTRIES) state.localSlots = [...new Set(state.localSlots)];
+      state.localSlots.push(slot);
+    }
     return gpa;
   }
 
@@ -144,6 +173,22 @@ export class CodeFetch {
     return -1n;
   }
 
+  /** What a handler that jumps to rip would find in the jump cache, with ripBase set; else 0. */
+  private known(cpu: Vcpu, state: FetchState, rip: number, ripHigh: number): number {
+    const { i32 } = this.memory;
+    const entry = jumpEntry(cpu, rip);
+    if (i32[entry + (Jump.rip >> 2)] !== rip || i32[entry + (Jump.rip >> 2) + 1] !== ripHigh) return 0;
+    this.useContext(cpu, state);
+    const tag = i32[entry + (Jump.tag >> 2)];
+    if (tag !== cpu.get32(State.codeTag) && tag !== cpu.get32(State.globalTag)) return 0;
+    const uop = i32[entry + (Jump.uop >> 2)];
+    if (i32[(uop + Uop.handler) >> 2] === Pseudo.stale) return 0;
+    const offset = i32[(uop + Uop.ip) >> 2];
+    cpu.set32(State.ripBase, rip - offset);
+    cpu.set32(State.ripBase + 4, ripHigh - (rip >>> 0 < offset ? 1 : 0));
+    return uop;
+  }
+
   /** Micro-op at rip, with ripBase and the jump cache set; 0 when an exception is pending or a stop wanted. */
   find(cpu: Vcpu): number {
     const state = this.states[cpu.index];
@@ -156,12 +201,14 @@ export class CodeFetch {
       cpu.pending = { vector: Vector.GP, error: 0 };
       return 0;
     }
+    const known = this.known(cpu, state, rip, ripHigh);
+    if (known) return known;
     if (!wide) low = (low + cpu.get32(segmentOffset(SegmentIndex.cs) + Segment.base)) | 0;
     const gpa = this.address(cpu, low, ripHigh);
     if (gpa < 0) return 0;
     let context = this.useContext(cpu, state);
     const offset = gpa % PAGE;
-    const breakpoints = this.host.breakpointsOn(cpu, (ripHigh >>> 0) * 0x100000 + (low >>> 12));
+    const breakpoints = this.host.breakpointsOn(cpu, pageNumber(low, ripHigh));
     const end = wide ? undefined : codeEnd(cpu, offset);
     if (breakpoints || end !== undefined) {
       context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
@@ -176,7 +223,7 @@ export class CodeFetch {
     cpu.set32(State.ripBase, rip - offset);
     cpu.set32(State.ripBase + 4, ripHigh - (rip >>> 0 < offset ? 1 : 0));
     const { i32 } = this.memory;
-    const entry = (cpu.base + VCPU_JUMPS + ((rip ^ (rip >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize) >> 2;
+    const entry = jumpEntry(cpu, rip);
     i32[entry + (Jump.rip >> 2)] = rip;
     i32[entry + (Jump.rip >> 2) + 1] = ripHigh;
     i32[entry + (Jump.uop >> 2)] = uop;
@@ -184,6 +231,17 @@ export class CodeFetch {
     i32[entry + (Jump.tag >> 2)] = cpu.get32(global ? State.globalTag : State.codeTag);
     return uop;
   }
+}
+
+/** Where the jump cache's entry for an rip is, in 32-bit words. */
+function jumpEntry(cpu: Vcpu, rip: number): number {
+  const index = (rip ^ (rip >>> Jump.fold)) & (Jump.entries - 1);
+  return (cpu.base + VCPU_JUMPS + index * Jump.entrySize) >> 2;
+}
+
+/** Address bits 63..12 of an address in two halves. */
+function pageNumber(low: number, high: number): number {
+  return (high >>> 0) * 0x100000 + (low >>> 12);
 }
 
 /** Of the page that rip is in: the first offset beyond CS's limit; undefined when that lies in no or in another page. */

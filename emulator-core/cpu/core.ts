@@ -18,6 +18,7 @@ import { abortInstruction } from './instructionEnd';
 import { PAGE, SegmentIndex, State, Uop } from './layout';
 import { MemoryPath, PageState, type MemoryHost } from './memoryPath';
 import { undoneBranch } from './nearBranches';
+import { TableMemory } from './tableMemory';
 import { Cr4, Flag, Vector, type PendingException, type Vcpu } from './vcpu';
 import { VECTOR_OPERATIONS } from './vector/operations';
 
@@ -61,6 +62,8 @@ export class Core {
   readonly decoder: InstructionDecoder;
   /** Where accesses go that the soft TLB does not let through, and all accesses of assists. */
   readonly memoryPath: MemoryPath;
+  /** Descriptor tables and the like, as the processor itself reads them. */
+  readonly tables: TableMemory;
   private readonly fetch: CodeFetch;
   private readonly crossPage: CrossPageInstructions;
   private readonly run_: (uop: number, cpu: number) => number;
@@ -115,6 +118,7 @@ export class Core {
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
     this.crossPage = new CrossPageInstructions(memory, this.decoder);
+    this.tables = new TableMemory(memory, mmu, this.memoryPath);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
     this.code.onCodePage = (page, holds) => this.memoryPath.setPageState(page, PageState.code, holds);
   }
@@ -147,12 +151,12 @@ export class Core {
     cpu.flushTlb();
     cpu.debug.update();
     this.fetch.flush(cpu);
+    cpu.largePages.clear();
   }
 
   /** As flushTranslations(), but for global pages: CR3 was loaded. */
   flushLocalTranslations(cpu: Vcpu): void {
     cpu.flushLocalTlb();
-    cpu.debug.update();
     this.fetch.flushLocal(cpu);
   }
 
@@ -160,10 +164,14 @@ export class Core {
     for (const cpu of this.vcpus) this.flushTranslations(cpu);
   }
 
-  flushPage(cpu: Vcpu, linear: bigint): void {
-    // A large page may have filled many entries: forgetting all is always right, and INVLPG is rare.
-    void linear;
-    this.flushTranslations(cpu);
+  /** Forgets the page of a linear address, in two halves, all of it if it is a large one. True: the code that runs has to be looked up anew. */
+  flushPage(cpu: Vcpu, low: number, high: number): boolean {
+    if (cpu.largePages.cover(low, high)) {
+      this.flushTranslations(cpu);
+      return true;
+    }
+    cpu.flushTlbPage(low, high);
+    return this.fetch.flushPage(cpu, low, high);
   }
 
   /**
@@ -316,8 +324,11 @@ export class Core {
   private execute(cpu: Vcpu, uop: number, budget: number, spare: number): void {
     this.spare = spare;
     cpu.set32(State.budget, budget);
+    cpu.set32(State.resumed, -1);
     this.run_(uop, cpu.base);
     this.current = 0;
+    // The instruction behind an IRET that set RF has not happened.
+    if (cpu.get32(State.resumed) === cpu.get32(State.budget) && !cpu.pending) cpu.setSystemFlag(Flag.RF, true);
     this.spare = 0;
     if (spare) cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }

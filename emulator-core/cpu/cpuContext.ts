@@ -2,6 +2,7 @@
  * What assists may use of the machine around them. An assist is the rare, wide part of an instruction in TypeScript; it reads its
  * operands through this context and either completes, throws GuestFault (the instruction has not happened) or Abandon.
  */
+import type { Halves } from './halves';
 import type { Vcpu } from './vcpu';
 
 /** The VM exits of control transfers. Each throws Abandon when the debugger stops at the exit. */
@@ -43,6 +44,8 @@ export interface CpuContext {
   linear(bytes: number, write: boolean, add?: number): bigint;
   /** Effective address (offset) of the memory operand without its segment. */
   effectiveAddress(): bigint;
+  /** effectiveAddress() where that is the linear address and simple to find: 64-bit, without an index and a segment base. */
+  readonly flatAddress: Halves | undefined;
   /** State offset of the memory operand's Segment struct. */
   segmentOfOperand(): number;
   /** Linear address of segment:offset after checks. */
@@ -75,7 +78,8 @@ export interface CpuContext {
   flushTranslations(): void;
   /** As flushTranslations(), but for global pages. */
   flushLocalTranslations(): void;
-  flushPage(linear: bigint): void;
+  /** Drops what is cached of the page of an address, in two halves. True: what runs next has to be looked up anew. */
+  flushPage(low: number, high: number): boolean;
   /** Loads the PAE page-directory-pointer registers from where `cr3` points; false when they are malformed. */
   loadPointers(cr3: number): boolean;
 }

@@ -8,13 +8,16 @@ import type { Vmm } from '../virt/vmm';
 import type { AssistContext } from './assistContext';
 import { combine, deliver, hasErrorCode } from './exceptions';
 import { DebugStatus, reportDebug } from './debugRegisters';
-import { State } from './layout';
+import { EventWaits, State } from './layout';
+import { deliverQuickly } from './quickDelivery';
+import type { TableMemory } from './tableMemory';
 import { Abandon, GuestFault, Vector, pendingOf, type PendingException, type Vcpu } from './vcpu';
 
 export interface DeliveryHost {
   platform: Platform;
   vmm: Vmm;
   context: AssistContext;
+  tables: TableMemory;
   icount(): number;
   /** A guest exception that the exception bitmap intercepts: true to stop before it is delivered. */
   stopAtException(cpu: Vcpu, exception: PendingException): boolean;
@@ -42,6 +45,8 @@ export class Delivery {
   private readonly nmi = new Set<number>();
   /** Interrupts that the VMM has taken and whose delivery stopped at an exit: vCPU -> vector and type. */
   private readonly injecting = new Map<number, Injected>();
+  /** Of each vCPU, what entered() was told last. */
+  private readonly lastEntry: (number | undefined)[] = [];
   /** The newest interrupt injected: before which instruction count, and what it interrupted. */
   lastInjection = { icount: -1, cpu: 0, rip: 0n, rsp: 0n };
 
@@ -107,8 +112,12 @@ export class Delivery {
   }
 
   private attempt(cpu: Vcpu, exception: PendingException): PendingException | 'abandoned' | undefined {
-    const { vmm, context } = this.host;
+    const { context, tables } = this.host;
     const error = hasErrorCode(exception.vector) ? (exception.error ?? 0) : undefined;
+    if (!TRAPS.has(exception.vector) && deliverQuickly(cpu, tables, exception.vector, error ?? -1, true)) {
+      this.entered(cpu, 0);
+      return undefined;
+    }
     const info = encodeInterruptionInformation(
       exception.vector,
       InterruptionType.hardwareException,
@@ -120,7 +129,7 @@ export class Delivery {
       const fault = !TRAPS.has(exception.vector) || (exception.debug ?? 0) === DebugStatus.BD;
       if (exception.vector === Vector.DB) reportDebug(cpu, exception.debug ?? 0);
       deliver(context, { vector: exception.vector, error: pushed, software: false, external: true, fault }, cpu.rip);
-      vmm.injected(cpu, 0, 0);
+      this.entered(cpu, 0);
     });
   }
 
@@ -162,6 +171,13 @@ export class Delivery {
     );
   }
 
+  /** What is held off now, or would be: EventWaits bits. */
+  waits(cpu: Vcpu): number {
+    const other = cpu.nmiBlocked || this.nmi.has(cpu.index) || this.injecting.has(cpu.index);
+    const interrupt = this.host.platform.hasInterrupt(cpu.index);
+    return (other ? EventWaits.other : 0) | (interrupt ? EventWaits.interrupt : 0);
+  }
+
   /** Injects an NMI or external interrupt when the vCPU can take one. */
   interrupt(cpu: Vcpu): void {
     const { platform, vmm } = this.host;
@@ -192,16 +208,26 @@ export class Delivery {
     this.inject(cpu, { vector, type: InterruptionType.externalInterrupt });
   }
 
+  /** The VM-entry interruption information is `info`. It is 0 most of the time. */
+  private entered(cpu: Vcpu, info: number): void {
+    if (info === 0 && this.lastEntry[cpu.index] === 0) return;
+    this.lastEntry[cpu.index] = info;
+    this.host.vmm.injected(cpu, info, 0);
+  }
+
   private inject(cpu: Vcpu, event: Injected): void {
-    const { vmm, context } = this.host;
+    const { context, tables } = this.host;
     const { vector, type } = event;
     const info = encodeInterruptionInformation(vector, type);
-    vmm.injected(cpu, info, 0);
+    this.entered(cpu, info);
     cpu.activity = 'active';
     this.lastInjection = { icount: this.host.icount(), cpu: cpu.index, rip: cpu.rip, rsp: cpu.gpr(4) };
-    const fault = this.event(cpu, info, 0, () => {
-      deliver(context, { vector, software: false, external: true }, cpu.rip);
-    });
+    const quick = deliverQuickly(cpu, tables, vector, -1, false);
+    const fault = quick
+      ? undefined
+      : this.event(cpu, info, 0, () => {
+          deliver(context, { vector, software: false, external: true }, cpu.rip);
+        });
     // A stop at an exit of the delivery itself (an EPT violation at the IDT): the VMM injects the event again, as the exit's
     // IDT-vectoring information tells it to.
     if (fault === 'abandoned') {

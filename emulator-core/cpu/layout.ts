@@ -109,8 +109,17 @@ export const State = {
   compiled: 0x3100,
   /** Non-zero: PAUSE exits. Set with the VMCS's controls. i32 */
   pauseExits: 0x3108,
+  /** What IRET and SYSRET leave to their assists: EventWaits bits. i32 */
+  eventWaits: 0x3130,
+  /** Non-zero: an AMD processor. i32 */
+  amd: 0x3134,
+  /** The budget when an IRET that set RFLAGS.RF was followed at once by another instruction, else -1. i32 */
+  resumed: 0x3138,
   size: 0x3200,
 } as const;
+
+/** `interrupt`: one waits for RFLAGS.IF, whose bit this is. `other`: NMIs are blocked, or an event other than an interrupt waits. */
+export const EventWaits = { other: 1, interrupt: 1 << 9 } as const;
 
 /** One segment register: selector and the hidden part. */
 export const Segment = {

@@ -369,7 +369,20 @@ export class MemoryPath {
   /** Puts the translation to a page of RAM into the soft TLB in use. */
   private fill(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
     if (cpu.checksAlignment || this.watches(cpu, low, high)) return;
-    const entry = (cpu.get32(State.tlb) + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    this.put(cpu, cpu.get32(State.tlb), low, high, page, writable);
+  }
+
+  /** After a translation for reading: the soft TLB at `table` learns it, if it leads to RAM and nobody watches. */
+  learn(cpu: Vcpu, table: number, low: number, high: number): boolean {
+    this.tlbMisses++;
+    const { page, writable } = this.mmu;
+    if (!this.isRam(page, EptAccess.read) || this.watches(cpu, low, high)) return false;
+    this.put(cpu, table, low, high, page, writable);
+    return true;
+  }
+
+  private put(cpu: Vcpu, table: number, low: number, high: number, page: number, writable: boolean): void {
+    const entry = (table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
     const state = this.pageState[page];
     const { i32 } = this.memory;
     const start = low & ~OFFSET;
@@ -380,6 +393,7 @@ export class MemoryPath {
     i32[entry + (Tlb.tagWrite >> 2)] = direct ? start : -1;
     i32[entry + (Tlb.tagWrite >> 2) + 1] = direct ? high : -1;
     if (!this.mmu.global) cpu.noteLocal(entry);
+    if (this.mmu.pageSize > PAGE) cpu.largePages.note(low, high, this.mmu.pageSize);
     i32[entry + (Tlb.addend >> 2)] = (this.memory.ramBase + page * PAGE - start) | 0;
   }
 

@@ -4,6 +4,7 @@
  */
 import type { MachineMemory } from '../mmu/memory';
 import { DebugRegisters } from './debugRegisters';
+import { LargePages } from './largePages';
 import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset } from './layout';
 
 export const Flag = {
@@ -27,7 +28,7 @@ export const Flag = {
 } as const;
 export const ARITHMETIC = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
 /** Bits of RFLAGS that exist; bit 1 always reads as 1. */
-const FLAGS_MASK = 0x3f7fd7;
+export const FLAGS_MASK = 0x3f7fd7;
 
 export const Cr0 = {
   PE: 1,
@@ -151,6 +152,7 @@ const LOCAL_ENTRIES = 4096;
 export class Vcpu {
   private readonly localEntries = new Int32Array(LOCAL_ENTRIES);
   private localCount = 0;
+  readonly largePages = new LargePages();
   readonly base: number;
   private readonly q: number;
   activity: Activity = 'active';
@@ -189,8 +191,6 @@ export class Vcpu {
   nmiBlocked = false;
   /** Exceptions since an instruction retired, and the instruction count then. */
   faultsInRow = { icount: -1, count: 0 };
-  /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
-  vendor: 'intel' | 'amd' = 'intel';
   /** Family, model and stepping as CPUID leaf 1 has them in EAX: EDX after reset and INIT. */
   signature = 0;
   /** Unaligned accesses are #AC: CPL 3, CR0.AM, RFLAGS.AC. */
@@ -206,6 +206,14 @@ export class Vcpu {
     this.q = this.base >> 3;
     memory.u64[this.q + (State.zero >> 3)] = 0n;
     this.debug = new DebugRegisters(this);
+  }
+
+  /** Whose processor it is: SYSCALL, SYSENTER and their returns differ. */
+  get vendor(): 'intel' | 'amd' {
+    return this.get32(State.amd) ? 'amd' : 'intel';
+  }
+  set vendor(vendor: 'intel' | 'amd') {
+    this.set32(State.amd, vendor === 'amd' ? 1 : 0);
   }
 
   /** Any 64-bit slot. */
@@ -313,7 +321,7 @@ export class Vcpu {
   }
 
   get rflags(): number {
-    const fz = this.get64(State.fz);
+    const fz = this.get32(State.fz) | this.get32(State.fz + 4);
     const fsLow = this.get32(State.fs);
     const fsHigh = this.get32(State.fs + 4);
     const fcLow = this.get32(State.fc);
@@ -322,7 +330,7 @@ export class Vcpu {
     if (fcHigh < 0) flags |= Flag.CF;
     if ((fcHigh ^ (fcHigh << 1)) < 0) flags |= Flag.OF;
     if (fcLow & 8) flags |= Flag.AF;
-    if (fz === 0n) flags |= Flag.ZF;
+    if (fz === 0) flags |= Flag.ZF;
     if (fsHigh < 0) flags |= Flag.SF;
     let parity = fsLow & 0xff;
     parity ^= parity >> 4;
@@ -507,6 +515,18 @@ export class Vcpu {
     const start = this.base + VCPU_TLB;
     this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.filled);
     this.localCount = 0;
+  }
+
+  /** Forgets what the soft TLBs have of the 4-KByte page of an address, in two halves. */
+  flushTlbPage(low: number, high: number): void {
+    const { i32 } = this.memory;
+    const page = low & ~0xfff;
+    let entry = (this.base + VCPU_TLB + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    for (let context = 0; context < Tlb.filled; context++, entry += TLB_BYTES >> 2) {
+      for (const tag of [entry + (Tlb.tagRead >> 2), entry + (Tlb.tagWrite >> 2)]) {
+        if (i32[tag] === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;
+      }
+    }
   }
 
   /** The soft TLB's entry at an address (in 32-bit words) was filled with a translation that is not global. */

@@ -41,7 +41,7 @@ export const IMPORTS = [
 /** What a region's module imports: `go(uop, cpu, handler)` of the handlers' module. */
 export const REGION_IMPORTS = [{ name: 'go', parameters: 3 }];
 export const RegionImport = { go: 0 } as const;
-export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9, go: 10 } as const;
+export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9, go: 10, resume: 11 } as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
 export const Slow = {

@@ -147,6 +147,28 @@ export interface Builder {
   privilegeLevel(): Expr;
   /** i32: PAUSE leaves the guest. */
   pauseExits(): Expr;
+  /** i32: number of the control register that the instruction reads. */
+  controlRegister(): Expr;
+
+  /** A slot of cpu/layout's State that no other method is for: not general registers or arithmetic flags. */
+  state32(slot: number): Expr;
+  state64(slot: number): Expr;
+  setState32(slot: number, value: Expr): void;
+  setState64(slot: number, value: Expr): void;
+  /** Its address; i32. */
+  stateAddress(slot: number): Expr;
+  /**
+   * Where `bytes` at a linear address are in the machine's memory (i32), if the soft TLB knows them to be readable: `hits`, i32.
+   * 'present': to an access by the code that runs; 'system': to the processor's own.
+   */
+  cached(linear: Expr, bytes: number, access: 'present' | 'system'): { hits: Expr; host: Expr };
+  /**
+   * The privilege level (i32) and RFLAGS (i32) become these, without a change between modes: what depends on both follows.
+   * Not for level 3 with alignment checks, before or after.
+   */
+  setPrivilegeLevel(level: Expr, flags: Expr): void;
+  /** Jumps as a return from an interrupt does: RFLAGS.RF is cleared once the instruction there runs. Ends the instruction. */
+  transfer(target: Expr): void;
 
   /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
   faultIf(condition: Expr, vector: number): void;

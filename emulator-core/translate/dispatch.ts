@@ -1,5 +1,6 @@
 /** From one micro-op to the next: entering blocks, the jump cache, and back to the run loop. */
 import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
+import { Flag } from '../cpu/vcpu';
 import { Import } from './abi';
 import { cpu, state, uop } from './operands';
 import { Fn, I32, call, drop, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
@@ -46,8 +47,10 @@ export function jumpEntry(me: Expr, rip: Expr, keep: (value: Expr) => Expr): { e
 /**
  * lookup(branch, cpu): goes to State.rip through the jump cache, or returns to the run loop. `branch`: the micro-op that branches
  * there, which the run loop undoes when the target cannot be fetched; 0 when none does.
+ * @param resumes the instruction there runs with RFLAGS.RF as it is, which is cleared for those behind it; without instruction
+ * breakpoints of the guest's nobody sees when. Where it is the run loop that goes there, it does that.
  */
-export function lookupHelper(): Fn {
+export function lookupHelper(resumes = false): Fn {
   const f = new Fn(2);
   const branch = get(0, I32);
   const me = get(1, I32);
@@ -67,6 +70,13 @@ export function lookupHelper(): Fn {
   set(t, i32.load(entry, Jump.uop))(f);
   set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
   ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
+  if (resumes) {
+    const flags = i32.load(me, State.flags);
+    ifElse(f, i32.and(flags, i32c(Flag.RF)), () => {
+      i32.store(me, i32.and(flags, i32c(~Flag.RF)), State.flags)(f);
+      i32.store(me, i32.load(me, State.budget), State.resumed)(f);
+    });
+  }
   i32.store(me, get(budget, I32), State.budget)(f);
   i64.store(me, i64.sub(rip, i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
   // Who hears that it is hot reads ripBase.

@@ -31,6 +31,14 @@ export class HandlerMemory extends MemoryEmitter {
     return { hits, host: this.hostAddress(linear, entry) };
   }
 
+  /** Builder.cached(), by one of the soft TLBs. */
+  cached(linear: Expr, bytes: number, table: Expr): { hits: Expr; host: Expr } {
+    const address = this.b.let(linear);
+    const entry = this.tlbEntry(address, table);
+    const last = i64.and(i64.add(address, i64c(bytes - 1)), i64c(-4096));
+    return { hits: this.b.let(i64.eq(i64.load(entry, Tlb.tagRead), last)), host: this.hostAddress(address, entry) };
+  }
+
   againLocal(): number {
     this.again ??= this.b.f.local(I32);
     return this.again;

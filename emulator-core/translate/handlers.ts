@@ -111,7 +111,7 @@ class Generator {
 export function generateHandlers(): HandlerModule {
   const generator = new Generator();
   for (const info of CODES) if (info) generator.add(info);
-  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper(), goHelper()];
+  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper(), goHelper(), lookupHelper(true)];
   const first = IMPORTS.length + helpers.length;
   const bytes = encodeModule({
     imports: IMPORTS,

@@ -3,8 +3,8 @@
  * operands from the micro-op, does its work and tail-calls the next micro-op's handler; it returns 0 to the run loop with
  * State.rip set. Memory goes through the soft TLB; what misses calls `slow`.
  */
-import { State, Uop } from '../cpu/layout';
-import { Flag } from '../cpu/vcpu';
+import { State, TLB_BYTES, Uop, VCPU_TLB } from '../cpu/layout';
+import { Cr4, Flag } from '../cpu/vcpu';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Pseudo, Slow, type HandlerForm } from './abi';
 import type { Bits, Builder } from './builder';
@@ -55,6 +55,7 @@ const FIELDS: OperandFields = {
     const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
     return i64.add(state(State.ripBase), next);
   },
+  controlRegister: () => i32.load(uop, Uop.r1),
 };
 
 export class InterpreterBuilder extends SemanticsBuilder {
@@ -182,6 +183,21 @@ export class InterpreterBuilder extends SemanticsBuilder {
     this.returnIfAgain();
     tailCall(this.f, Helper.lookup, uop, cpu);
     this.ended = true;
+  }
+
+  transfer(target: Expr): void {
+    i64.store(cpu, target, State.rip)(this.f);
+    tailCall(this.f, Helper.resume, i32c(0), cpu);
+    this.ended = true;
+  }
+
+  cached(linear: Expr, bytes: number, access: 'present' | 'system'): { hits: Expr; host: Expr } {
+    if (access === 'present') return this.memory.cached(linear, bytes, i32.load(cpu, State.tlb));
+    // The processor's own accesses are a supervisor's, and AC does not suspend SMAP for them.
+    const smap = i32.and(i32.load(cpu, State.cr4), i32c(Cr4.SMAP));
+    const context = i32.add(i32.eqz(smap), i32c(1));
+    const table = i32.add(i32.add(cpu, i32c(VCPU_TLB)), i32.shl(context, i32c(Math.log2(TLB_BYTES))));
+    return this.memory.cached(linear, bytes, table);
   }
 
   branch(condition: Expr | undefined): void {

@@ -2,7 +2,8 @@
  * What both engines have in common of the builder: an instruction's operands, flags, memory, stack and strings in terms of a few
  * primitives that an engine provides (where registers and a micro-op's fields are, what happens where the fast path ends).
  */
-import { SegmentIndex, State, segmentOffset } from '../cpu/layout';
+import { SegmentIndex, State, TLB_BYTES, VCPU_TLB, segmentOffset } from '../cpu/layout';
+import { Cr4, Flag } from '../cpu/vcpu';
 import type { VectorOperationName } from '../cpu/vector/operations';
 import type { HandlerForm } from './abi';
 import type { Bits, Builder, Condition, FlagName } from './builder';
@@ -26,6 +27,8 @@ export interface OperandFields {
   addressShift(): Expr;
   /** rip of the next instruction before it is truncated. */
   next(): Expr;
+  /** Number of a control register; i32. */
+  controlRegister(): Expr;
 }
 
 export abstract class SemanticsBuilder implements Builder {
@@ -84,6 +87,8 @@ export abstract class SemanticsBuilder implements Builder {
   abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
   abstract vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
   abstract jump(target: Expr): void;
+  abstract transfer(target: Expr): void;
+  abstract cached(linear: Expr, bytes: number, access: 'present' | 'system'): { hits: Expr; host: Expr };
   abstract branch(condition: Expr | undefined): void;
 
   // ---- operands --------------------------------------------------------------------------------------------------
@@ -224,6 +229,39 @@ export abstract class SemanticsBuilder implements Builder {
   }
   pauseExits(): Expr {
     return i32.load(cpu, State.pauseExits);
+  }
+
+  controlRegister(): Expr {
+    return this.fields.controlRegister();
+  }
+  state32(slot: number): Expr {
+    return i32.load(cpu, slot);
+  }
+  state64(slot: number): Expr {
+    return state(slot);
+  }
+  setState32(slot: number, value: Expr): void {
+    i32.store(cpu, value, slot)(this.f);
+  }
+  setState64(slot: number, value: Expr): void {
+    i64.store(cpu, value, slot)(this.f);
+  }
+  stateAddress(slot: number): Expr {
+    return i32.add(cpu, i32c(slot));
+  }
+  /** As Vcpu.selectTlb() and CodeFetch do it. */
+  setPrivilegeLevel(level: Expr, flags: Expr): void {
+    this.setState32(State.cpl, level);
+    const user = this.let(i32.eq(level, i32c(3)));
+    const suspended = i32.or(
+      i32.eqz(i32.and(this.state32(State.cr4), i32c(Cr4.SMAP))),
+      i32.ne(i32.and(flags, i32c(Flag.AC)), i32c(0)),
+    );
+    const context = select(user, i32c(0), i32.add(suspended, i32c(1)));
+    const tables = i32.add(cpu, i32c(VCPU_TLB));
+    this.setState32(State.tlb, i32.add(tables, i32.shl(context, i32c(Math.log2(TLB_BYTES)))));
+    for (const tag of [State.codeTag, State.globalTag])
+      this.setState32(tag, i32.or(i32.and(this.state32(tag), i32c(~1)), user));
   }
 
   // ---- vectors ---------------------------------------------------------------------------------------------------

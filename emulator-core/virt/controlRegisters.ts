@@ -6,6 +6,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged, readOperand } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { highOf, lowOf } from '../cpu/halves';
 import { SegmentIndex, State, Uop } from '../cpu/layout';
 import { Cr0, Cr4, Efer, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
 import { Primary, Secondary } from './vmx/controls';
@@ -57,9 +58,9 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const register = c.registerOffset(0) >> 3;
     const slot = { 0: State.cr0, 2: State.cr2, 3: State.cr3, 4: State.cr4 }[number];
     if (slot === undefined && number !== 8) throw new GuestFault(Vector.UD);
-    const qualification = encodeCrQualification({ number, access: CrAccess.movFrom, register });
-    if (number === 3 && vmm.primary & Primary.cr3StoreExiting) exit(c, ExitReason.crAccess, qualification);
-    if (number === 8 && vmm.primary & Primary.cr8StoreExiting) exit(c, ExitReason.crAccess, qualification);
+    const exits = number === 3 ? Primary.cr3StoreExiting : number === 8 ? Primary.cr8StoreExiting : 0;
+    if (vmm.primary & exits)
+      exit(c, ExitReason.crAccess, encodeCrQualification({ number, access: CrAccess.movFrom, register }));
     const value = slot === undefined ? BigInt(h.apicTaskPriority(cpu)) : cpu.get64(slot);
     cpu.setGprSized(register, value, cpu.bitness === 64 ? 8 : 4);
   }
@@ -70,8 +71,8 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const number = c.registerOffset(0);
     const register = c.registerOffset(1) >> 3;
     const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
-    const qualification = encodeCrQualification({ number, access: CrAccess.movTo, register });
-    const leave = (): void => exit(c, ExitReason.crAccess, qualification);
+    const leave = (): void =>
+      exit(c, ExitReason.crAccess, encodeCrQualification({ number, access: CrAccess.movTo, register }));
     const low = Number(value & 0xffffffffn);
     const changes = (slot: number, mask: number): boolean => ((low ^ cpu.get32(slot)) & mask) !== 0;
     switch (number) {
@@ -185,13 +186,18 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
 
   function invalidatePage(c: CpuContext): void {
     privileged(c);
+    const flat = c.flatAddress;
+    if (flat && !(vmm.primary & Primary.invlpgExiting)) {
+      if (c.flushPage(flat.low, flat.high)) c.jump(c.nextRip);
+      return;
+    }
     const struct = c.segmentOfOperand();
     const linear = BigInt.asUintN(
-      64,
+      c.cpu.bitness === 64 ? 64 : 32,
       c.effectiveAddress() + (struct === State.flatSegment ? 0n : c.cpu.segmentBase((struct - State.segments) / 64)),
     );
     if (vmm.primary & Primary.invlpgExiting) exit(c, ExitReason.invlpg, linear);
-    c.flushPage(linear);
+    if (c.flushPage(lowOf(linear), highOf(linear))) c.jump(c.nextRip);
   }
 
   function invalidateContext(c: CpuContext): void {
@@ -210,7 +216,10 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const one = type === BigInt(InvpcidType.address) || type === BigInt(InvpcidType.context);
     if (one && pcid && !(cpu.cr4 & Cr4.PCIDE)) refuse();
     if (type === BigInt(InvpcidType.address) && !cpu.canonicalBase(address)) refuse();
-    c.flushTranslations();
+    // Whatever the PCID: nothing is cached of others than the present one.
+    if (type === BigInt(InvpcidType.address)) c.flushPage(lowOf(address), cpu.longMode ? highOf(address) : 0);
+    else if (type === BigInt(InvpcidType.allWithGlobals)) c.flushTranslations();
+    else c.flushLocalTranslations();
   }
 
   return {

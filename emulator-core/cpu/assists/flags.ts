@@ -190,6 +190,4 @@ export const flagAssists: Record<string, Assist> = {
   },
   clearInterrupts,
   setInterrupts,
-  clearDirection: (c) => c.cpu.setSystemFlag(Flag.DF, false),
-  setDirection: (c) => c.cpu.setSystemFlag(Flag.DF, true),
 };

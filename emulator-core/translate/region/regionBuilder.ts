@@ -97,6 +97,7 @@ export class RegionBuilder extends SemanticsBuilder {
       segment: () => i32c(this.field(Uop.segment)),
       addressShift: () => i64c(this.byte(Uop.addressShift)),
       next: () => i64.add(get(this.s.ripBase, I64), i64c(this.field(Uop.ip) + this.field(Uop.length))),
+      controlRegister: () => i32c(this.field(Uop.r1)),
     };
   }
 
@@ -224,6 +225,17 @@ export class RegionBuilder extends SemanticsBuilder {
     }
     s.lookup(this.uop, to);
     this.ended = true;
+  }
+
+  transfer(): void {
+    throw new NotForCompiling();
+  }
+  /** The soft TLB in use is one all through a region. */
+  override setPrivilegeLevel(): void {
+    throw new NotForCompiling();
+  }
+  cached(): { hits: Expr; host: Expr } {
+    throw new NotForCompiling();
   }
 
   branch(condition: Expr | undefined): void {

@@ -1,6 +1,7 @@
 /** Control transfer: jumps, calls, returns, loops, interrupts, and instructions that do nothing. */
 import { CONDITIONS, Gpr, type Bits, type Builder } from '../../translate/builder';
 import { i32, i64, i64c, type Expr } from '../../translate/wasm';
+import { interruptReturn64, systemCall, systemReturn } from './privilege';
 import { rows, type Family, type Instruction } from './instruction';
 
 function returnNear(b: Builder, operandBits: Bits, release: Expr): void {
@@ -160,6 +161,7 @@ export const control: Family = [
       endsBlock: true,
       manual: 'IRET/IRETD/IRETQ—Interrupt Return',
       assist: 'interruptReturn',
+      ...(operandBits === 64 ? { semantics: interruptReturn64 } : {}),
     }),
   ),
   {
@@ -191,7 +193,9 @@ export const control: Family = [
     feature: 'syscall',
     manual: 'SYSCALL—Fast System Call',
     endsBlock: true,
+    operandBits: 64,
     assist: 'syscall',
+    semantics: systemCall,
     note: '#UD outside of 64-bit mode on Intel processors; on AMD ones it works in compatibility and legacy mode',
   },
   {
@@ -210,6 +214,7 @@ export const control: Family = [
     endsBlock: true,
     operandBits: 64,
     assist: 'sysret',
+    semantics: systemReturn,
   },
   {
     mnemonic: 'Sysenter',

@@ -1,7 +1,9 @@
 /** Data movement: moves, exchanges, stack, conditional moves, flags transfer. */
-import { ARITHMETIC, Flag } from '../../cpu/vcpu';
+import { State } from '../../cpu/layout';
+import { Flag } from '../../cpu/vcpu';
 import { CONDITIONS, Gpr, type Bits, type Builder, type Condition } from '../../translate/builder';
 import { i32, i32c, i64, i64c, select } from '../../translate/wasm';
+import { flagsImage } from './flagsImage';
 import { rows, type Family, type Instruction } from './instruction';
 
 /** iced-x86 names the conditions by their first alias, as here. */
@@ -81,9 +83,7 @@ const popSegment = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction =>
 function pushFlags(b: Builder, bits: Bits): void {
   const flags = b.let(b.systemFlags());
   b.assistWhen(i32.and(flags, i32c(Flag.VM)));
-  const system = i64.and(i64.extendU(flags), i64c(~(ARITHMETIC | Flag.RF)));
-  const overflow = i64.shl(b.flag('of'), i64c(Math.log2(Flag.OF)));
-  b.push(bits, i64.or(i64.or(system, b.lowFlags()), overflow));
+  b.push(bits, flagsImage(b, flags));
 }
 
 export const data: Family = [
@@ -100,7 +100,17 @@ export const data: Family = [
     semantics: (b) => b.write(0, b.read(1)),
   },
   { mnemonic: 'Mov', manual: 'MOV—Move', operands: /^Sreg_/, assist: 'loadSegment', endsBlock: true },
-  { mnemonic: 'Mov', manual: 'MOV—Move to/from Control Registers', operands: /_cr$/, assist: 'readControlRegister' },
+  {
+    mnemonic: 'Mov',
+    manual: 'MOV—Move to/from Control Registers',
+    operands: /_cr$/,
+    assist: 'readControlRegister',
+    // CR2, which page faults want, never exits.
+    semantics: (b) => {
+      b.assistWhen(i32.or(b.privilegeLevel(), i32.ne(b.controlRegister(), i32c(2))));
+      b.write(0, b.state64(State.cr2));
+    },
+  },
   {
     mnemonic: 'Mov',
     manual: 'MOV—Move to/from Control Registers',

@@ -1,7 +1,10 @@
 /** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. Nearly all assists: rare and wide. */
+import { State } from '../../cpu/layout';
 import { Flag } from '../../cpu/vcpu';
-import { i32, i32c } from '../../translate/wasm';
+import type { Builder } from '../../translate/builder';
+import { i32, i32c, i64c } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
+import { swapGsBase } from './privilege';
 
 const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
   mnemonics.map((mnemonic) => ({ mnemonic, manual, assist }));
@@ -11,6 +14,12 @@ const ending = (assist: string, manual: string, ...mnemonics: string[]): Instruc
   assisted(assist, manual, ...mnemonics).map((row) => ({ ...row, endsBlock: true }));
 
 const featured = (feature: string, list: Instruction[]): Instruction[] => list.map((row) => ({ ...row, feature }));
+
+function setDirection(b: Builder, down: boolean): void {
+  const cleared = i32.and(b.systemFlags(), i32c(~Flag.DF));
+  b.setSystemFlags(down ? i32.or(cleared, i32c(Flag.DF)) : cleared);
+  b.setState64(State.direction, i64c(down ? -1 : 1));
+}
 
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
@@ -28,8 +37,8 @@ export const system: Family = [
     },
   },
   ...assisted('setInterrupts', 'STI—Set Interrupt Flag', 'Sti'),
-  ...assisted('clearDirection', 'CLD—Clear Direction Flag', 'Cld'),
-  ...assisted('setDirection', 'STD—Set Direction Flag', 'Std'),
+  { mnemonic: 'Cld', manual: 'CLD—Clear Direction Flag', semantics: (b) => setDirection(b, false) },
+  { mnemonic: 'Std', manual: 'STD—Set Direction Flag', semantics: (b) => setDirection(b, true) },
   ...ending('halt', 'HLT—Halt', 'Hlt'),
   {
     mnemonic: 'Pause',
@@ -51,10 +60,10 @@ export const system: Family = [
   ...assisted('storeMachineStatus', 'SMSW—Store Machine Status Word', 'Smsw'),
   ...ending('loadMachineStatus', 'LMSW—Load Machine Status Word', 'Lmsw'),
   ...assisted('clearTaskSwitched', 'CLTS—Clear Task-Switched Flag in CR0', 'Clts'),
-  ...ending('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
+  ...assisted('invalidatePage', 'INVLPG—Invalidate TLB Entries', 'Invlpg'),
   ...assisted('invalidateCaches', 'WBINVD—Write Back and Invalidate Cache', 'Wbinvd', 'Wbnoinvd'),
   ...assisted('invalidateCaches', 'INVD—Invalidate Internal Caches', 'Invd'),
-  ...ending('swapGs', 'SWAPGS—Swap GS Base Register', 'Swapgs'),
+  { mnemonic: 'Swapgs', manual: 'SWAPGS—Swap GS Base Register', assist: 'swapGs', semantics: swapGsBase },
   ...featured('fsgsbase', [
     ...assisted('readSegmentBase', 'RDFSBASE/RDGSBASE—Read FS/GS Segment Base', 'Rdfsbase', 'Rdgsbase'),
     ...assisted('writeSegmentBase', 'WRFSBASE/WRGSBASE—Write FS/GS Segment Base', 'Wrfsbase', 'Wrgsbase'),

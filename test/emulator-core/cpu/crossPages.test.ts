@@ -135,7 +135,7 @@ describe('regions across pages', () => {
     const t = warm();
     const before = t.get('rax');
     t.write(PAGE_TABLE + 8, new Uint8Array(8));
-    t.machine.core.flushPage(t.cpu, BigInt(FUNCTION));
+    t.machine.core.flushPage(t.cpu, FUNCTION, 0);
     run(t, 100);
     assert.equal(t.vector, 14);
     assert.equal(t.cpu.get64(State.cr2), BigInt(FUNCTION));
