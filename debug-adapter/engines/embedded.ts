@@ -190,7 +190,6 @@ class EmbeddedTarget implements Target {
       {
         breakpoint: (cpu, linear) => late.hits?.breakpoint(cpu, linear) ?? false,
         breakpointsOn: (page) => late.hits?.breakpointsOn(page),
-        exit: (cpu, exit) => late.hits?.exit(cpu, exit) ?? false,
         watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),

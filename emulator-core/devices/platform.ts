@@ -9,7 +9,7 @@ import { ApicBus } from './apicBus';
 import { allOnes, Bus } from './bus';
 import { CmosRtc } from './cmosRtc';
 import { DebugExit, DEBUG_EXIT_PORT } from './debugExit';
-import { DelayPorts } from './delayPorts';
+import { DELAY_PORTS, DelayPorts } from './delayPorts';
 import type { Device, MmioHandler, VirtualClock } from './device';
 import { GatedLine } from './gatedLine';
 import { plainGuestMemory, type GuestMemory } from './guestMemory';
@@ -56,6 +56,8 @@ export interface PlatformOptions {
   cpus: number;
   /** Guest RAM, from guest-physical 0. */
   memory: Uint8Array;
+  /** Where the bus says which ports keep what is written (devices/bus.ts). Absent: nobody else has to know. */
+  ports?: Uint8Array;
   /** The same, as bus masters write to it. Absent: nobody has to know of their writes. */
   guestMemory?: GuestMemory;
   /** virtio devices, in the order of their places on the bus. */
@@ -109,7 +111,7 @@ const FIRMWARE_APIC: readonly [offset: number, value: number][] = [
 ];
 
 export class Platform {
-  readonly bus = new Bus();
+  readonly bus: Bus;
   readonly events = new EventQueue();
   readonly apicBus = new ApicBus();
   readonly irqLines: IrqLines;
@@ -138,7 +140,8 @@ export class Platform {
   constructor(options: PlatformOptions) {
     const { cpus, memory, clock, tscHz, startTime, host } = options;
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= 255)) throw new RangeError(`cpus: ${cpus}, expected 1 to 255`);
-    const { bus, events } = this;
+    const bus = (this.bus = new Bus(options.ports));
+    const { events } = this;
     this.host = host;
     const reset = () => host.reset();
     const mmioChanged = () => {
@@ -193,7 +196,7 @@ export class Platform {
     this.acpiPm = new AcpiPm({ irq: line(ACPI_SCI_IRQ), clock, events, powerOff: () => host.powerOff() });
     this.systemControl = new SystemControl(reset);
     this.vga = new VgaText(memory, clock);
-    const delayPorts = new DelayPorts();
+    const delayPorts = new DelayPorts(bus.kept);
     const pciIrqs = Array.from({ length: 16 }, (_, irq) => line(irq));
 
     for (const [first, last] of [
@@ -208,8 +211,7 @@ export class Platform {
     bus.addPorts(0x60, 0x60, this.keyboard);
     bus.addPorts(0x64, 0x64, this.keyboard);
     bus.addPorts(0x70, 0x71, this.rtc);
-    bus.addPorts(0x80, 0x80, delayPorts);
-    bus.addPorts(0xed, 0xed, delayPorts);
+    for (const port of DELAY_PORTS) bus.addPorts(port, port, delayPorts, { keeps: true });
     bus.addPorts(0x92, 0x92, this.systemControl);
     bus.addPorts(0xcf9, 0xcf9, this.systemControl);
     bus.addPorts(0x3f8, 0x3ff, this.uart);

@@ -142,6 +142,10 @@ export interface Builder {
   privilegeLevel(): Expr;
   /** i32: PAUSE leaves the guest. */
   pauseExits(): Expr;
+  /** CPUID where the answer is known and nobody wants to see the exit, else the assist. */
+  cpuid(): void;
+  /** OUT of AL to the port of operand 0, after privilege has been checked, where that does nothing but keep it; else the assist. */
+  outputByte(): void;
 
   /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
   faultIf(condition: Expr, vector: number): void;

@@ -55,6 +55,7 @@ const FIELDS: OperandFields = {
     const next = i64.extendU(i32.add(i32.load(uop, Uop.ip), i32.load(uop, Uop.length)));
     return i64.add(state(State.ripBase), next);
   },
+  length: () => i64.load32u(uop, Uop.length),
 };
 
 export class InterpreterBuilder extends SemanticsBuilder {
@@ -132,6 +133,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
 
   assistWhen(condition: Expr): void {
     ifElse(this.f, condition, () => tailCallIndirect(this.f, i32c(Pseudo.assist), uop, cpu));
+  }
+  charged(): Expr {
+    return i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left));
   }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {

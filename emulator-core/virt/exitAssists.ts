@@ -7,11 +7,12 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { forgetCpuid, rememberCpuid } from '../cpu/cpuidCache';
 import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
-import { Cr4, Flag, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
+import { Abandon, Cr4, Flag, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
 import { ExitReason, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
@@ -50,10 +51,21 @@ const RDI = 7;
 const HYPERCALL_UNKNOWN = 0xfffffffffffffc18n;
 const HYPERCALL_NOT_PERMITTED = 0xffffffffffffffffn;
 
+/** A number for each Code of IN and OUT: bytes, whether the port is an immediate, and the exit's qualification but for the port. */
+const PortForm = { size: 7, immediate: 8, qualification: 8 } as const;
+const PORT_FORMS = CODES.map((info) => {
+  if (!info || !/^(In|Out)$/.test(info.row.mnemonic)) return 0;
+  const immediate = info.name.includes('imm8');
+  const size = info.name.includes('EAX') ? 4 : info.name.includes('AX') ? 2 : 1;
+  const qualification = encodeIoQualification({ port: 0, size, in: info.row.mnemonic === 'In', immediate });
+  return size | (immediate ? PortForm.immediate : 0) | (qualification << PortForm.qualification);
+});
+
 export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   const { vmm } = h;
-  const exit = (c: CpuContext, reason: number, qualification: bigint | number = 0): void =>
-    vmm.exit(c.cpu, reason, c.rip, { qualification, instructionLength: c.length });
+  const exit = (c: CpuContext, reason: number, qualification = 0): void => {
+    if (vmm.tryInstructionExit(c.cpu, c.uop, reason, qualification)) throw new Abandon();
+  };
 
   // ---- port I/O ----
 
@@ -73,35 +85,36 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   /** I/O breakpoints are traps: after the access. */
   function accessed(cpu: Vcpu, port: number, size: number): void {
-    const bits = cpu.debug.port(port, size, (cpu.cr4 & Cr4.DE) !== 0);
+    if (!(cpu.cr4 & Cr4.DE)) return;
+    const bits = cpu.debug.port(port, size, true);
     if (!bits) return;
     cpu.debugHits |= bits;
     cpu.attention = true;
   }
 
-  function portOperands(c: CpuContext): { port: number; size: number; immediate: boolean } {
-    const name = CODES[c.code]!.name;
-    const immediate = name.includes('imm8');
-    const size = name.includes('EAX') ? 4 : name.includes('AX') ? 2 : 1;
-    const port = immediate ? Number(c.immediate() & 0xffn) : c.cpu.gpr32(RDX) & 0xffff;
-    return { port, size, immediate };
-  }
-
   function input(c: CpuContext): void {
-    const { port, size, immediate } = portOperands(c);
+    const form = PORT_FORMS[c.code];
+    const { cpu } = c;
+    const size = form & PortForm.size;
+    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
     checkPorts(c, port, size);
-    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: true, immediate }));
-    c.cpu.setGprSized(RAX, BigInt(h.readPort(port, size)), size);
-    accessed(c.cpu, port, size);
+    exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
+    const value = h.readPort(port, size);
+    if (size === 4) cpu.setGpr32(RAX, value);
+    else cpu.set32(State.gpr, size === 2 ? (cpu.gpr32(RAX) & ~0xffff) | value : (cpu.gpr32(RAX) & ~0xff) | value);
+    accessed(cpu, port, size);
   }
 
   function output(c: CpuContext): void {
-    const { port, size, immediate } = portOperands(c);
+    const form = PORT_FORMS[c.code];
+    const { cpu } = c;
+    const size = form & PortForm.size;
+    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
     checkPorts(c, port, size);
-    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: false, immediate }));
-    const value = size === 4 ? c.cpu.gpr32(RAX) : c.cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
+    exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
+    const value = size === 4 ? cpu.gpr32(RAX) : cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
     h.writePort(port, value, size);
-    accessed(c.cpu, port, size);
+    accessed(cpu, port, size);
   }
 
   /** One iteration of INS or OUTS; with REP the instruction is run again until rCX is zero. */
@@ -145,12 +158,15 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   // ---- CPUID, HLT, time ----
 
   function cpuid(c: CpuContext): void {
+    const { cpu } = c;
     exit(c, ExitReason.cpuid);
-    const r = h.cpuid(c.cpu, c.cpu.gpr32(RAX), c.cpu.gpr32(RCX));
-    c.cpu.setGpr32(RAX, r.eax);
-    c.cpu.setGpr32(3, r.ebx);
-    c.cpu.setGpr32(RCX, r.ecx);
-    c.cpu.setGpr32(RDX, r.edx);
+    const [leaf, subleaf] = [cpu.gpr32(RAX), cpu.gpr32(RCX)];
+    const r = h.cpuid(cpu, leaf, subleaf);
+    cpu.setGpr32(RAX, r.eax);
+    cpu.setGpr32(3, r.ebx);
+    cpu.setGpr32(RCX, r.ecx);
+    cpu.setGpr32(RDX, r.edx);
+    rememberCpuid(cpu, leaf, subleaf, r);
   }
 
   function halt(c: CpuContext): void {
@@ -189,6 +205,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
     const before = cpu.efer;
     if (!writeMsr(h.msrs(cpu), index, value)) throw new GuestFault(Vector.GP, 0);
+    forgetCpuid(cpu);
     h.msrWritten();
     if (cpu.efer !== before) {
       cpu.modeChanged();
@@ -236,11 +253,12 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   function vmcall(c: CpuContext): void {
     const cpu = c.cpu;
-    vmm.exit(cpu, ExitReason.vmcall, c.rip, { instructionLength: c.length, firmware: h.isFirmwareCall(c) });
-    if (h.firmwareCall(c)) return;
+    // Firmware is called from its own stubs alone.
+    const firmware = cpu.bitness === 16 && h.isFirmwareCall(c);
+    if (vmm.tryHypercallExit(cpu, c.uop, firmware)) throw new Abandon();
+    if (firmware && h.firmwareCall(c)) return;
     if (h.guest) h.guest.hypercall(cpu);
     else cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);
-    c.jump(c.nextRip);
   }
 
   return {

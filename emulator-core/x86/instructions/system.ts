@@ -1,6 +1,7 @@
 /** System instructions: ports, tables, modes, model-specific registers, and what exits to the VMM. Nearly all assists: rare and wide. */
 import { Flag } from '../../cpu/vcpu';
-import { i32, i32c } from '../../translate/wasm';
+import type { Builder } from '../../translate/builder';
+import { i32, i32c, type Expr } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
 
 const assisted = (assist: string, manual: string, ...mnemonics: string[]): Instruction[] =>
@@ -12,8 +13,25 @@ const ending = (assist: string, manual: string, ...mnemonics: string[]): Instruc
 
 const featured = (feature: string, list: Instruction[]): Instruction[] => list.map((row) => ({ ...row, feature }));
 
+/** i32: virtual-8086 mode, or CPL above IOPL. */
+function beyondIoPrivilege(b: Builder, flags: Expr): Expr {
+  const ioPrivilege = i32.and(i32.shrU(flags, i32c(Math.log2(Flag.IOPL / 3))), i32c(3));
+  return i32.or(i32.and(flags, i32c(Flag.VM)), i32.ltS(ioPrivilege, b.privilegeLevel()));
+}
+
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
+  {
+    mnemonic: 'Out',
+    operands: /_AL$/,
+    manual: 'OUT—Output to Port',
+    assist: 'output',
+    semantics: (b) => {
+      // The I/O permission bitmap decides.
+      b.assistWhen(beyondIoPrivilege(b, b.let(b.systemFlags())));
+      b.outputByte();
+    },
+  },
   ...assisted('output', 'OUT—Output to Port', 'Out'),
   {
     mnemonic: 'Cli',
@@ -21,9 +39,8 @@ export const system: Family = [
     assist: 'clearInterrupts',
     semantics: (b) => {
       const flags = b.let(b.systemFlags());
-      const ioPrivilege = i32.and(i32.shrU(flags, i32c(Math.log2(Flag.IOPL / 3))), i32c(3));
       // #GP, or the virtual interrupt flag.
-      b.assistWhen(i32.or(i32.and(flags, i32c(Flag.VM)), i32.ltS(ioPrivilege, b.privilegeLevel())));
+      b.assistWhen(beyondIoPrivilege(b, flags));
       b.setSystemFlags(i32.and(flags, i32c(~Flag.IF)));
     },
   },
@@ -37,7 +54,7 @@ export const system: Family = [
     assist: 'pause',
     semantics: (b) => b.assistWhen(b.pauseExits()),
   },
-  ...assisted('cpuid', 'CPUID—CPU Identification', 'Cpuid'),
+  { mnemonic: 'Cpuid', manual: 'CPUID—CPU Identification', assist: 'cpuid', semantics: (b) => b.cpuid() },
   ...featured('msr', assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr')),
   ...featured('msr', ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr')),
   ...featured('tsc', assisted('readTimeStamp', 'RDTSC—Read Time-Stamp Counter', 'Rdtsc')),
@@ -59,7 +76,7 @@ export const system: Family = [
     ...assisted('readSegmentBase', 'RDFSBASE/RDGSBASE—Read FS/GS Segment Base', 'Rdfsbase', 'Rdgsbase'),
     ...assisted('writeSegmentBase', 'WRFSBASE/WRGSBASE—Write FS/GS Segment Base', 'Wrfsbase', 'Wrgsbase'),
   ]),
-  ...ending('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
+  ...assisted('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
   ...ending('vmmcall', 'VMMCALL—Call VMM (AMD APM Vol. 3)', 'Vmmcall'),
   ...assisted('loadAccessRights', 'LAR—Load Access Rights Byte', 'Lar'),
   ...assisted('loadSegmentLimit', 'LSL—Load Segment Limit', 'Lsl'),
