@@ -57,7 +57,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
   if (options.until === '') throw new UsageError('--until: the text is empty');
   const wantsExits = line.command === 'trace' || options.exits !== undefined;
   const profiling = profileOptions(line);
-  const { target, plan } = await makeTarget(line, services, maxIcount !== undefined || wantsExits || !!profiling);
+  const { target, plan } = await makeTarget(line, services, maxIcount !== undefined || !!profiling);
   // With the trace on standard output, the console goes where people look.
   const consoleOut = options.output === '-' ? textTo(services.err) : services.out;
   const toErr = consoleKeeper(services.err, consoleOut);

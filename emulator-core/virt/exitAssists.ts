@@ -12,10 +12,11 @@ import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
-import { Abandon, Cr4, Flag, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
+import { Abandon, Cr4, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
 import { ExitReason, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
+import { stringIo } from './stringIo';
 import { extensionAssists } from './extensionAssists';
 import { controlRegisterAssists, type ControlRegisterHandlers } from './controlRegisters';
 import type { Monitors } from '../cpu/monitor';
@@ -45,8 +46,6 @@ export interface ExitHandlers extends ControlRegisterHandlers {
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
-const RSI = 6;
-const RDI = 7;
 /** -KVM_ENOSYS and -KVM_EPERM (Linux include/uapi/linux/kvm_para.h): what a hypercall that the VMM does not have returns. */
 const HYPERCALL_UNKNOWN = 0xfffffffffffffc18n;
 const HYPERCALL_NOT_PERMITTED = 0xffffffffffffffffn;
@@ -117,43 +116,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     accessed(cpu, port, size);
   }
 
-  /** One iteration of INS or OUTS; with REP the instruction is run again until rCX is zero. */
-  function stringIo(c: CpuContext, isInput: boolean): void {
-    const cpu = c.cpu;
-    const size = { b: 1, w: 2, d: 4 }[CODES[c.code]!.row.mnemonic.at(-1) as 'b' | 'w' | 'd'];
-    const bits = c.addressBits;
-    const count = BigInt.asUintN(bits, cpu.gpr(RCX));
-    if (c.repeated && count === 0n) return c.jump(c.nextRip);
-    const port = cpu.gpr32(RDX) & 0xffff;
-    checkPorts(c, port, size);
-    const register = isInput ? RDI : RSI;
-    const offset = BigInt.asUintN(bits, cpu.gpr(register));
-    const struct = c.segmentOfOperand();
-    const segment = isInput
-      ? SegmentIndex.es
-      : struct === State.flatSegment
-        ? SegmentIndex.ds
-        : (struct - State.segments) / 64;
-    const linear = c.segmentLinear(segment, offset, size, isInput);
-    if (isInput) c.probeWrite(linear, size);
-    const value = isInput ? 0n : c.read(linear, size);
-    const qualification = encodeIoQualification({ port, size, in: isInput, string: true, rep: c.repeated });
-    const facts = { qualification, instructionLength: c.length, guestLinear: linear };
-    vmm.exit(cpu, ExitReason.ioInstruction, c.rip, facts);
-    if (isInput) c.write(linear, BigInt(h.readPort(port, size)), size);
-    else h.writePort(port, Number(value), size);
-    const step = cpu.systemFlags & Flag.DF ? -size : size;
-    const advance = (r: number, by: number): void => {
-      const next = BigInt.asUintN(bits, cpu.gpr(r) + BigInt(by));
-      cpu.setGprSized(r, next, bits / 8);
-    };
-    advance(register, step);
-    if (c.repeated) advance(RCX, -1);
-    const more = c.repeated && BigInt.asUintN(bits, cpu.gpr(RCX)) !== 0n;
-    accessed(cpu, port, size);
-    if (more) cpu.setSystemFlag(Flag.RF, true);
-    c.jump(more ? c.rip : c.nextRip);
-  }
+  const strings = { vmm, readPort: h.readPort, writePort: h.writePort, checkPorts, accessed };
 
   // ---- CPUID, HLT, time ----
 
@@ -265,8 +228,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     ...extensionAssists(h),
     input,
     output,
-    inputString: (c) => stringIo(c, true),
-    outputString: (c) => stringIo(c, false),
+    inputString: (c) => stringIo(strings, c, true),
+    outputString: (c) => stringIo(strings, c, false),
     cpuid,
     halt,
     writeExtendedControl: (c) => {
