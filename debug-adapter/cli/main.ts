@@ -94,8 +94,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
         onNote: note,
         nextStop: profile && (() => profile.profiler.next),
         onStop: profile && ((event) => profile.profiler.stopped(event)),
-        onExits:
-          trace?.write ?? (wantsExits ? (exits) => exits.forEach((exit) => toErr.line(exitLine(exit))) : undefined),
+        onExits: trace?.write ?? (wantsExits ? (exits) => toErr.line(exits.map(exitLine).join('\n')) : undefined),
         onEnd: async (machine, end) => {
           profile?.write();
           if (options.save === undefined) return;

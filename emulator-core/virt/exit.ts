@@ -223,7 +223,8 @@ export class ExitLog {
 
   /** Forgets everything and starts at seq 0. */
   reset(): void {
-    for (let seq = this.next - 1; seq >= 0 && seq >= this.next - EXIT_LOG_SIZE; seq--) this.setNumber(this.rowWord(seq), 0);
+    for (let seq = this.next - 1; seq >= 0 && seq >= this.next - EXIT_LOG_SIZE; seq--)
+      this.setNumber(this.rowWord(seq), 0);
     this.setCounts([]);
     this.next = 0;
   }

@@ -23,7 +23,9 @@ export interface StringIoHost {
 }
 
 const [RCX, RDX, RSI, RDI] = [1, 2, 6, 7];
-const SIZES = CODES.map((info) => ({ b: 1, w: 2, d: 4 })[/^(?:Ins|Outs)([bwd])$/.exec(info?.row.mnemonic ?? '')?.[1] ?? ''] ?? 0);
+const SIZES = CODES.map(
+  (info) => ({ b: 1, w: 2, d: 4 })[/^(?:Ins|Outs)([bwd])$/.exec(info?.row.mnemonic ?? '')?.[1] ?? ''] ?? 0,
+);
 
 /** Adds to the low `bits` of a register, as address sizes do. `by` is not 0. */
 function add(cpu: Vcpu, register: number, by: number, bits: number): void {
@@ -131,7 +133,12 @@ class StringIo {
       if (size === 1) view.setUint8(at, value);
       else if (size === 2) view.setUint16(at, value, true);
       else view.setUint32(at, value, true);
-    } else h.writePort(port, size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true), size);
+    } else
+      h.writePort(
+        port,
+        size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true),
+        size,
+      );
     row.elements--;
     row.at += size;
     row.low = (row.low + size) | 0;
@@ -139,7 +146,8 @@ class StringIo {
 
   private exit(low: number, high: number): void {
     const { cpu, uop } = this.c;
-    if (this.h.vmm.tryInstructionExit(cpu, uop, ExitReason.ioInstruction, this.qualification, low, high)) throw new Abandon();
+    if (this.h.vmm.tryInstructionExit(cpu, uop, ExitReason.ioInstruction, this.qualification, low, high))
+      throw new Abandon();
   }
 
   private get offset(): bigint {

@@ -424,7 +424,11 @@ export class Vmm {
   }
 
   save(): SavedVmm {
-    return { log: this.log.save(), lastSeq: this.vcpus.map((cpu) => this.lastSeq(cpu)), passing: structuredClone(this.passing) };
+    return {
+      log: this.log.save(),
+      lastSeq: this.vcpus.map((cpu) => this.lastSeq(cpu)),
+      passing: structuredClone(this.passing),
+    };
   }
   restore(s: SavedVmm): void {
     this.log.restore(s.log);
