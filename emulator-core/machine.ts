@@ -13,7 +13,7 @@ import { forgetCpuid } from './cpu/cpuidCache';
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
-import { SegmentIndex } from './cpu/layout';
+import { SegmentIndex, State } from './cpu/layout';
 import { PageState } from './cpu/memoryPath';
 import { Monitors } from './cpu/monitor';
 import { msrView } from './cpu/msrView';
@@ -147,6 +147,7 @@ export class Machine implements CoreHost {
       cpus: options.cpus,
       memory: this.memory.ram,
       ports: this.memory.ports,
+      apicRegisters: (id) => new Uint32Array(this.memory.wasm.buffer, this.vcpus[id].base + State.apic, 64),
       guestMemory: this.guestRam,
       virtio: options.virtio,
       virtioConsole: options.virtioConsole,
@@ -254,7 +255,14 @@ export class Machine implements CoreHost {
 
   private exitParts(): ExitParts {
     const { monitors, context, msrViews, firmware } = this;
-    return { monitors, context, msrViews, firmware, afterDeviceAccess: () => this.afterDeviceAccess() };
+    return {
+      monitors,
+      context,
+      msrViews,
+      firmware,
+      afterDeviceAccess: () => this.afterDeviceAccess(),
+      afterMsrWrite: () => this.afterMsrWrite(),
+    };
   }
 
   cpuidContext(cpu: Vcpu): CpuidContext {
@@ -428,6 +436,7 @@ export class Machine implements CoreHost {
       this.platform.currentCpu = cpu.index;
       // Whatever the debugger, other vCPUs or history changed since this one ran.
       forgetCpuid(cpu);
+      this.placeApic(cpu);
       this.core.run(cpu, slice);
     }
   }
@@ -484,6 +493,19 @@ export class Machine implements CoreHost {
   private afterDeviceAccess(): void {
     if (this.platform.events.nextDeadline() < this.sliceEnd) this.shortenSlice();
     if (this.keys.waiting) this.keys.offer();
+  }
+
+  private afterMsrWrite(): void {
+    for (const cpu of this.vcpus) {
+      forgetCpuid(cpu);
+      this.placeApic(cpu);
+    }
+    this.afterDeviceAccess();
+  }
+
+  /** Where handlers find the local APIC's registers: IA32_APIC_BASE may have been written. */
+  private placeApic(cpu: Vcpu): void {
+    cpu.set32(State.plainPage, this.platform.plainApicPage(cpu.index));
   }
 
   /** Something is due before the slice's end: the slice ends then, without one's leaving the core where that can be. */

@@ -123,11 +123,25 @@ export const State = {
   /** Answers of CPUID that are known: what they depend on (i32 each), then one CpuidAnswer each. */
   cpuidKey: 0x3140,
   cpuid: 0x3180,
-  size: 0x3380,
+  /** Guest-physical page whose registers reads find as they are kept, -1: none. i32 */
+  plainPage: 0x312c,
+  /** Registers of the local APIC, 64 of 32 bits. */
+  apic: 0x3380,
+  size: 0x3480,
 } as const;
 
 /** An answer of CPUID: for which EAX and ECX, whether it is one, and the registers. i32 each */
-export const CpuidAnswer = { entries: 16, leaf: 0, subleaf: 4, known: 8, eax: 16, ebx: 20, ecx: 24, edx: 28, size: 32 } as const;
+export const CpuidAnswer = {
+  entries: 16,
+  leaf: 0,
+  subleaf: 4,
+  known: 8,
+  eax: 16,
+  ebx: 20,
+  ecx: 24,
+  edx: 28,
+  size: 32,
+} as const;
 /** The slots that answers of CPUID depend on, in the order of State.cpuidKey; the low halves. */
 export const CPUID_KEY = [State.cr4, State.xcr0, State.xss] as const;
 

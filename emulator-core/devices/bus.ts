@@ -84,6 +84,11 @@ export class Bus {
     return true;
   }
 
+  /** Whether a byte written to a port does nothing that anybody else has to know of. */
+  keepsBytes(port: number): boolean {
+    return this.keeps[port] !== 0;
+  }
+
   /** Who has a port. */
   portHandler(port: number): PortHandler {
     return this.entries[this.table[port & 0xffff]].handler;

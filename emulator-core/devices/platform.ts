@@ -58,6 +58,8 @@ export interface PlatformOptions {
   memory: Uint8Array;
   /** Where the bus says which ports keep what is written (devices/bus.ts). Absent: nobody else has to know. */
   ports?: Uint8Array;
+  /** Where the registers of a processor's local APIC are kept. Absent: nobody else looks at them. */
+  apicRegisters?(cpu: number): Uint32Array;
   /** The same, as bus masters write to it. Absent: nobody has to know of their writes. */
   guestMemory?: GuestMemory;
   /** virtio devices, in the order of their places on the bus. */
@@ -156,6 +158,7 @@ export class Platform {
           clock,
           events,
           tscHz,
+          registers: options.apicRegisters?.(id),
           changed: () => this.notify(id),
           moved: () => this.placeApics(),
           nmi: () => host.nmi(id),
@@ -352,6 +355,15 @@ export class Platform {
     this.apicPages = pages.filter((page) => this.bus.mmioFree(page, APIC_LENGTH));
     for (const page of this.apicPages) this.bus.addMmio(page, APIC_LENGTH, this.apicPage(page));
     if (this.ready) this.host.mmioChanged?.();
+  }
+
+  /**
+   * Guest-physical page where a processor's reads find its local APIC's registers as they are kept (APIC_PLAIN_REGISTERS). -1: none, or
+   * somebody has to know of each access.
+   */
+  plainApicPage(cpu: number): number {
+    const { mmioBase, paravirtualEoi } = this.apicBus.apics[cpu];
+    return mmioBase === undefined || paravirtualEoi || !this.apicPages.includes(mmioBase) ? -1 : mmioBase / APIC_LENGTH;
   }
 
   private apicPage(page: number): MmioHandler {

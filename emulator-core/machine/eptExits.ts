@@ -66,6 +66,8 @@ export class EptExits {
     } else {
       memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
       memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
+      // As where the helper of handlers reads it.
+      if (page === platform.plainApicPage(cpu.index)) return true;
     }
     this.host.afterDeviceAccess();
     return true;

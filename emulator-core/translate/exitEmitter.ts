@@ -11,8 +11,17 @@ import { i32, i32c, i64, i64c, type Expr } from './wasm';
 
 const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
 
-/** Records an exit, as Vmm.tryExit does. @param qualification i64 */
-export function emitExit(b: SemanticsBuilder, reason: number, qualification: Expr): void {
+/**
+ * Records an exit, as Vmm.tryExit does.
+ * @param qualification i64
+ * @param access of an access to memory: its linear and guest-physical address, i64
+ */
+export function emitExit(
+  b: SemanticsBuilder,
+  reason: number,
+  qualification: Expr,
+  access?: { linear: Expr; physical: Expr },
+): void {
   const { f } = b;
   const log = b.let(i32.load(cpu, State.exitLog));
   const seq = b.let(i64.load(log, ExitLogLayout.next));
@@ -28,13 +37,17 @@ export function emitExit(b: SemanticsBuilder, reason: number, qualification: Exp
   put(ExitRow.icount, i64.sub(state(State.icountEnd), i64.extendU(b.charged())));
   put(ExitRow.cpu, i64.or(i64.load32u(cpu, State.index), i64c(BigInt(reason) << 32n)));
   // The other half is 0: no firmware's.
-  put(ExitRow.instructionLength, b.fields.length());
+  put(ExitRow.instructionLength, access ? i64c(0) : b.fields.length());
   put(ExitRow.rip, i64.and(i64.sub(b.fields.next(), b.fields.length()), state(State.linearMask)));
   put(ExitRow.qualification, qualification);
   put(ExitRow.rax, b.gpr(RAX));
   put(ExitRow.rcx, b.gpr(RCX));
   put(ExitRow.rdx, b.gpr(RDX));
-  for (let offset: number = ExitRow.instructionInfo; offset < ExitRow.size; offset += 8) put(offset, i64c(0));
+  for (let offset: number = ExitRow.instructionInfo; offset < ExitRow.guestLinear; offset += 8) put(offset, i64c(0));
+  put(ExitRow.guestLinear, access?.linear ?? i64c(0));
+  put(ExitRow.guestPhysical, access?.physical ?? i64c(0));
+  put(ExitRow.rbx, i64c(0));
+  put(ExitRow.rsi, i64c(0));
 }
 
 /** CPUID, where the answer is known. */
@@ -51,9 +64,7 @@ export function emitCpuid(b: SemanticsBuilder, reason: number): void {
   b.assistWhen(other.reduce((a, e) => i32.or(a, e)));
   emitExit(b, reason, i64c(0));
   const registers = [CpuidAnswer.eax, CpuidAnswer.ebx, CpuidAnswer.ecx, CpuidAnswer.edx];
-  [RAX, RBX, RCX, RDX].forEach((register, i) =>
-    b.setReg(register, 32, i64.load32u(entry, State.cpuid + registers[i])),
-  );
+  [RAX, RBX, RCX, RDX].forEach((register, i) => b.setReg(register, 32, i64.load32u(entry, State.cpuid + registers[i])));
 }
 
 /** Index of a CPUID answer, as emitCpuid finds it. */

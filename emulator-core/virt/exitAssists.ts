@@ -7,7 +7,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
-import { forgetCpuid, rememberCpuid } from '../cpu/cpuidCache';
+import { rememberCpuid } from '../cpu/cpuidCache';
 import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
@@ -31,7 +31,7 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   writePort(port: number, value: number, size: number): void;
   cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   msrs(cpu: Vcpu): MsrCpu;
-  /** An MSR of the local APIC may have been written: something may be due earlier. */
+  /** An MSR was written: what depends on it is to be found anew, and something may be due earlier. */
   msrWritten(): void;
   tsc(cpu: Vcpu): bigint;
   halt(cpu: Vcpu): void;
@@ -168,7 +168,6 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
     const before = cpu.efer;
     if (!writeMsr(h.msrs(cpu), index, value)) throw new GuestFault(Vector.GP, 0);
-    forgetCpuid(cpu);
     h.msrWritten();
     if (cpu.efer !== before) {
       cpu.modeChanged();
