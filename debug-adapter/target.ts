@@ -323,6 +323,11 @@ export interface Target {
   exitField?(exit: ExitRecord, name: string): bigint | undefined;
   /** Newest first; at most `count`. `before`: only exits with a smaller seq. */
   exits(count: number, before?: number): ExitRecord[];
+  /**
+   * From now on `take` is called between instructions, while the guest runs, before exits leave those that exits() gives which were not
+   * there at the last call. Absent: whoever wants every exit has to stop the guest often.
+   */
+  beforeExitsAreLost?(take: () => void): void;
   exitCounters(): ExitCounter[];
   /** How its instructions were executed; absent: the engine does not know. */
   engineCounters?(): EngineCounters;

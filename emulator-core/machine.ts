@@ -9,6 +9,7 @@ import { ASSISTS } from './cpu/assists';
 import { stateAssists } from './cpu/assists/xstate';
 import { Core, type CoreHost } from './cpu/core';
 import { makeCpuModel, type CpuidContext, type CpuModel, signature } from './cpu/cpuid';
+import { forgetCpuid } from './cpu/cpuidCache';
 import { cpuidContext } from './cpu/cpuidContext';
 import type { CodeBreakpoints } from './cpu/debugRegisters';
 import { Delivery } from './cpu/delivery';
@@ -126,7 +127,8 @@ export class Machine implements CoreHost {
     );
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
-      stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit(cpu, exit)),
+      asksAtExits: () => this.hooks.exit !== undefined,
+      stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit?.(cpu, exit) ?? false),
     });
     this.guestRam = new GuestRam(this.memory.ram, this.core.memoryPath);
     this.timeline = new Timeline({
@@ -144,6 +146,8 @@ export class Machine implements CoreHost {
     this.platform = new Platform({
       cpus: options.cpus,
       memory: this.memory.ram,
+      ports: this.memory.ports,
+      apicRegisters: (id) => new Uint32Array(this.memory.wasm.buffer, this.vcpus[id].base + State.apic, 64),
       guestMemory: this.guestRam,
       virtio: options.virtio,
       virtioConsole: options.virtioConsole,
@@ -252,7 +256,14 @@ export class Machine implements CoreHost {
 
   private exitParts(): ExitParts {
     const { monitors, context, msrViews, firmware } = this;
-    return { monitors, context, msrViews, firmware, afterDeviceAccess: () => this.afterDeviceAccess() };
+    return {
+      monitors,
+      context,
+      msrViews,
+      firmware,
+      afterDeviceAccess: () => this.afterDeviceAccess(),
+      afterMsrWrite: () => this.afterMsrWrite(),
+    };
   }
 
   cpuidContext(cpu: Vcpu): CpuidContext {
@@ -378,6 +389,7 @@ export class Machine implements CoreHost {
     let until = this.core.retired + count;
     let jumps = 0;
     const { timeline } = this;
+    this.vmm.update();
     for (;;) {
       if (this.end) return 'ended';
       if (this.stopRequested) return 'stopped';
@@ -423,6 +435,9 @@ export class Machine implements CoreHost {
       slice = Math.min(slice, Math.max(1, timeline.changes.nextDue - at));
       this.sliceEnd = this.clock.now() + slice * NS_PER_INSTRUCTION;
       this.platform.currentCpu = cpu.index;
+      // Whatever the debugger, other vCPUs or history changed since this one ran.
+      forgetCpuid(cpu);
+      this.placeApic(cpu);
       this.core.run(cpu, slice);
     }
   }
@@ -465,8 +480,8 @@ export class Machine implements CoreHost {
     this.hooks.note(text);
   }
 
-  eptExit(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean {
-    return this.eptExits.access(cpu, gpa, linear, size, write);
+  eptExit(cpu: Vcpu, page: number, low: number, high: number, size: number, write: boolean): boolean {
+    return this.eptExits.access(cpu, page, low, high, size, write);
   }
   eptWalkExit(cpu: Vcpu, linear: bigint, access: number): boolean {
     return this.eptExits.walk(cpu, linear, access);
@@ -477,8 +492,30 @@ export class Machine implements CoreHost {
    * the slice's end.
    */
   private afterDeviceAccess(): void {
-    if (this.platform.events.nextDeadline() < this.sliceEnd) this.attendAll();
+    if (this.platform.events.nextDeadline() < this.sliceEnd) this.shortenSlice();
     if (this.keys.waiting) this.keys.offer();
+  }
+
+  private afterMsrWrite(): void {
+    for (const cpu of this.vcpus) {
+      forgetCpuid(cpu);
+      this.placeApic(cpu);
+    }
+    this.afterDeviceAccess();
+  }
+
+  /** Where handlers find the local APIC's registers: IA32_APIC_BASE may have been written. */
+  private placeApic(cpu: Vcpu): void {
+    cpu.set32(State.plainPage, this.platform.plainApicPage(cpu.index));
+  }
+
+  /** Something is due before the slice's end: the slice ends then, without one's leaving the core where that can be. */
+  private shortenSlice(): void {
+    const now = this.clock.now();
+    const due = this.platform.events.nextDeadline();
+    const count = Math.ceil((due - now) / NS_PER_INSTRUCTION);
+    if (count > 0 && this.core.shorten(count)) this.sliceEnd = now + count * NS_PER_INSTRUCTION;
+    else this.attendAll();
   }
 
   watchHit(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean {

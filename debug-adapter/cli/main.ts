@@ -57,7 +57,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
   if (options.until === '') throw new UsageError('--until: the text is empty');
   const wantsExits = line.command === 'trace' || options.exits !== undefined;
   const profiling = profileOptions(line);
-  const { target, plan } = await makeTarget(line, services, maxIcount !== undefined || wantsExits || !!profiling);
+  const { target, plan } = await makeTarget(line, services, maxIcount !== undefined || !!profiling);
   // With the trace on standard output, the console goes where people look.
   const consoleOut = options.output === '-' ? textTo(services.err) : services.out;
   const toErr = consoleKeeper(services.err, consoleOut);
@@ -94,8 +94,7 @@ async function runMachine(line: CommandLine, services: Services): Promise<number
         onNote: note,
         nextStop: profile && (() => profile.profiler.next),
         onStop: profile && ((event) => profile.profiler.stopped(event)),
-        onExits:
-          trace?.write ?? (wantsExits ? (exits) => exits.forEach((exit) => toErr.line(exitLine(exit))) : undefined),
+        onExits: trace?.write ?? (wantsExits ? (exits) => toErr.line(exits.map(exitLine).join('\n')) : undefined),
         onEnd: async (machine, end) => {
           profile?.write();
           if (options.save === undefined) return;

@@ -14,7 +14,7 @@ export interface RunOptions {
   onConsole?: (data: Uint8Array) => void;
   /** Notes of the engine: 'unimplemented instruction ...'. */
   onNote?: (text: string) => void;
-  /** Every VM exit, oldest first. Its presence slows the run down: see `exitSlice`. */
+  /** Every VM exit, oldest first. */
   onExits?: (exits: ExitRecord[]) => void;
   /** The machine, before its first instruction: for input, for breakpoints. */
   onStart?: (target: Target) => void;
@@ -33,8 +33,8 @@ export interface RunOptions {
   /** True when the user may still type: a guest that sleeps for ever is then not taken for dead. */
   inputPossible?: boolean;
   /**
-   * With `onExits`, how many instructions run between two looks at the exit ring, where the engine can stop at an exact
-   * instruction. Half of the ring's size loses no exit, as good as every exit belonging to an instruction of its own.
+   * With `onExits` and an engine that does not say when exits would be lost, but can stop at an exact instruction: how many run between
+   * two looks at the exit ring. Half of the ring's size loses no exit, as good as every exit belonging to an instruction of its own.
    */
   exitSlice?: number;
 }
@@ -91,6 +91,7 @@ class GuestRun {
     const { target, options } = this;
     target.setEvents(this.events());
     this.drain.begin(target);
+    if (options.onExits) target.beforeExitsAreLost?.(() => this.guard(() => this.takeExits()));
     options.onStart?.(target);
     const quit = () => this.stop({ kind: 'quit' });
     options.signal?.addEventListener('abort', quit);
@@ -159,7 +160,8 @@ class GuestRun {
     const icount = target.icount();
     const limit = options.maxIcount ?? Infinity;
     if (icount >= limit) return this.done({ kind: 'limit', icount });
-    const slice = options.onExits ? (options.exitSlice ?? 32768) : Infinity;
+    const slices = options.onExits && !target.beforeExitsAreLost;
+    const slice = slices ? (options.exitSlice ?? 32768) : Infinity;
     const next = Math.min(limit, icount + slice, options.nextStop?.() ?? Infinity);
     if (next === Infinity || !target.capabilities.timeTravel) target.run({ kind: 'continue' });
     else target.run({ kind: 'gotoIcount', icount: next });

@@ -4,6 +4,7 @@ import { handlerModule } from '../../emulator-core/translate/handlerModule';
 import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registers';
 import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
+import { EXIT_LOG_SIZE } from '../../emulator-core/virt/exit';
 import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
 import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { keyBytes } from '../../emulator-core/devices/keyCodes';
@@ -106,6 +107,11 @@ export function exceptionNames(): NamedItem[] {
 /** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
 const clock = (): number => performance.now();
 const EXITS_INTERVAL_MS = 100;
+/**
+ * Who wants every exit gets them when so many are new, and as many instructions run between two looks at that: there is room for three
+ * exits of each instruction.
+ */
+const EXITS_AT_ONCE = EXIT_LOG_SIZE / 4;
 /** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
 const START_TIME = Date.UTC(2026, 0, 1);
 
@@ -144,6 +150,9 @@ class EmbeddedTarget implements Target {
   private notes: string[] = [];
   private exitsSent = 0;
   private exitsSentAt = 0;
+  /** Of whoever wants every exit; and how many there were at the last call. */
+  private takeExits?: () => void;
+  private exitsOffered = 0;
   private stopExit?: ExitRecord;
   /** What the machine has to stand still for: 'a snapshot is being saved'. */
   private busy?: string;
@@ -190,7 +199,6 @@ class EmbeddedTarget implements Target {
       {
         breakpoint: (cpu, linear) => late.hits?.breakpoint(cpu, linear) ?? false,
         breakpointsOn: (page) => late.hits?.breakpointsOn(page),
-        exit: (cpu, exit) => late.hits?.exit(cpu, exit) ?? false,
         watch: (cpu, linear, gpa, size, write) => late.hits?.watchHit(cpu, linear, gpa, size, write) ?? false,
         console: (byte) => this.console.push(byte),
         note: (text) => this.notes.push(text),
@@ -211,6 +219,8 @@ class EmbeddedTarget implements Target {
         clock,
         note: (text) => this.notes.push(text),
         expecting: () => this.links.busy,
+        atOnce: () => (this.takeExits ? EXITS_AT_ONCE : Infinity),
+        ran: () => this.offerExits(),
       },
       launch.pace ?? false,
     );
@@ -467,6 +477,17 @@ class EmbeddedTarget implements Target {
   }
   exits(count: number, before?: number): ExitRecord[] {
     return this.machine.vmm.log.newest(count, before).map((exit) => exitRecord(exit, this.machine.guest));
+  }
+  beforeExitsAreLost(take: () => void): void {
+    this.takeExits = take;
+    this.exitsOffered = this.machine.vmm.log.nextSeq;
+  }
+  private offerExits(): void {
+    if (!this.takeExits) return;
+    const { nextSeq } = this.machine.vmm.log;
+    if (nextSeq - this.exitsOffered < EXITS_AT_ONCE) return;
+    this.exitsOffered = nextSeq;
+    this.takeExits();
   }
   engineCounters(): EngineCounters {
     const { core } = this.machine;

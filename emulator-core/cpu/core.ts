@@ -135,6 +135,11 @@ export class Core {
     return this.vcpus.reduce((sum, cpu) => sum + Number(cpu.get64(State.compiled)), 0);
   }
 
+  /** Micro-op of the instruction being executed, 0 between instructions. */
+  get currentUop(): number {
+    return this.current;
+  }
+
   /** rip of the instruction being executed, or the next one between instructions. */
   instructionRip(cpu: Vcpu): bigint {
     if (!this.current) return cpu.rip;
@@ -187,6 +192,7 @@ export class Core {
     // The shadow counts this vCPU's instructions, and others may have run since.
     if (cpu.shadowLeft) cpu.shadowUntil = this.retired + cpu.shadowLeft;
     cpu.set32(State.budget, count);
+    this.setEnd(cpu, 0);
     cpu.attention = true;
     let linkFrom = 0;
     for (;;) {
@@ -227,7 +233,7 @@ export class Core {
         cpu.attention = true;
       }
     }
-    const done = count - cpu.get32(State.budget);
+    const done = this.granted - cpu.get32(State.budget);
     this.granted = 0;
     this.retired = this.icountBase + done;
     cpu.shadowLeft = Math.max(0, cpu.shadowUntil - this.retired);
@@ -322,15 +328,16 @@ export class Core {
 
   /** Enters handlers with `budget` left after the block's charge, and `spare` put aside. */
   private execute(cpu: Vcpu, uop: number, budget: number, spare: number): void {
-    this.spare = spare;
+    if (spare) this.setEnd(cpu, spare);
     cpu.set32(State.budget, budget);
     cpu.set32(State.resumed, -1);
     this.run_(uop, cpu.base);
     this.current = 0;
     // The instruction behind an IRET that set RF has not happened.
     if (cpu.get32(State.resumed) === cpu.get32(State.budget) && !cpu.pending) cpu.setSystemFlag(Flag.RF, true);
-    this.spare = 0;
-    if (spare) cpu.set32(State.budget, cpu.get32(State.budget) + spare);
+    if (!spare) return;
+    this.setEnd(cpu, 0);
+    cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }
 
   /** An instruction whose bytes lie in two pages is run alone. */
@@ -350,6 +357,31 @@ export class Core {
     if (this.host.breakpointHit(cpu, linear)) return;
     this.decoder.writePseudo(at + Uop.bytes, Pseudo.stop, ip + length);
     this.execute(cpu, at, 0, cpu.get32(State.budget) - 1);
+  }
+
+  /** Handlers know the instruction count by State.icountEnd, of which `spare` instructions are not in the budget. */
+  private setEnd(cpu: Vcpu, spare: number): void {
+    this.spare = spare;
+    const end = this.icountBase + this.granted - spare;
+    cpu.set32(State.icountEnd, end >>> 0);
+    cpu.set32(State.icountEnd + 4, Math.floor(end / 0x100000000));
+  }
+
+  /**
+   * Lets the run under way go on for at most `count` instructions, the present one included. False: they are fewer than what the
+   * block at hand has been charged, and nothing has changed.
+   */
+  shorten(count: number): boolean {
+    const { cpu } = this;
+    if (!this.current || this.spare) return false;
+    const budget = count - this.memory.i32[(this.current + Uop.left) >> 2];
+    const less = cpu.get32(State.budget) - budget;
+    if (budget < 0) return false;
+    if (less <= 0) return true;
+    cpu.set32(State.budget, budget);
+    this.granted -= less;
+    this.setEnd(cpu, 0);
+    return true;
   }
 
   private raise(uop: number, exception: PendingException): number {

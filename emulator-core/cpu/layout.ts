@@ -115,11 +115,44 @@ export const State = {
   amd: 0x3134,
   /** The budget when an IRET that set RFLAGS.RF was followed at once by another instruction, else -1. i32 */
   resumed: 0x3138,
-  size: 0x3200,
+  /** Non-zero: exits are for TypeScript alone, which asks the debugger whether to stop. i32 */
+  exitsAsked: 0x310c,
+  /** Where the log of exits is in the memory (virt/exitRow.ts), and the vCPU's number. i32 */
+  exitLog: 0x3110,
+  index: 0x3114,
+  /** Instructions of the machine when all of the budget has been used. i64 */
+  icountEnd: 0x3118,
+  /** 1 more than the seq of the vCPU's newest exit, 0: none. i64 */
+  lastExit: 0x3120,
+  /** Address of the table of ports (devices/bus.ts). i32 */
+  ports: 0x3128,
+  /** Answers of CPUID that are known: what they depend on (i32 each), then one CpuidAnswer each. */
+  cpuidKey: 0x3140,
+  cpuid: 0x3180,
+  /** Guest-physical page whose registers reads find as they are kept, -1: none. i32 */
+  plainPage: 0x312c,
+  /** Registers of the local APIC, 64 of 32 bits. */
+  apic: 0x3380,
+  size: 0x3480,
 } as const;
 
 /** `interrupt`: one waits for RFLAGS.IF, whose bit this is. `other`: NMIs are blocked, or an event other than an interrupt waits. */
 export const EventWaits = { other: 1, interrupt: 1 << 9 } as const;
+
+/** An answer of CPUID: for which EAX and ECX, whether it is one, and the registers. i32 each */
+export const CpuidAnswer = {
+  entries: 16,
+  leaf: 0,
+  subleaf: 4,
+  known: 8,
+  eax: 16,
+  ebx: 20,
+  ecx: 24,
+  edx: 28,
+  size: 32,
+} as const;
+/** The slots that answers of CPUID depend on, in the order of State.cpuidKey; the low halves. */
+export const CPUID_KEY = [State.cr4, State.xcr0, State.xss] as const;
 
 /** One segment register: selector and the hidden part. */
 export const Segment = {
@@ -152,6 +185,8 @@ export const Tlb = {
   tagWrite: 8,
   /** i32: HPA = low 32 bits of the linear address + addend (mod 2^32). */
   addend: 16,
+  /** In the tags of a page that is no RAM, which no access matches: the slow path finds the guest-physical page in `addend`. */
+  device: 0x800,
   entrySize: 32,
   /** User; supervisor; supervisor while SMAP is suspended by AC; user with alignment checks (never filled). */
   contexts: 4,

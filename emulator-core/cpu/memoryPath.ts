@@ -18,8 +18,11 @@ export const PageState = { code: 1, watchWrite: 2, watchRead: 4, clean: 8, monit
 
 /** What memory accesses need from the machine around the core. */
 export interface MemoryHost {
-  /** Access to guest-physical memory that EPT does not map (or forbids). False: abandon the instruction. Value in mmioLow/High. */
-  eptExit(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean;
+  /**
+   * Access to a guest-physical page that EPT does not map (or forbids). False: abandon the instruction. Value in mmioLow/High.
+   * @param low the linear address's halves
+   */
+  eptExit(cpu: Vcpu, page: number, low: number, high: number, size: number, write: boolean): boolean;
   /** EPT refused during a page walk or an instruction fetch. False: abandon. True: try again. */
   eptWalkExit(cpu: Vcpu, linear: bigint, access: number): boolean;
   /** A watched page was accessed; called after the access. True: stop after the instruction. */
@@ -70,6 +73,17 @@ export class MemoryPath {
     if (operation === Slow.commit) return this.commitModify(cpu);
     const low = cpu.get32(State.slowAddress);
     const high = cpu.get32(State.slowAddress + 4);
+    if (operation !== Slow.modify && size <= 8) {
+      const page = this.knownDevice(cpu, low, high, size, operation === Slow.write);
+      if (page >= 0) {
+        this.tlbMisses++;
+        const status =
+          operation === Slow.write
+            ? this.writeDevice(cpu, page, low, high, size, cpu.get32(State.slowValue), cpu.get32(State.slowValue + 4))
+            : this.readDevice(cpu, page, low, high, size);
+        return status === SlowResult.abort ? abortInstruction(cpu, uop) : status;
+      }
+    }
     if (cpu.bitness === 64) {
       if (!canonical(cpu, low, high, size)) {
         const throughStack = stack || (this.memory.u8[uop + Uop.flags] & UopFlag.stack) !== 0;
@@ -241,7 +255,10 @@ export class MemoryPath {
     this.tlbMisses++;
     if (!this.resolve(cpu, low, high, Access.read, user)) return SlowResult.abort;
     const { page, writable } = this.mmu;
-    if (!this.isRam(page, EptAccess.read)) return this.readDevice(cpu, low, high, size);
+    if (!this.isRam(page, EptAccess.read)) {
+      if (fill) this.fillDevice(cpu, low, high, page, writable);
+      return this.readDevice(cpu, page, low, high, size);
+    }
     if (fill) this.fill(cpu, low, high, page, writable);
     const at = this.memory.ramBase + page * PAGE + (low & OFFSET);
     const { view } = this.memory;
@@ -260,8 +277,8 @@ export class MemoryPath {
     return SlowResult.ok;
   }
 
-  private readDevice(cpu: Vcpu, low: number, high: number, size: number): number {
-    if (!this.host.eptExit(cpu, this.mmu.gpa, join(low, high), size, false)) return SlowResult.abort;
+  private readDevice(cpu: Vcpu, page: number, low: number, high: number, size: number): number {
+    if (!this.host.eptExit(cpu, page, low, high, size, false)) return SlowResult.abort;
     this.setValue(cpu, this.mmioLow, this.mmioHigh);
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
@@ -304,7 +321,10 @@ export class MemoryPath {
     this.tlbMisses++;
     if (!this.resolve(cpu, low, high, Access.write, user)) return SlowResult.abort;
     const { page } = this.mmu;
-    if (!this.isRam(page, EptAccess.write)) return this.writeDevice(cpu, low, high, size, value, upper);
+    if (!this.isRam(page, EptAccess.write)) {
+      if (fill) this.fillDevice(cpu, low, high, page, true);
+      return this.writeDevice(cpu, page, low, high, size, value, upper);
+    }
     const before = this.pageState[page];
     const hitCode = before ? this.beforeWrite(page, low & OFFSET, size) : false;
     const at = this.memory.ramBase + page * PAGE + (low & OFFSET);
@@ -324,10 +344,18 @@ export class MemoryPath {
     return hitCode ? SlowResult.again : SlowResult.ok;
   }
 
-  private writeDevice(cpu: Vcpu, low: number, high: number, size: number, value: number, upper: number): number {
+  private writeDevice(
+    cpu: Vcpu,
+    page: number,
+    low: number,
+    high: number,
+    size: number,
+    value: number,
+    upper: number,
+  ): number {
     this.mmioLow = value >>> 0;
     this.mmioHigh = upper >>> 0;
-    if (!this.host.eptExit(cpu, this.mmu.gpa, join(low, high), size, true)) return SlowResult.abort;
+    if (!this.host.eptExit(cpu, page, low, high, size, true)) return SlowResult.abort;
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
 
@@ -382,7 +410,7 @@ export class MemoryPath {
   }
 
   private put(cpu: Vcpu, table: number, low: number, high: number, page: number, writable: boolean): void {
-    const entry = (table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    const entry = tlbEntry(table, low);
     const state = this.pageState[page];
     const { i32 } = this.memory;
     const start = low & ~OFFSET;
@@ -395,6 +423,33 @@ export class MemoryPath {
     if (!this.mmu.global) cpu.noteLocal(entry);
     if (this.mmu.pageSize > PAGE) cpu.largePages.note(low, high, this.mmu.pageSize);
     i32[entry + (Tlb.addend >> 2)] = (this.memory.ramBase + page * PAGE - start) | 0;
+  }
+
+  /**
+   * Puts the translation to a page that is no RAM into the soft TLB in use: with tags that no handler takes for its own, and the
+   * guest-physical page in the addend's place.
+   */
+  private fillDevice(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
+    if (cpu.checksAlignment || page < this.pageState.length || page > MAX_DEVICE_PAGE) return;
+    const entry = tlbEntry(cpu.get32(State.tlb), low);
+    const { i32 } = this.memory;
+    const tag = (low & ~OFFSET) | Tlb.device;
+    i32[entry + (Tlb.tagRead >> 2)] = tag;
+    i32[entry + (Tlb.tagRead >> 2) + 1] = high;
+    i32[entry + (Tlb.tagWrite >> 2)] = writable ? tag : -1;
+    i32[entry + (Tlb.tagWrite >> 2) + 1] = writable ? high : -1;
+    i32[entry + (Tlb.addend >> 2)] = page;
+    if (!this.mmu.global) cpu.noteLocal(entry);
+    if (this.mmu.pageSize > PAGE) cpu.largePages.note(low, high, this.mmu.pageSize);
+  }
+
+  /** Guest-physical page of an access in one that fillDevice() knows, else -1. */
+  private knownDevice(cpu: Vcpu, low: number, high: number, size: number, write: boolean): number {
+    const { i32 } = this.memory;
+    const entry = tlbEntry(cpu.get32(State.tlb), low);
+    const tag = entry + ((write ? Tlb.tagWrite : Tlb.tagRead) >> 2);
+    if (i32[tag] !== ((low & ~OFFSET) | Tlb.device) || i32[tag + 1] !== high || crossesPage(low, size)) return -1;
+    return i32[entry + (Tlb.addend >> 2)];
   }
 
   /** The page has data breakpoints: the debugger's, or the guest's own. */
@@ -437,6 +492,13 @@ export function linearPage(linear: bigint): number {
 }
 
 const OFFSET = PAGE - 1;
+/** The highest guest-physical page that an entry of the soft TLB can name. */
+const MAX_DEVICE_PAGE = 0x3fffffff;
+
+/** Word index of the entry that a soft TLB has for an address. */
+function tlbEntry(table: number, low: number): number {
+  return (table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+}
 
 function crossesPage(low: number, size: number): boolean {
   return (low & OFFSET) + size > PAGE;

@@ -524,7 +524,7 @@ export class Vcpu {
     let entry = (this.base + VCPU_TLB + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
     for (let context = 0; context < Tlb.filled; context++, entry += TLB_BYTES >> 2) {
       for (const tag of [entry + (Tlb.tagRead >> 2), entry + (Tlb.tagWrite >> 2)]) {
-        if (i32[tag] === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;
+        if ((i32[tag] & ~Tlb.device) === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;
       }
     }
   }

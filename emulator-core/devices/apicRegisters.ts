@@ -83,3 +83,12 @@ export const APIC_REGISTERS: readonly ApicRegister[] = [
 export const APIC_REGISTER_AT: readonly (ApicRegister | undefined)[] = Array.from({ length: 64 }, (_, i) =>
   APIC_REGISTERS.find((row) => row.offset === i * 16),
 );
+
+/** Registers whose value is made when it is read: ID, version, priorities, and those of the timer; and SELF IPI, which xAPIC mode has not. */
+const COMPUTED = [0x020, 0x030, 0x090, 0x0a0, 0x380, 0x390, 0x3e0, 0x3f0];
+
+/** Bit offset / 16: a read gives what the array of registers has there, and does nothing else. */
+export const APIC_PLAIN_REGISTERS = APIC_REGISTERS.reduce(
+  (bits, { offset }) => (COMPUTED.includes(offset) ? bits : bits | (1n << BigInt(offset / 16))),
+  0n,
+);

@@ -9,7 +9,13 @@ export interface PortOptions {
    * 8-bit ISA device sees them. 1 unless told.
    */
   width?: 1 | 2 | 4;
+  /** A byte written is kept (Bus.kept) and nothing more happens: whoever executes OUT may do that without asking. */
+  keeps?: boolean;
 }
+
+/** Ports there are. What the bus says of them has a byte for each that tells whether a byte written is only kept, then those bytes. */
+export const PORT_COUNT = 0x10000;
+export const PORT_TABLE_BYTES = 2 * PORT_COUNT;
 
 export interface MmioRange {
   base: number;
@@ -29,12 +35,27 @@ export function allOnes(size: number): number {
 
 const UNCLAIMED: PortEntry = { handler: { readPort: (_port, size) => allOnes(size), writePort: () => {} }, width: 1 };
 
+const NOBODY: MmioHandler = { readMmio: (_gpa, size) => allOnes(size), writeMmio: () => {} };
+const NO_RANGE: MmioRange = { base: 0, length: 0, handler: NOBODY };
+
 export class Bus {
   /** Port -> index into `entries`; 0 is nobody. */
-  private readonly table = new Uint16Array(0x10000);
+  private readonly table = new Uint16Array(PORT_COUNT);
+  /** By port: non-zero where a byte written is kept, or nobody looks at it. */
+  private readonly keeps: Uint8Array;
+  /** What was written last to ports that keep it. */
+  readonly kept: Uint8Array;
   private readonly entries: PortEntry[] = [UNCLAIMED];
   /** Sorted by base. */
   private readonly ranges: MmioRange[] = [];
+  /** The range found last. */
+  private recent = NO_RANGE;
+
+  /** @param ports PORT_TABLE_BYTES for `keeps` and `kept`, zeros */
+  constructor(ports: Uint8Array = new Uint8Array(PORT_TABLE_BYTES)) {
+    this.keeps = ports.subarray(0, PORT_COUNT).fill(1);
+    this.kept = ports.subarray(PORT_COUNT);
+  }
 
   /** Gives ports `first` to `last` (inclusive) to a handler. Throws if out of 0..0xffff or if one of them is taken. */
   addPorts(first: number, last: number, handler: PortHandler, options: PortOptions = {}): void {
@@ -48,17 +69,24 @@ export class Bus {
     let index = this.entries.findIndex((entry) => entry.handler === handler && entry.width === width);
     if (index < 0) index = this.entries.push({ handler, width }) - 1;
     this.table.fill(index, first, last + 1);
+    this.keeps.fill(options.keeps ? 1 : 0, first, last + 1);
   }
 
   /** Takes ports away from whoever has them. */
   removePorts(first: number, last: number): void {
     this.table.fill(0, first, last + 1);
+    this.keeps.fill(1, first, last + 1);
   }
 
   /** Whether nobody has any of ports `first` to `last`. */
   portsFree(first: number, last: number): boolean {
     for (let port = first; port <= last; port++) if (this.table[port] !== 0) return false;
     return true;
+  }
+
+  /** Whether a byte written to a port does nothing that anybody else has to know of. */
+  keepsBytes(port: number): boolean {
+    return this.keeps[port] !== 0;
   }
 
   /** Who has a port. */
@@ -101,6 +129,7 @@ export class Bus {
   removeMmio(base: number): void {
     const index = this.ranges.findIndex((range) => range.base === base);
     if (index >= 0) this.ranges.splice(index, 1);
+    this.recent = NO_RANGE;
   }
 
   /** Whether nobody has any of these guest-physical addresses. */
@@ -110,6 +139,9 @@ export class Bus {
 
   /** The range that holds a guest-physical address. */
   findMmio(gpa: number): MmioRange | undefined {
+    // Most accesses are to where the last one was.
+    const { recent } = this;
+    if (gpa >= recent.base && gpa < recent.base + recent.length) return recent;
     let low = 0;
     let high = this.ranges.length;
     while (low < high) {
@@ -119,13 +151,15 @@ export class Bus {
     }
     if (low === 0) return undefined;
     const range = this.ranges[low - 1];
-    return gpa < range.base + range.length ? range : undefined;
+    if (gpa >= range.base + range.length) return undefined;
+    this.recent = range;
+    return range;
   }
 
   /** Reads `size` 1, 2 or 4 bytes (8 is two reads of 4, low first). An address that nobody has reads all ones. */
   readMmio(gpa: number, size: number): number {
-    const range = this.findMmio(gpa);
-    return range ? (range.handler.readMmio(gpa, size) & allOnes(size)) >>> 0 : allOnes(size);
+    const { handler } = this.findMmio(gpa) ?? NO_RANGE;
+    return size === 4 ? handler.readMmio(gpa, size) >>> 0 : (handler.readMmio(gpa, size) & allOnes(size)) >>> 0;
   }
 
   /** Writes `size` 1, 2 or 4 bytes (8 is two writes of 4, low first). An address that nobody has ignores it. */

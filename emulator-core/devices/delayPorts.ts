@@ -5,32 +5,37 @@
 import { hex, type Field } from '../fields';
 import type { Device, PortHandler } from './device';
 
+export const DELAY_PORTS = [0x80, 0xed] as const;
+const [POST, DELAY] = DELAY_PORTS;
+
 export class DelayPorts implements Device<{ post: number; delay: number }>, PortHandler {
   readonly name = 'delayPorts';
-  private state = { post: 0, delay: 0 };
+
+  /** @param kept what was last written to each port that keeps it (Bus) */
+  constructor(private readonly kept: Uint8Array) {}
 
   readPort(port: number): number {
-    return port === 0x80 ? this.state.post : this.state.delay;
+    return this.kept[port];
   }
 
   writePort(port: number, value: number): void {
-    if (port === 0x80) this.state.post = value;
-    else this.state.delay = value;
+    this.kept[port] = value;
   }
 
   reset(): void {
-    this.state = { post: 0, delay: 0 };
+    this.restore({ post: 0, delay: 0 });
   }
 
   save(): { post: number; delay: number } {
-    return { ...this.state };
+    return { post: this.kept[POST], delay: this.kept[DELAY] };
   }
 
   restore(state: { post: number; delay: number }): void {
-    this.state = { ...state };
+    this.kept[POST] = state.post;
+    this.kept[DELAY] = state.delay;
   }
 
   describe(): Field[] {
-    return [{ name: 'POST code', value: hex(this.state.post, 8), text: 'last write of port 80h' }];
+    return [{ name: 'POST code', value: hex(this.kept[POST], 8), text: 'last write of port 80h' }];
   }
 }

@@ -69,6 +69,8 @@ export interface LocalApicOptions {
   clock: VirtualClock;
   events: EventQueue;
   tscHz: number;
+  /** Where the registers are to be kept, 64 of them by offset / 16. Absent: nobody else looks at them. */
+  registers?: Uint32Array;
   /** hasInterrupt() or the acceptance of ExtINT may have changed. */
   changed(): void;
   /** IA32_APIC_BASE has changed, so has the place of the registers. */
@@ -98,7 +100,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
   private base: number;
   /** SDM Vol. 3A, "Local APIC ID": software may write it on some processors. KVM's is one of them. */
   private xapicId: number;
-  private registers = new Uint32Array(64);
+  private readonly registers: Uint32Array;
   private errors = 0;
   private lint: [0 | 1, 0 | 1] = [0, 0];
   private readonly timer: ApicTimer;
@@ -107,6 +109,7 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
 
   constructor(private readonly options: LocalApicOptions) {
     this.id = options.id;
+    this.registers = options.registers ?? new Uint32Array(APIC_REGISTER_AT.length);
     this.name = `apic${options.id}`;
     this.timer = new ApicTimer(`${this.name}.timer`, options.events, () => this.fireLvt(LVT_TIMER));
     this.base = this.resetBase();
@@ -383,13 +386,16 @@ export class LocalApic implements Device<LocalApicState>, MmioHandler {
   }
 
   save(): LocalApicState {
-    const { base, xapicId, registers, errors, lint } = this;
+    const { base, xapicId, errors, lint } = this;
+    // A copy of its own: cloned, it would take along all that it lies in.
+    const registers = this.registers.slice();
     return structuredClone({ base, xapicId, registers, errors, lint, timer: this.timer.state });
   }
 
   restore(state: LocalApicState): void {
     const { base, xapicId, registers, errors, lint, timer } = structuredClone(state);
-    Object.assign(this, { base, xapicId, registers: Uint32Array.from(registers), errors, lint });
+    this.registers.set(registers);
+    Object.assign(this, { base, xapicId, errors, lint });
     this.timer.load(timer);
     this.options.moved();
     this.update();

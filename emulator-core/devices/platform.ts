@@ -9,7 +9,7 @@ import { ApicBus } from './apicBus';
 import { allOnes, Bus } from './bus';
 import { CmosRtc } from './cmosRtc';
 import { DebugExit, DEBUG_EXIT_PORT } from './debugExit';
-import { DelayPorts } from './delayPorts';
+import { DELAY_PORTS, DelayPorts } from './delayPorts';
 import type { Device, MmioHandler, VirtualClock } from './device';
 import { GatedLine } from './gatedLine';
 import { plainGuestMemory, type GuestMemory } from './guestMemory';
@@ -56,6 +56,10 @@ export interface PlatformOptions {
   cpus: number;
   /** Guest RAM, from guest-physical 0. */
   memory: Uint8Array;
+  /** Where the bus says which ports keep what is written (devices/bus.ts). Absent: nobody else has to know. */
+  ports?: Uint8Array;
+  /** Where the registers of a processor's local APIC are kept. Absent: nobody else looks at them. */
+  apicRegisters?(cpu: number): Uint32Array;
   /** The same, as bus masters write to it. Absent: nobody has to know of their writes. */
   guestMemory?: GuestMemory;
   /** virtio devices, in the order of their places on the bus. */
@@ -109,7 +113,7 @@ const FIRMWARE_APIC: readonly [offset: number, value: number][] = [
 ];
 
 export class Platform {
-  readonly bus = new Bus();
+  readonly bus: Bus;
   readonly events = new EventQueue();
   readonly apicBus = new ApicBus();
   readonly irqLines: IrqLines;
@@ -138,7 +142,8 @@ export class Platform {
   constructor(options: PlatformOptions) {
     const { cpus, memory, clock, tscHz, startTime, host } = options;
     if (!(Number.isInteger(cpus) && cpus >= 1 && cpus <= 255)) throw new RangeError(`cpus: ${cpus}, expected 1 to 255`);
-    const { bus, events } = this;
+    const bus = (this.bus = new Bus(options.ports));
+    const { events } = this;
     this.host = host;
     const reset = () => host.reset();
     const mmioChanged = () => {
@@ -153,6 +158,7 @@ export class Platform {
           clock,
           events,
           tscHz,
+          registers: options.apicRegisters?.(id),
           changed: () => this.notify(id),
           moved: () => this.placeApics(),
           nmi: () => host.nmi(id),
@@ -193,7 +199,7 @@ export class Platform {
     this.acpiPm = new AcpiPm({ irq: line(ACPI_SCI_IRQ), clock, events, powerOff: () => host.powerOff() });
     this.systemControl = new SystemControl(reset);
     this.vga = new VgaText(memory, clock);
-    const delayPorts = new DelayPorts();
+    const delayPorts = new DelayPorts(bus.kept);
     const pciIrqs = Array.from({ length: 16 }, (_, irq) => line(irq));
 
     for (const [first, last] of [
@@ -208,8 +214,7 @@ export class Platform {
     bus.addPorts(0x60, 0x60, this.keyboard);
     bus.addPorts(0x64, 0x64, this.keyboard);
     bus.addPorts(0x70, 0x71, this.rtc);
-    bus.addPorts(0x80, 0x80, delayPorts);
-    bus.addPorts(0xed, 0xed, delayPorts);
+    for (const port of DELAY_PORTS) bus.addPorts(port, port, delayPorts, { keeps: true });
     bus.addPorts(0x92, 0x92, this.systemControl);
     bus.addPorts(0xcf9, 0xcf9, this.systemControl);
     bus.addPorts(0x3f8, 0x3ff, this.uart);
@@ -350,6 +355,15 @@ export class Platform {
     this.apicPages = pages.filter((page) => this.bus.mmioFree(page, APIC_LENGTH));
     for (const page of this.apicPages) this.bus.addMmio(page, APIC_LENGTH, this.apicPage(page));
     if (this.ready) this.host.mmioChanged?.();
+  }
+
+  /**
+   * Guest-physical page where a processor's reads find its local APIC's registers as they are kept (APIC_PLAIN_REGISTERS). -1: none, or
+   * somebody has to know of each access.
+   */
+  plainApicPage(cpu: number): number {
+    const { mmioBase, paravirtualEoi } = this.apicBus.apics[cpu];
+    return mmioBase === undefined || paravirtualEoi || !this.apicPages.includes(mmioBase) ? -1 : mmioBase / APIC_LENGTH;
   }
 
   private apicPage(page: number): MmioHandler {

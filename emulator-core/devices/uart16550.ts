@@ -112,13 +112,15 @@ export interface UartOptions {
 
 export class Uart16550 implements Device<UartState>, PortHandler {
   readonly name: string;
+  private readonly threEvent: string;
   private state = initialState();
 
   constructor(private readonly options: UartOptions) {
     this.name = options.name;
+    this.threEvent = `${this.name}.thre`;
     options.events.register(`${this.name}.rx`, (now) => this.receiveNext(now));
     options.events.register(`${this.name}.timeout`, () => this.characterTimeout());
-    options.events.register(`${this.name}.thre`, () => this.transmitterEmpty());
+    options.events.register(this.threEvent, () => this.transmitterEmpty());
   }
 
   /** Queues input for the guest. Returns how many bytes were taken: fewer than given while the queue (4 KiB) is full. */
@@ -265,7 +267,7 @@ export class Uart16550 implements Device<UartState>, PortHandler {
     if (s.mcr & MCR_LOOP) this.pushReceived(value & (0xff >> (3 - (s.lcr & 3))));
     else this.options.transmit(value);
     s.threAt = this.options.clock.now() + THRE_DELAY_NS;
-    this.options.events.at(`${this.name}.thre`, s.threAt);
+    this.options.events.at(this.threEvent, s.threAt);
     this.updateIrq();
   }
 

@@ -3,6 +3,8 @@
  * machine. SDM Vol. 3C, "EPT-Induced VM Exits".
  */
 import type { Core } from '../cpu/core';
+import { join } from '../cpu/halves';
+import { PAGE } from '../cpu/layout';
 import type { Vcpu } from '../cpu/vcpu';
 import type { Platform } from '../devices/platform';
 import type { Vmm } from '../virt/vmm';
@@ -17,6 +19,12 @@ export interface EptExitHost {
   error(text: string): void;
 }
 
+/** Of accesses beyond RAM, by EptAccess. */
+const DEVICE_QUALIFICATION = [EptAccess.read, EptAccess.write].reduce<number[]>((list, access) => {
+  list[access] = encodeEptViolationQualification(access, 0, 'page');
+  return list;
+}, []);
+
 export class EptExits {
   constructor(
     private readonly core: Core,
@@ -27,15 +35,25 @@ export class EptExits {
   ) {}
 
   /** CoreHost.eptExit. */
-  access(cpu: Vcpu, gpa: number, linear: bigint, size: number, write: boolean): boolean {
+  access(cpu: Vcpu, page: number, low: number, high: number, size: number, write: boolean): boolean {
     const access = write ? EptAccess.write : EptAccess.read;
-    const misconfigured = this.core.mmu.eptMisconfiguration;
+    const gpa = page * PAGE + (low & (PAGE - 1));
+    // Beyond RAM nothing is mapped.
+    const ram = gpa < this.core.memory.ramSize;
+    const misconfigured = ram && this.core.mmu.eptMisconfiguration;
     const reason = misconfigured ? ExitReason.eptMisconfig : ExitReason.eptViolation;
     const qualification = misconfigured
       ? 0
-      : encodeEptViolationQualification(access, this.ept.result.permissions, 'page');
-    const facts = { qualification, guestLinear: linear, guestPhysical: gpa };
-    if (this.vmm.tryExit(cpu, reason, this.core.instructionRip(cpu), facts)) return false;
+      : ram
+        ? encodeEptViolationQualification(access, this.ept.result.permissions, 'page')
+        : DEVICE_QUALIFICATION[access];
+    const uop = this.core.currentUop;
+    if (uop) {
+      if (this.vmm.tryMemoryExit(cpu, uop, reason, qualification, low, high, page)) return false;
+    } else {
+      const facts = { qualification, guestLinear: join(low, high), guestPhysical: gpa };
+      if (this.vmm.tryExit(cpu, reason, this.core.instructionRip(cpu), facts)) return false;
+    }
     // The instruction runs again.
     if (this.swapsIn(cpu, gpa)) return false;
     const { platform } = this;
@@ -48,6 +66,8 @@ export class EptExits {
     } else {
       memoryPath.mmioLow = platform.bus.readMmio(gpa, step);
       memoryPath.mmioHigh = size === 8 ? platform.bus.readMmio(gpa + 4, 4) : 0;
+      // As where the helper of handlers reads it.
+      if (page === platform.plainApicPage(cpu.index)) return true;
     }
     this.host.afterDeviceAccess();
     return true;

@@ -14,6 +14,7 @@ export interface ExitParts {
   msrViews: readonly MsrCpu[];
   firmware: Firmware;
   afterDeviceAccess(): void;
+  afterMsrWrite(): void;
 }
 
 export function exitHandlers(machine: Machine, parts: ExitParts): ExitHandlers {
@@ -32,14 +33,15 @@ export function exitHandlers(machine: Machine, parts: ExitParts): ExitHandlers {
     writePort: (port, value, size) => {
       platform.currentCpu = context.cpu.index;
       platform.bus.writePort(port, value, size);
-      parts.afterDeviceAccess();
+      // As where the handler keeps it.
+      if (size !== 1 || !platform.bus.keepsBytes(port)) parts.afterDeviceAccess();
     },
     cpuid: (cpu, leaf, subleaf) => cpuid(model, leaf, subleaf, machine.cpuidContext(cpu)),
     msrs: (cpu) => {
       platform.currentCpu = cpu.index;
       return parts.msrViews[cpu.index];
     },
-    msrWritten: () => parts.afterDeviceAccess(),
+    msrWritten: () => parts.afterMsrWrite(),
     tsc: (cpu) => machine.clock.tsc(cpu.index),
     halt: (cpu) => {
       if (guest && !guest.halts(cpu)) return;

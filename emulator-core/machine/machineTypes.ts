@@ -48,7 +48,8 @@ export interface MachineHooks {
   breakpoint(cpu: Vcpu, linear: bigint): boolean;
   /** Page offsets with breakpoints on a linear page (address bits 63..12); `key` changes with the set. */
   breakpointsOn(linearPage: number): CodeBreakpoints | undefined;
-  exit(cpu: Vcpu, exit: VmExit): boolean;
+  /** Absent: no exit is to be stopped at, and those that happen cost less. May come and go between two calls of run(). */
+  exit?(cpu: Vcpu, exit: VmExit): boolean;
   watch(cpu: Vcpu, linear: bigint, gpa: number, size: number, write: boolean): boolean;
   console(byte: number): void;
   /** A device has a message for what stands behind it outside. Answer with Machine.receive, later. Not called while history is replayed. */

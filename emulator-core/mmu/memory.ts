@@ -3,6 +3,8 @@
  * EPT entries point to real places: guest RAM starts at `ramBase`.
  */
 import { PAGE, VCPU_AREA } from '../cpu/layout';
+import { PORT_TABLE_BYTES } from '../devices/bus';
+import { EXIT_LOG_BYTES } from '../virt/exitRow';
 
 const FIRST_VCPU = 0x10000;
 /** Micro-ops: enough for a Linux boot's distinct instructions; flushed when full. */
@@ -24,6 +26,11 @@ export class MachineMemory {
   readonly uopEnd: number;
   readonly eptBase: number;
   readonly eptEnd: number;
+  /** The log of exits (virt/exitRow.ts). */
+  readonly exitLogBase: number;
+  /** What the bus says of ports (devices/bus.ts). */
+  readonly portBase: number;
+  readonly ports: Uint8Array;
   readonly ramBase: number;
   /** Guest RAM from guest-physical 0. */
   readonly ram: Uint8Array;
@@ -39,7 +46,9 @@ export class MachineMemory {
     this.uopEnd = this.uopBase + UOP_BYTES;
     this.eptBase = this.uopEnd;
     this.eptEnd = this.eptBase + EPT_BYTES;
-    this.ramBase = align(this.eptEnd, LARGE_PAGE);
+    this.exitLogBase = this.eptEnd;
+    this.portBase = this.exitLogBase + EXIT_LOG_BYTES;
+    this.ramBase = align(this.portBase + PORT_TABLE_BYTES, LARGE_PAGE);
     this.nextEptPage = this.eptBase;
     const pages = align(this.ramBase + ramSize, 65536) / 65536;
     this.wasm = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -51,6 +60,7 @@ export class MachineMemory {
     this.u64 = new BigUint64Array(buffer);
     this.i64 = new BigInt64Array(buffer);
     this.view = new DataView(buffer);
+    this.ports = new Uint8Array(buffer, this.portBase, PORT_TABLE_BYTES);
     this.ram = new Uint8Array(buffer, this.ramBase, ramSize);
   }
 

@@ -22,6 +22,7 @@ export class EventQueue {
   at(name: string, ns: number): void {
     if (!this.handlers.has(name)) throw new Error(`event '${name}' has no handler`);
     if (Number.isNaN(ns)) throw new Error(`event '${name}': the deadline is not a number`);
+    if (this.movesInPlace(name, ns)) return;
     this.remove(name);
     if (ns !== Infinity) {
       const pending = this.pending;
@@ -30,6 +31,19 @@ export class EventQueue {
       pending.splice(i, 0, { name, ns });
     }
     this.next = this.pending.length > 0 ? this.pending[0].ns : Infinity;
+  }
+
+  /** The usual case of at(): the event is pending, and stays before and behind the same others. */
+  private movesInPlace(name: string, ns: number): boolean {
+    const { pending } = this;
+    const i = pending.findIndex((event) => event.name === name);
+    if (i < 0 || ns === Infinity) return false;
+    const [before, after] = [pending[i - 1], pending[i + 1]];
+    if (before && (before.ns > ns || (before.ns === ns && before.name > name))) return false;
+    if (after && (after.ns < ns || (after.ns === ns && after.name < name))) return false;
+    pending[i].ns = ns;
+    this.next = pending[0].ns;
+    return true;
   }
 
   /** Forgets the event if it is pending. */

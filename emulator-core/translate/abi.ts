@@ -41,7 +41,7 @@ export const IMPORTS = [
 /** What a region's module imports: `go(uop, cpu, handler)` of the handlers' module. */
 export const REGION_IMPORTS = [{ name: 'go', parameters: 3 }];
 export const RegionImport = { go: 0 } as const;
-export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9, go: 10, resume: 11 } as const;
+export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9, go: 10, resume: 11, slowRead: 12 } as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
 export const Slow = {
@@ -54,6 +54,8 @@ export const Slow = {
   stack: 32,
   limit: 64,
 } as const;
+/** The request that has a helper before it: a read of 32 bits, as of devices' registers. */
+export const SLOW_READ = 2 | Slow.read;
 /** What `slow` returns. `again`: done, but return to the run loop after this instruction. For modify: `bounced`. */
 export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
 

@@ -169,6 +169,10 @@ export interface Builder {
   setPrivilegeLevel(level: Expr, flags: Expr): void;
   /** Jumps as a return from an interrupt does: RFLAGS.RF is cleared once the instruction there runs. Ends the instruction. */
   transfer(target: Expr): void;
+  /** CPUID where the answer is known and nobody wants to see the exit, else the assist. */
+  cpuid(): void;
+  /** OUT of AL to the port of operand 0, after privilege has been checked, where that does nothing but keep it; else the assist. */
+  outputByte(): void;
 
   /** Raises an exception without error code when the i32 condition holds: #DE 0, #BR 5, #UD 6 ... */
   faultIf(condition: Expr, vector: number): void;

@@ -1,6 +1,6 @@
 /** The memory part of a handler: what misses the soft TLB calls the slow path, in the middle of the instruction. */
 import { State, Tlb } from '../cpu/layout';
-import { Import, Slow, SlowResult } from './abi';
+import { Helper, Import, SLOW_READ, Slow, SlowResult } from './abi';
 import type { Bits } from './builder';
 import { MemoryEmitter, type ModifiedOperand } from './memoryEmitter';
 import { SIZE_LOG, cpu, loadBits, state, storeBits, uop } from './operands';
@@ -47,6 +47,7 @@ export class HandlerMemory extends MemoryEmitter {
   /** Status of the slow path (SlowResult), to be used once. */
   private slowCall(linear: Expr, kind: number): Expr {
     i64.store(cpu, linear, State.slowAddress)(this.b.f);
+    if (kind === SLOW_READ) return call(Helper.slowRead, I32, uop, cpu);
     return call(Import.slow, I32, uop, cpu, i32c(kind));
   }
 

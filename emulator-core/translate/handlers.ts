@@ -7,6 +7,7 @@ import { CODES, type CodeInfo } from '../x86/codes';
 import { Helper, IMPORTS, Import, Pseudo, type HandlerForm } from './abi';
 import { fusedHelper } from './fusedHelper';
 import { emitEnter, exitNextHelper, goHelper, lookupHelper, runHelper } from './dispatch';
+import { slowReadHelper } from './slowReadHelper';
 import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
 import { Probe, type Uses } from './probe';
@@ -111,7 +112,15 @@ class Generator {
 export function generateHandlers(): HandlerModule {
   const generator = new Generator();
   for (const info of CODES) if (info) generator.add(info);
-  const helpers = [lookupHelper(), exitNextHelper(), runHelper(), fusedHelper(), goHelper(), lookupHelper(true)];
+  const helpers = [
+    lookupHelper(),
+    exitNextHelper(),
+    runHelper(),
+    fusedHelper(),
+    goHelper(),
+    lookupHelper(true),
+    slowReadHelper(),
+  ];
   const first = IMPORTS.length + helpers.length;
   const bytes = encodeModule({
     imports: IMPORTS,

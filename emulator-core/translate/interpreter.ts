@@ -56,6 +56,7 @@ const FIELDS: OperandFields = {
     return i64.add(state(State.ripBase), next);
   },
   controlRegister: () => i32.load(uop, Uop.r1),
+  length: () => i64.load32u(uop, Uop.length),
 };
 
 export class InterpreterBuilder extends SemanticsBuilder {
@@ -133,6 +134,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
 
   assistWhen(condition: Expr): void {
     ifElse(this.f, condition, () => tailCallIndirect(this.f, i32c(Pseudo.assist), uop, cpu));
+  }
+  charged(): Expr {
+    return i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left));
   }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {

@@ -5,8 +5,10 @@
 import { SegmentIndex, State, TLB_BYTES, VCPU_TLB, segmentOffset } from '../cpu/layout';
 import { Cr4, Flag } from '../cpu/vcpu';
 import type { VectorOperationName } from '../cpu/vector/operations';
+import { encodeIoQualification, ExitReason } from '../virt/vmx/exitReasons';
 import type { HandlerForm } from './abi';
 import type { Bits, Builder, Condition, FlagName } from './builder';
+import { emitCpuid, emitPortByte } from './exitEmitter';
 import type { FlagsEmitter } from './flagsEmitter';
 import type { MemoryEmitter, ModifiedOperand } from './memoryEmitter';
 import { SIZE_LOG, cpu, loadBits, signExtend, state, truncate } from './operands';
@@ -29,6 +31,8 @@ export interface OperandFields {
   next(): Expr;
   /** Number of a control register; i32. */
   controlRegister(): Expr;
+  /** Bytes of the instruction; i64. */
+  length(): Expr;
 }
 
 export abstract class SemanticsBuilder implements Builder {
@@ -82,6 +86,8 @@ export abstract class SemanticsBuilder implements Builder {
   /** After a store to the modified operand. */
   protected abstract modified(operand: ModifiedOperand, bits: Bits): void;
   abstract assistWhen(condition: Expr): void;
+  /** Instructions that State.icountEnd counts and that have not retired, this one included; i32. */
+  abstract charged(): Expr;
   abstract faultIf(condition: Expr, vector: number): void;
   abstract protectionFaultIf(condition: Expr): void;
   abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
@@ -230,6 +236,23 @@ export abstract class SemanticsBuilder implements Builder {
   pauseExits(): Expr {
     return i32.load(cpu, State.pauseExits);
   }
+  /** CR4.DE is set and DR7 has a breakpoint, which may be one on a port. */
+  private portBreakpoints(): Expr {
+    const enabled = i32.and(i32.load(cpu, State.dr + 7 * 8), i32c(0xff));
+    return i32.and(i32.ne(enabled, i32c(0)), i32.shrU(i32.and(i32.load(cpu, State.cr4), i32c(Cr4.DE)), i32c(3)));
+  }
+  cpuid(): void {
+    emitCpuid(this, ExitReason.cpuid);
+  }
+  outputByte(): void {
+    this.assistWhen(this.portBreakpoints());
+    const immediate = this.kind(0) === 'i';
+    const number = immediate ? i64.and(this.fields.immediate(), i64c(0xff)) : this.reg(RDX, 16);
+    const port = this.let(number);
+    const facts = encodeIoQualification({ port: 0, size: 1, in: false, immediate });
+    const qualification = i64.or(i64.shl(port, i64c(16)), i64c(facts));
+    emitPortByte(this, ExitReason.ioInstruction, i32.wrap(port), qualification);
+  }
 
   controlRegister(): Expr {
     return this.fields.controlRegister();
@@ -368,4 +391,5 @@ export abstract class SemanticsBuilder implements Builder {
   }
 }
 
+const RDX = 2;
 const RSP = 4;

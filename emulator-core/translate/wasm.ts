@@ -173,6 +173,7 @@ export const i32 = {
   load8u: load(I32, 0x2d, 0),
   load16u: load(I32, 0x2f, 1),
   store: store(0x36, 2),
+  store8: store(0x3a, 0),
   store16: store(0x3b, 1),
   wrap: unary(I32, 0xa7),
 };

@@ -3,6 +3,10 @@
  * Source: Intel SDM Vol. 3C, "VM-Exit Information Fields" and "Recording VM-Exit Information".
  */
 
+import { EXIT_LOG_BYTES, EXIT_LOG_SIZE, EXIT_REASON_COUNT, ExitLogLayout, ExitRow } from './exitRow';
+
+export { EXIT_LOG_SIZE } from './exitRow';
+
 /** Addresses and registers are unsigned 64-bit bigints; the 32-bit information fields are unsigned numbers. */
 export interface VmExit {
   /** Running number of this exit since the machine was made. */
@@ -59,11 +63,7 @@ export function emptyExit(): VmExit {
   };
 }
 
-/** Exits that the log keeps. */
-export const EXIT_LOG_SIZE = 65536;
 const MASK = EXIT_LOG_SIZE - 1;
-/** Basic exit reasons are 16 bits, but the defined ones are far below this. */
-const REASONS = 256;
 
 /** What a checkpoint needs of the log: plain data. */
 export interface ExitLogState {
@@ -84,65 +84,93 @@ const NUMBERS = [
   'firmware',
 ] as const;
 const BIGINTS = ['rip', 'qualification', 'guestLinear', 'guestPhysical', 'rax', 'rcx', 'rdx', 'rbx', 'rsi'] as const;
-const N = NUMBERS.length;
-const B = BIGINTS.length;
 
-/** Ring of the newest 65,536 exits in preallocated arrays, with a counter per basic reason that never forgets. */
+/**
+ * Ring of the newest 65,536 exits, with a counter per basic reason that never forgets. It is kept as exitRow.ts says, for whoever
+ * records an exit; VmExit objects are made for those who ask.
+ */
 export class ExitLog {
-  private readonly seqs = new Float64Array(EXIT_LOG_SIZE).fill(-1);
-  private readonly icounts = new Float64Array(EXIT_LOG_SIZE);
-  private readonly numbers = new Uint32Array(EXIT_LOG_SIZE * N);
-  private readonly bigints = new BigUint64Array(EXIT_LOG_SIZE * B);
-  private readonly counts = new Float64Array(REASONS);
-  private next = 0;
+  /** The log and what it lies in, in words of 32 bits. */
+  readonly words: Int32Array;
+  /** Index of the log's first word. */
+  private readonly at: number;
+  private readonly wide: BigUint64Array;
+
+  /**
+   * @param buffer holds the log's EXIT_LOG_BYTES, zeros before, from `offset` (a multiple of 8) on
+   */
+  constructor(buffer: ArrayBuffer = new ArrayBuffer(EXIT_LOG_BYTES), offset = 0) {
+    this.words = new Int32Array(buffer);
+    this.wide = new BigUint64Array(buffer);
+    this.at = offset >> 2;
+  }
+
+  /** A 64-bit number, 0 to 2^53, at a word. */
+  private number(word: number): number {
+    return (this.words[word] >>> 0) + this.words[word + 1] * 0x100000000;
+  }
+  setNumber(word: number, value: number): void {
+    this.words[word] = value;
+    this.words[word + 1] = value / 0x100000000;
+  }
+  private countWord(reason: number): number {
+    return this.at + (ExitLogLayout.counts >> 2) + (reason & (EXIT_REASON_COUNT - 1)) * 2;
+  }
+  private rowWord(seq: number): number {
+    return this.at + (ExitLogLayout.rows >> 2) + (seq & MASK) * (ExitRow.size >> 2);
+  }
+
+  private get next(): number {
+    return this.number(this.at);
+  }
+  private set next(value: number) {
+    this.setNumber(this.at, value);
+  }
 
   /** Seq that the next exit gets: the number of exits so far. */
   get nextSeq(): number {
     return this.next;
   }
 
-  /** Copies `exit` into the ring, gives it its `seq` and returns that. Nothing is allocated: pass one object again and again. */
+  /**
+   * Begins to record an exit, and counts it: the index in `words` of its row, of which number and reason are set, and all else is what
+   * was there before.
+   */
+  begin(reason: number): number {
+    const { words, at } = this;
+    const row = at + (ExitLogLayout.rows >> 2) + (words[at] & MASK) * (ExitRow.size >> 2);
+    const low = (words[at] + 1) | 0;
+    words[at] = low;
+    if (low === 0) words[at + 1]++;
+    words[row] = low;
+    words[row + 1] = words[at + 1];
+    words[row + (ExitRow.reason >> 2)] = reason;
+    const count = this.countWord(reason);
+    words[count]++;
+    if (words[count] === 0) words[count + 1]++;
+    return row;
+  }
+
+  /** Copies `exit` into the ring, gives it its `seq` and returns that. */
   record(exit: VmExit): number {
-    const seq = this.next++;
-    const slot = seq & MASK;
+    const seq = this.next;
+    const row = this.begin(exit.reason);
+    this.setNumber(row + (ExitRow.icount >> 2), exit.icount);
     exit.seq = seq;
-    this.seqs[slot] = seq;
-    this.icounts[slot] = exit.icount;
-    const n = slot * N;
-    const numbers = this.numbers;
-    numbers[n] = exit.cpu;
-    numbers[n + 1] = exit.reason;
-    numbers[n + 2] = exit.instructionLength;
-    numbers[n + 3] = exit.instructionInfo;
-    numbers[n + 4] = exit.interruptionInfo;
-    numbers[n + 5] = exit.interruptionError;
-    numbers[n + 6] = exit.idtVectoringInfo;
-    numbers[n + 7] = exit.idtVectoringError;
-    numbers[n + 8] = exit.firmware;
-    const b = slot * B;
-    const bigints = this.bigints;
-    bigints[b] = exit.rip;
-    bigints[b + 1] = exit.qualification;
-    bigints[b + 2] = exit.guestLinear;
-    bigints[b + 3] = exit.guestPhysical;
-    bigints[b + 4] = exit.rax;
-    bigints[b + 5] = exit.rcx;
-    bigints[b + 6] = exit.rdx;
-    bigints[b + 7] = exit.rbx;
-    bigints[b + 8] = exit.rsi;
-    this.counts[exit.reason & 0xff]++;
+    for (const name of NUMBERS) this.words[row + (ExitRow[name] >> 2)] = exit[name];
+    for (const name of BIGINTS) this.wide[(row + (ExitRow[name] >> 2)) >> 1] = exit[name];
     return seq;
   }
 
   /** A copy of exit `seq`, or undefined when it has left the ring or never happened. */
   get(seq: number): VmExit | undefined {
     if (!this.has(seq)) return undefined;
-    const slot = seq & MASK;
+    const row = this.rowWord(seq);
     const exit = emptyExit();
     exit.seq = seq;
-    exit.icount = this.icounts[slot];
-    for (let i = 0; i < N; i++) exit[NUMBERS[i]] = this.numbers[slot * N + i];
-    for (let i = 0; i < B; i++) exit[BIGINTS[i]] = this.bigints[slot * B + i];
+    exit.icount = this.number(row + (ExitRow.icount >> 2));
+    for (const name of NUMBERS) exit[name] = this.words[row + (ExitRow[name] >> 2)] >>> 0;
+    for (const name of BIGINTS) exit[name] = this.wide[(row + (ExitRow[name] >> 2)) >> 1];
     return exit;
   }
 
@@ -160,7 +188,7 @@ export class ExitLog {
   /** The newest exit of vCPU `cpu` that is still in the ring. */
   newestOf(cpu: number): VmExit | undefined {
     for (let seq = this.next - 1; this.has(seq); seq--) {
-      if (this.numbers[(seq & MASK) * N] === cpu) return this.get(seq);
+      if (this.words[this.rowWord(seq) + (ExitRow.cpu >> 2)] === cpu) return this.get(seq);
     }
     return undefined;
   }
@@ -168,48 +196,58 @@ export class ExitLog {
   /** Count per basic reason since the machine was made, only reasons that happened, by rising reason. */
   counters(): { reason: number; count: number }[] {
     const list: { reason: number; count: number }[] = [];
-    this.counts.forEach((count, reason) => {
+    for (let reason = 0; reason < EXIT_REASON_COUNT; reason++) {
+      const count = this.number(this.countWord(reason));
       if (count > 0) list.push({ reason, count });
-    });
+    }
     return list;
   }
 
   /** Forgets the exits that happened at a later instruction count than `icount`, as far back as the ring reaches. */
   truncate(icount: number): void {
     let seq = this.next;
-    while (this.has(seq - 1) && this.icounts[(seq - 1) & MASK] > icount) seq--;
+    while (this.has(seq - 1) && this.number(this.rowWord(seq - 1) + (ExitRow.icount >> 2)) > icount) seq--;
     this.truncateToSeq(seq);
   }
 
   /** Forgets exit `seq` and all later ones. Exits that already left the ring keep their counters (restore() mends those). */
   truncateToSeq(seq: number): void {
     while (this.next > seq && this.has(this.next - 1)) {
-      const slot = (this.next - 1) & MASK;
-      this.counts[this.numbers[slot * N + 1] & 0xff]--;
-      this.seqs[slot] = -1;
+      const row = this.rowWord(this.next - 1);
+      const count = this.countWord(this.words[row + (ExitRow.reason >> 2)]);
+      this.setNumber(count, this.number(count) - 1);
+      this.setNumber(row, 0);
       this.next--;
     }
   }
 
   /** Forgets everything and starts at seq 0. */
   reset(): void {
-    this.seqs.fill(-1);
-    this.counts.fill(0);
+    for (let seq = this.next - 1; seq >= 0 && seq >= this.next - EXIT_LOG_SIZE; seq--)
+      this.setNumber(this.rowWord(seq), 0);
+    this.setCounts([]);
     this.next = 0;
+  }
+
+  private setCounts(counts: readonly number[]): void {
+    for (let reason = 0; reason < EXIT_REASON_COUNT; reason++)
+      this.setNumber(this.countWord(reason), counts[reason] ?? 0);
   }
 
   /** Counters and position, without the ring. */
   save(): ExitLogState {
-    let used = REASONS;
-    while (used > 0 && this.counts[used - 1] === 0) used--;
-    return { next: this.next, counts: Array.from(this.counts.subarray(0, used)) };
+    const counts: number[] = [];
+    for (const { reason, count } of this.counters()) {
+      while (counts.length < reason) counts.push(0);
+      counts.push(count);
+    }
+    return { next: this.next, counts };
   }
 
   /** Back to a saved position: exits recorded since are forgotten; of the older ones those still in the ring stay readable. */
   restore(state: ExitLogState): void {
-    for (let seq = this.next - 1; seq >= state.next && this.has(seq); seq--) this.seqs[seq & MASK] = -1;
-    this.counts.fill(0);
-    state.counts.forEach((count, reason) => (this.counts[reason] = count));
+    for (let seq = this.next - 1; seq >= state.next && this.has(seq); seq--) this.setNumber(this.rowWord(seq), 0);
+    this.setCounts(state.counts);
     this.next = state.next;
   }
 
@@ -222,6 +260,6 @@ export class ExitLog {
   }
 
   private has(seq: number): boolean {
-    return seq >= 0 && seq < this.next && this.seqs[seq & MASK] === seq;
+    return seq >= 0 && seq < this.next && this.number(this.rowWord(seq)) === seq + 1;
   }
 }

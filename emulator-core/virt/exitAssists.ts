@@ -7,14 +7,16 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { rememberCpuid } from '../cpu/cpuidCache';
 import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
-import { Cr4, Flag, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
+import { Abandon, Cr4, GuestFault, Vector, type Vcpu } from '../cpu/vcpu';
 import { CODES } from '../x86/codes';
 import { Primary, Secondary } from './vmx/controls';
 import { ExitReason, encodeDrQualification, encodeIoQualification } from './vmx/exitReasons';
+import { stringIo } from './stringIo';
 import { extensionAssists } from './extensionAssists';
 import { controlRegisterAssists, type ControlRegisterHandlers } from './controlRegisters';
 import type { Monitors } from '../cpu/monitor';
@@ -29,7 +31,7 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   writePort(port: number, value: number, size: number): void;
   cpuid(cpu: Vcpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   msrs(cpu: Vcpu): MsrCpu;
-  /** An MSR of the local APIC may have been written: something may be due earlier. */
+  /** An MSR was written: what depends on it is to be found anew, and something may be due earlier. */
   msrWritten(): void;
   tsc(cpu: Vcpu): bigint;
   halt(cpu: Vcpu): void;
@@ -44,16 +46,25 @@ export interface ExitHandlers extends ControlRegisterHandlers {
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
-const RSI = 6;
-const RDI = 7;
 /** -KVM_ENOSYS and -KVM_EPERM (Linux include/uapi/linux/kvm_para.h): what a hypercall that the VMM does not have returns. */
 const HYPERCALL_UNKNOWN = 0xfffffffffffffc18n;
 const HYPERCALL_NOT_PERMITTED = 0xffffffffffffffffn;
 
+/** A number for each Code of IN and OUT: bytes, whether the port is an immediate, and the exit's qualification but for the port. */
+const PortForm = { size: 7, immediate: 8, qualification: 8 } as const;
+const PORT_FORMS = CODES.map((info) => {
+  if (!info || !/^(In|Out)$/.test(info.row.mnemonic)) return 0;
+  const immediate = info.name.includes('imm8');
+  const size = info.name.includes('EAX') ? 4 : info.name.includes('AX') ? 2 : 1;
+  const qualification = encodeIoQualification({ port: 0, size, in: info.row.mnemonic === 'In', immediate });
+  return size | (immediate ? PortForm.immediate : 0) | (qualification << PortForm.qualification);
+});
+
 export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   const { vmm } = h;
-  const exit = (c: CpuContext, reason: number, qualification: bigint | number = 0): void =>
-    vmm.exit(c.cpu, reason, c.rip, { qualification, instructionLength: c.length });
+  const exit = (c: CpuContext, reason: number, qualification = 0): void => {
+    if (vmm.tryInstructionExit(c.cpu, c.uop, reason, qualification)) throw new Abandon();
+  };
 
   // ---- port I/O ----
 
@@ -73,84 +84,52 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   /** I/O breakpoints are traps: after the access. */
   function accessed(cpu: Vcpu, port: number, size: number): void {
-    const bits = cpu.debug.port(port, size, (cpu.cr4 & Cr4.DE) !== 0);
+    if (!(cpu.cr4 & Cr4.DE)) return;
+    const bits = cpu.debug.port(port, size, true);
     if (!bits) return;
     cpu.debugHits |= bits;
     cpu.attention = true;
   }
 
-  function portOperands(c: CpuContext): { port: number; size: number; immediate: boolean } {
-    const name = CODES[c.code]!.name;
-    const immediate = name.includes('imm8');
-    const size = name.includes('EAX') ? 4 : name.includes('AX') ? 2 : 1;
-    const port = immediate ? Number(c.immediate() & 0xffn) : c.cpu.gpr32(RDX) & 0xffff;
-    return { port, size, immediate };
-  }
-
   function input(c: CpuContext): void {
-    const { port, size, immediate } = portOperands(c);
+    const form = PORT_FORMS[c.code];
+    const { cpu } = c;
+    const size = form & PortForm.size;
+    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
     checkPorts(c, port, size);
-    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: true, immediate }));
-    c.cpu.setGprSized(RAX, BigInt(h.readPort(port, size)), size);
-    accessed(c.cpu, port, size);
+    exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
+    const value = h.readPort(port, size);
+    if (size === 4) cpu.setGpr32(RAX, value);
+    else cpu.set32(State.gpr, size === 2 ? (cpu.gpr32(RAX) & ~0xffff) | value : (cpu.gpr32(RAX) & ~0xff) | value);
+    accessed(cpu, port, size);
   }
 
   function output(c: CpuContext): void {
-    const { port, size, immediate } = portOperands(c);
+    const form = PORT_FORMS[c.code];
+    const { cpu } = c;
+    const size = form & PortForm.size;
+    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
     checkPorts(c, port, size);
-    exit(c, ExitReason.ioInstruction, encodeIoQualification({ port, size, in: false, immediate }));
-    const value = size === 4 ? c.cpu.gpr32(RAX) : c.cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
+    exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
+    const value = size === 4 ? cpu.gpr32(RAX) : cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);
     h.writePort(port, value, size);
-    accessed(c.cpu, port, size);
+    accessed(cpu, port, size);
   }
 
-  /** One iteration of INS or OUTS; with REP the instruction is run again until rCX is zero. */
-  function stringIo(c: CpuContext, isInput: boolean): void {
-    const cpu = c.cpu;
-    const size = { b: 1, w: 2, d: 4 }[CODES[c.code]!.row.mnemonic.at(-1) as 'b' | 'w' | 'd'];
-    const bits = c.addressBits;
-    const count = BigInt.asUintN(bits, cpu.gpr(RCX));
-    if (c.repeated && count === 0n) return c.jump(c.nextRip);
-    const port = cpu.gpr32(RDX) & 0xffff;
-    checkPorts(c, port, size);
-    const register = isInput ? RDI : RSI;
-    const offset = BigInt.asUintN(bits, cpu.gpr(register));
-    const struct = c.segmentOfOperand();
-    const segment = isInput
-      ? SegmentIndex.es
-      : struct === State.flatSegment
-        ? SegmentIndex.ds
-        : (struct - State.segments) / 64;
-    const linear = c.segmentLinear(segment, offset, size, isInput);
-    if (isInput) c.probeWrite(linear, size);
-    const value = isInput ? 0n : c.read(linear, size);
-    const qualification = encodeIoQualification({ port, size, in: isInput, string: true, rep: c.repeated });
-    const facts = { qualification, instructionLength: c.length, guestLinear: linear };
-    vmm.exit(cpu, ExitReason.ioInstruction, c.rip, facts);
-    if (isInput) c.write(linear, BigInt(h.readPort(port, size)), size);
-    else h.writePort(port, Number(value), size);
-    const step = cpu.systemFlags & Flag.DF ? -size : size;
-    const advance = (r: number, by: number): void => {
-      const next = BigInt.asUintN(bits, cpu.gpr(r) + BigInt(by));
-      cpu.setGprSized(r, next, bits / 8);
-    };
-    advance(register, step);
-    if (c.repeated) advance(RCX, -1);
-    const more = c.repeated && BigInt.asUintN(bits, cpu.gpr(RCX)) !== 0n;
-    accessed(cpu, port, size);
-    if (more) cpu.setSystemFlag(Flag.RF, true);
-    c.jump(more ? c.rip : c.nextRip);
-  }
+  const strings = { vmm, readPort: h.readPort, writePort: h.writePort, checkPorts, accessed };
 
   // ---- CPUID, HLT, time ----
 
   function cpuid(c: CpuContext): void {
+    const { cpu } = c;
     exit(c, ExitReason.cpuid);
-    const r = h.cpuid(c.cpu, c.cpu.gpr32(RAX), c.cpu.gpr32(RCX));
-    c.cpu.setGpr32(RAX, r.eax);
-    c.cpu.setGpr32(3, r.ebx);
-    c.cpu.setGpr32(RCX, r.ecx);
-    c.cpu.setGpr32(RDX, r.edx);
+    const [leaf, subleaf] = [cpu.gpr32(RAX), cpu.gpr32(RCX)];
+    const r = h.cpuid(cpu, leaf, subleaf);
+    cpu.setGpr32(RAX, r.eax);
+    cpu.setGpr32(3, r.ebx);
+    cpu.setGpr32(RCX, r.ecx);
+    cpu.setGpr32(RDX, r.edx);
+    rememberCpuid(cpu, leaf, subleaf, r);
   }
 
   function halt(c: CpuContext): void {
@@ -236,19 +215,20 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
 
   function vmcall(c: CpuContext): void {
     const cpu = c.cpu;
-    vmm.exit(cpu, ExitReason.vmcall, c.rip, { instructionLength: c.length, firmware: h.isFirmwareCall(c) });
-    if (h.firmwareCall(c)) return;
+    // Firmware is called from its own stubs alone.
+    const firmware = cpu.bitness === 16 && h.isFirmwareCall(c);
+    if (vmm.tryHypercallExit(cpu, c.uop, firmware)) throw new Abandon();
+    if (firmware && h.firmwareCall(c)) return;
     if (h.guest) h.guest.hypercall(cpu);
     else cpu.setGpr(RAX, cpu.cpl === 0 ? HYPERCALL_UNKNOWN : HYPERCALL_NOT_PERMITTED);
-    c.jump(c.nextRip);
   }
 
   return {
     ...extensionAssists(h),
     input,
     output,
-    inputString: (c) => stringIo(c, true),
-    outputString: (c) => stringIo(c, false),
+    inputString: (c) => stringIo(strings, c, true),
+    outputString: (c) => stringIo(strings, c, false),
     cpuid,
     halt,
     writeExtendedControl: (c) => {

@@ -4,12 +4,14 @@
  * SDM Vol. 3C, chapters "VMX Non-Root Operation", "VM Exits", "VM Entries".
  */
 import { GUEST_FIELDS } from './guestState';
-import { emptyExit, ExitLog, type VmExit } from './exit';
+import { ExitLog, type VmExit } from './exit';
+import { ExitRow } from './exitRow';
 import { DEFAULT1, Entry, Exit, Pin, Primary, Secondary } from './vmx/controls';
 import { ExitReason, exitReason } from './vmx/exitReasons';
 import { Field, Vmcs } from './vmx/vmcs';
 import type { Ept } from './vmx/ept';
-import { State } from '../cpu/layout';
+import { carry, highOf, lowOf } from '../cpu/halves';
+import { PAGE, State, Uop } from '../cpu/layout';
 import { Abandon, Cr0, Cr4, type Vcpu } from '../cpu/vcpu';
 import type { MachineMemory } from '../mmu/memory';
 import type { Field as DecodedField } from '../fields';
@@ -31,6 +33,8 @@ interface PassedExits {
 export interface VmmHost {
   /** Instructions retired before the current one. */
   icount(): number;
+  /** Whether stopAtExit has to be asked at all. */
+  asksAtExits(): boolean;
   /** A recorded exit: true when the debugger wants to stop before it is handled. */
   stopAtExit(cpu: Vcpu, exit: VmExit): boolean;
 }
@@ -58,7 +62,7 @@ const PASSED_THROUGH = [
 ];
 
 export class Vmm {
-  readonly log = new ExitLog();
+  readonly log: ExitLog;
   readonly vmcs: Vmcs[];
   /** Cached controls, the same for all vCPUs. */
   primary = 0;
@@ -74,10 +78,9 @@ export class Vmm {
   private readonly msrBitmap: number;
   /** Accesses to MSRs that need not exit do so nevertheless. */
   private wantedMsrExits = { reads: false, writes: false };
-  private readonly scratch = emptyExit();
   private passing?: PassedExits;
-  /** Newest exit of each vCPU (seq), -1: none. */
-  readonly lastSeq: number[];
+  /** stopAtExit has to be asked. */
+  private asks = true;
 
   constructor(
     private readonly memory: MachineMemory,
@@ -86,7 +89,12 @@ export class Vmm {
     private readonly host: VmmHost,
   ) {
     this.vmcs = vcpus.map(() => new Vmcs());
-    this.lastSeq = vcpus.map(() => -1);
+    this.log = new ExitLog(memory.wasm.buffer as ArrayBuffer, memory.exitLogBase);
+    for (const cpu of vcpus) {
+      cpu.set32(State.exitLog, memory.exitLogBase);
+      cpu.set32(State.index, cpu.index);
+      cpu.set32(State.ports, memory.portBase);
+    }
     this.msrBitmap = memory.allocateEptPage();
     this.configure(new Set());
   }
@@ -206,50 +214,174 @@ export class Vmm {
 
   /** As exit(), but returns true to stop. */
   tryExit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts): boolean {
-    const icount = this.host.icount();
-    if (this.passesOver(cpu.index, icount, reason)) return false;
-    const exit = this.scratch;
-    exit.icount = icount;
-    exit.cpu = cpu.index;
-    exit.reason = reason;
-    exit.rip = rip;
-    exit.qualification = BigInt(facts.qualification ?? 0);
-    exit.instructionLength = facts.instructionLength ?? 0;
-    exit.instructionInfo = facts.instructionInfo ?? 0;
-    exit.guestLinear = facts.guestLinear ?? 0n;
-    exit.guestPhysical = facts.guestPhysical === undefined ? 0n : BigInt(facts.guestPhysical);
-    exit.interruptionInfo = facts.interruptionInfo ?? 0;
-    exit.interruptionError = facts.interruptionError ?? 0;
-    exit.idtVectoringInfo = this.vectoringInfo;
-    exit.idtVectoringError = this.vectoringError;
-    exit.rax = cpu.gpr(0);
-    exit.rcx = cpu.gpr(1);
-    exit.rdx = cpu.gpr(2);
-    exit.firmware = facts.firmware ? 1 : 0;
+    if (this.passing && this.passesOver(cpu.index, reason)) return false;
+    const { log } = this;
+    const { words } = log;
+    const row = log.begin(reason);
+    log.setNumber(row + (ExitRow.icount >> 2), this.host.icount());
+    this.put(row + (ExitRow.rip >> 2), rip);
+    this.put(row + (ExitRow.qualification >> 2), BigInt(facts.qualification ?? 0));
+    this.common(cpu, row, reason);
+    words[row + (ExitRow.instructionLength >> 2)] = facts.instructionLength ?? 0;
+    words[row + (ExitRow.firmware >> 2)] = facts.firmware ? 1 : 0;
+    words[row + (ExitRow.instructionInfo >> 2)] = facts.instructionInfo ?? 0;
+    words[row + (ExitRow.interruptionInfo >> 2)] = facts.interruptionInfo ?? 0;
+    words[row + (ExitRow.interruptionError >> 2)] = facts.interruptionError ?? 0;
+    this.put(row + (ExitRow.guestLinear >> 2), facts.guestLinear ?? 0n);
+    log.setNumber(row + (ExitRow.guestPhysical >> 2), facts.guestPhysical ?? 0);
+    return this.asks && this.ask(cpu, reason);
+  }
+
+  /**
+   * tryExit() of an instruction under way, by its micro-op: without BigInts and objects, as it happens often.
+   * @param low the guest linear address's halves, where there is one
+   */
+  tryInstructionExit(cpu: Vcpu, uop: number, reason: number, qualification: number, low = 0, high = 0): boolean {
+    if (this.passing && this.passesOver(cpu.index, reason)) return false;
+    const row = this.instruction(cpu, uop, reason, qualification);
+    const { words } = this.log;
+    words[row + (ExitRow.instructionLength >> 2)] = this.memory.i32[(uop + Uop.length) >> 2];
+    words[row + (ExitRow.guestLinear >> 2)] = low;
+    words[row + (ExitRow.guestLinear >> 2) + 1] = high;
+    return this.asks && this.ask(cpu, reason);
+  }
+
+  /** A VMCALL. `firmware`: of the machine's own */
+  tryHypercallExit(cpu: Vcpu, uop: number, firmware: boolean): boolean {
+    const reason = ExitReason.vmcall;
+    if (this.passing && this.passesOver(cpu.index, reason)) return false;
+    const row = this.instruction(cpu, uop, reason, 0);
+    const { words } = this.log;
+    words[row + (ExitRow.instructionLength >> 2)] = this.memory.i32[(uop + Uop.length) >> 2];
+    words[row + (ExitRow.firmware >> 2)] = firmware ? 1 : 0;
+    return this.asks && this.ask(cpu, reason);
+  }
+
+  /**
+   * An instruction's access to guest-physical memory.
+   * @param low the linear address's halves
+   * @param page the guest-physical page; the offset in it is that of the linear address
+   */
+  tryMemoryExit(
+    cpu: Vcpu,
+    uop: number,
+    reason: number,
+    qualification: number,
+    low: number,
+    high: number,
+    page: number,
+  ): boolean {
+    if (this.passing && this.passesOver(cpu.index, reason)) return false;
+    const row = this.instruction(cpu, uop, reason, qualification);
+    const { words } = this.log;
+    words[row + (ExitRow.guestLinear >> 2)] = low;
+    words[row + (ExitRow.guestLinear >> 2) + 1] = high;
+    words[row + (ExitRow.guestPhysical >> 2)] = (page << 12) | (low & (PAGE - 1));
+    words[row + (ExitRow.guestPhysical >> 2) + 1] = page / (0x100000000 / PAGE);
+    return this.asks && this.ask(cpu, reason);
+  }
+
+  /** Begins the record of an instruction's exit. Its first word in the log. */
+  private instruction(cpu: Vcpu, uop: number, reason: number, qualification: number): number {
+    const row = this.log.begin(reason);
+    const { words } = this.log;
+    const own = cpu.base >> 2;
+    const icount = own + (State.icountEnd >> 2);
+    const ahead = words[own + (State.budget >> 2)] + words[(uop + Uop.left) >> 2];
+    const low = words[icount];
+    words[row + (ExitRow.icount >> 2)] = low - ahead;
+    words[row + (ExitRow.icount >> 2) + 1] = low >>> 0 < ahead ? words[icount + 1] - 1 : words[icount + 1];
+    const base = own + (State.ripBase >> 2);
+    const rip = (words[base] + words[(uop + Uop.ip) >> 2]) | 0;
+    words[row + (ExitRow.rip >> 2)] = rip;
+    words[row + (ExitRow.rip >> 2) + 1] = cpu.bitness === 64 ? carry(words[base], words[base + 1], rip) : 0;
+    words[row + (ExitRow.qualification >> 2)] = qualification;
+    words[row + (ExitRow.qualification >> 2) + 1] = 0;
+    words[row + (ExitRow.instructionLength >> 2)] = 0;
+    words[row + (ExitRow.firmware >> 2)] = 0;
+    words[row + (ExitRow.instructionInfo >> 2)] = 0;
+    words[row + (ExitRow.interruptionInfo >> 2)] = 0;
+    words[row + (ExitRow.interruptionError >> 2)] = 0;
+    words[row + (ExitRow.guestLinear >> 2)] = 0;
+    words[row + (ExitRow.guestLinear >> 2) + 1] = 0;
+    words[row + (ExitRow.guestPhysical >> 2)] = 0;
+    words[row + (ExitRow.guestPhysical >> 2) + 1] = 0;
+    this.common(cpu, row, reason);
+    return row;
+  }
+
+  /** What is known of every exit. */
+  private common(cpu: Vcpu, row: number, reason: number): void {
+    const { words } = this.log;
+    const own = cpu.base >> 2;
+    words[own + (State.lastExit >> 2)] = words[row];
+    words[own + (State.lastExit >> 2) + 1] = words[row + 1];
+    words[row + (ExitRow.cpu >> 2)] = cpu.index;
+    // rax, rcx and rdx.
+    words[row + (ExitRow.rax >> 2)] = words[own];
+    words[row + (ExitRow.rax >> 2) + 1] = words[own + 1];
+    words[row + (ExitRow.rcx >> 2)] = words[own + 2];
+    words[row + (ExitRow.rcx >> 2) + 1] = words[own + 3];
+    words[row + (ExitRow.rdx >> 2)] = words[own + 4];
+    words[row + (ExitRow.rdx >> 2) + 1] = words[own + 5];
     const hypercall = reason === ExitReason.vmcall;
-    exit.rbx = hypercall ? cpu.gpr(3) : 0n;
-    exit.rsi = hypercall ? cpu.gpr(6) : 0n;
-    this.lastSeq[cpu.index] = this.log.record(exit);
-    if (!this.host.stopAtExit(cpu, exit)) return false;
+    words[row + (ExitRow.rbx >> 2)] = hypercall ? words[own + 6] : 0;
+    words[row + (ExitRow.rbx >> 2) + 1] = hypercall ? words[own + 7] : 0;
+    words[row + (ExitRow.rsi >> 2)] = hypercall ? words[own + 12] : 0;
+    words[row + (ExitRow.rsi >> 2) + 1] = hypercall ? words[own + 13] : 0;
+    words[row + (ExitRow.idtVectoringInfo >> 2)] = this.vectoringInfo;
+    words[row + (ExitRow.idtVectoringError >> 2)] = this.vectoringError;
+  }
+
+  private put(word: number, value: bigint): void {
+    this.log.words[word] = lowOf(value);
+    this.log.words[word + 1] = highOf(value);
+  }
+
+  /** Whether the debugger wants to stop at the newest exit. */
+  private ask(cpu: Vcpu, reason: number): boolean {
+    const icount = this.host.icount();
+    if (!this.host.stopAtExit(cpu, this.log.get(this.log.nextSeq - 1)!)) return false;
     this.passing ??= { cpu: cpu.index, icount, reasons: [], next: 0 };
     this.passing.reasons.push(reason);
     this.passing.next = 0;
+    this.update();
     return true;
   }
 
+  /** Before the guest runs: whether exits are asked about may have changed. */
+  update(): void {
+    this.asks = this.host.asksAtExits();
+    const asked = this.asks || this.passing ? 1 : 0;
+    for (const cpu of this.vcpus) cpu.set32(State.exitsAsked, asked);
+  }
+
+  /** Newest exit of a vCPU (seq), -1: none. */
+  private lastSeq(cpu: Vcpu): number {
+    return (cpu.get32(State.lastExit) >>> 0) + (cpu.get32(State.lastExit + 4) >>> 0) * 0x100000000 - 1;
+  }
+  private setLastSeq(cpu: Vcpu, seq: number): void {
+    cpu.set32(State.lastExit, (seq + 1) >>> 0);
+    cpu.set32(State.lastExit + 4, Math.floor((seq + 1) / 0x100000000));
+  }
+
   /** An instruction that exits more than once is stopped at once for each: it does the same again up to the newest. */
-  private passesOver(cpu: number, icount: number, reason: number): boolean {
+  private passesOver(cpu: number, reason: number): boolean {
     const { passing } = this;
     if (!passing || passing.cpu !== cpu) return false;
+    const icount = this.host.icount();
     const found = passing.icount === icount ? passing.reasons.indexOf(reason, passing.next) : -1;
     if (found >= 0) passing.next = found + 1;
-    else if (passing.icount !== icount) this.passing = undefined;
+    else if (passing.icount !== icount) {
+      this.passing = undefined;
+      this.update();
+    }
     return found >= 0;
   }
 
   /** The vCPU's last exit, if it is still in the ring. */
   lastExit(cpu: number): VmExit | undefined {
-    return this.log.get(this.lastSeq[cpu]) ?? this.log.newestOf(cpu);
+    return this.log.get(this.lastSeq(this.vcpus[cpu])) ?? this.log.newestOf(cpu);
   }
 
   /** The event that the next VM entry injects, as the VM-entry interruption-information field holds it. */
@@ -292,24 +424,31 @@ export class Vmm {
   }
 
   save(): SavedVmm {
-    return { log: this.log.save(), lastSeq: [...this.lastSeq], passing: structuredClone(this.passing) };
+    return {
+      log: this.log.save(),
+      lastSeq: this.vcpus.map((cpu) => this.lastSeq(cpu)),
+      passing: structuredClone(this.passing),
+    };
   }
   restore(s: SavedVmm): void {
     this.log.restore(s.log);
-    s.lastSeq.forEach((seq, i) => (this.lastSeq[i] = seq));
+    s.lastSeq.forEach((seq, i) => this.setLastSeq(this.vcpus[i], seq));
     this.passing = s.passing;
+    this.update();
     // The bitmap lies among the structures that the machine restores; what exits is for the debugger to say, now as then.
     this.fillMsrBitmap();
   }
   reset(): void {
     this.log.reset();
-    this.lastSeq.fill(-1);
+    for (const cpu of this.vcpus) this.setLastSeq(cpu, -1);
     this.passing = undefined;
+    this.update();
   }
 
   /** The debugger moved rip or time: the next exit is a new one. */
   forgetPassing(): void {
     this.passing = undefined;
+    this.update();
   }
 
   static reasonName(reason: number): string {

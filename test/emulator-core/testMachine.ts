@@ -50,7 +50,6 @@ export function quietHooks(more: Partial<MachineHooks> = {}): MachineHooks {
   return {
     breakpoint: () => false,
     breakpointsOn: () => undefined,
-    exit: () => false,
     watch: () => false,
     console: () => {},
     note: () => {},

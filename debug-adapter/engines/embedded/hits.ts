@@ -90,6 +90,8 @@ export class Hits {
       (b) => VECTORS.get(b.exception)!,
     );
     this.machine.vmm.configure(new Set(this.exitsByReason.keys()), this.exceptionsByVector.keys());
+    const wanted = this.exitsByReason.size > 0 || this.exceptionsByVector.size > 0;
+    this.machine.hooks.exit = wanted ? (cpu, exit) => this.exit(cpu, exit) : undefined;
     this.watch(set.data);
     this.rebuild();
   }
@@ -167,8 +169,8 @@ export class Hits {
     return this.hit({ reason: 'breakpoint', cpu: cpu.index, breakpoints: ids });
   }
 
-  exit(cpu: Vcpu, exit: VmExit): boolean {
-    if (this.mode === 'mute' || (this.exitsByReason.size === 0 && this.exceptionsByVector.size === 0)) return false;
+  private exit(cpu: Vcpu, exit: VmExit): boolean {
+    if (this.mode === 'mute') return false;
     const name = exitReason(exit.reason).name;
     const list = this.exitsByReason.get(name);
     this.context.exit = exit;

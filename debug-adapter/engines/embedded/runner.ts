@@ -25,6 +25,10 @@ export interface RunnerHost {
   /** Whether the guest waits for somebody outside of the machine. */
   expecting(): boolean;
   note(text: string): void;
+  /** How many instructions may run before `ran` is called. */
+  atOnce(): number;
+  /** Some instructions have run forward. */
+  ran(): void;
 }
 
 export class Runner {
@@ -120,7 +124,9 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const result = this.burst.run(left, (count) => machine.run(count, only, this.waiting.idleUntil()));
+      const most = Math.min(left, this.host.atOnce());
+      const result = this.burst.run(most, (count) => machine.run(count, only, this.waiting.idleUntil()));
+      this.host.ran();
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();

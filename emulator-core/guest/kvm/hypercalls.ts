@@ -3,6 +3,7 @@
  * Outside of 64-bit code all are 32 bits wide.
  * Sources: Linux Documentation/virt/kvm/x86/hypercalls.rst; include/uapi/linux/kvm_para.h.
  */
+import { State } from '../../cpu/layout';
 import type { Vcpu } from '../../cpu/vcpu';
 import { DeliveryMode } from '../../devices/apicBus';
 import type { GuestMemory } from '../../devices/guestMemory';
@@ -30,7 +31,7 @@ export interface HypercallHost {
 
 export interface Hypercall {
   cpu: Vcpu;
-  /** rbx, rcx, rdx, rsi. */
+  /** rbx, rcx, rdx, rsi; zeros where the hypercall has no arguments. */
   args: readonly [bigint, bigint, bigint, bigint];
   /** Bits of an argument. */
   width: 32 | 64;
@@ -175,28 +176,38 @@ export const HYPERCALLS: readonly HypercallRow[] = [
   },
 ];
 
-const BY_NUMBER = new Map(HYPERCALLS.map((row) => [row.number, row]));
+const BY_NUMBER: (HypercallRow | undefined)[] = [];
+for (const row of HYPERCALLS) BY_NUMBER[row.number] = row;
 
 /** The row of a hypercall number; undefined: KVM has none. */
 export function hypercallRow(number: bigint): HypercallRow | undefined {
-  return number <= 0xffn ? BY_NUMBER.get(Number(number)) : undefined;
+  return number < BigInt(BY_NUMBER.length) ? BY_NUMBER[Number(number)] : undefined;
 }
 
 const RAX = 0;
 /** rbx, rcx, rdx, rsi. */
 const ARGUMENTS = [3, 1, 2, 6] as const;
+const NO_ARGUMENTS = [0n, 0n, 0n, 0n] as const;
+
+/** The row of the number in a vCPU's rax, of which 64-bit code means all bits. */
+function rowOf(cpu: Vcpu, width: 32 | 64): HypercallRow | undefined {
+  if (width === 64 && cpu.get32(State.gpr + 4) !== 0) return undefined;
+  return BY_NUMBER[cpu.gpr32(RAX)];
+}
 
 /** Executes the hypercall that a vCPU's registers hold, and puts the result into rax. Returns its row. */
 export function runHypercall(cpu: Vcpu, host: HypercallHost): HypercallRow | undefined {
   const width = cpu.bitness === 64 ? 64 : 32;
-  const register = (n: number): bigint => BigInt.asUintN(width, cpu.gpr(n));
-  const row = hypercallRow(register(RAX));
+  const row = rowOf(cpu, width);
   let result: bigint = KvmError.NOSYS;
   if (cpu.cpl !== 0) result = KvmError.PERM;
   else if (row?.run && (row.feature === undefined || kvmHas(row.feature))) {
-    const args = ARGUMENTS.map(register) as unknown as Hypercall['args'];
+    const args = row.arguments.length
+      ? (ARGUMENTS.map((n) => BigInt.asUintN(width, cpu.gpr(n))) as unknown as Hypercall['args'])
+      : NO_ARGUMENTS;
     result = row.run({ cpu, args, width }, host);
   }
-  cpu.setGpr(RAX, BigInt.asUintN(width, result));
+  if (result === 0n) cpu.setGpr32(RAX, 0);
+  else cpu.setGpr(RAX, BigInt.asUintN(width, result));
   return row;
 }

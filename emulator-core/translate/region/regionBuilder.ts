@@ -11,7 +11,7 @@ import type { Bits } from '../builder';
 import { cpu, state, truncate } from '../operands';
 import { SemanticsBuilder, type OperandFields } from '../semanticsBuilder';
 import { VectorEmitter } from '../vectorEmitter';
-import { I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
+import { I32, I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
 import { v128 } from '../wasmSimd';
 import { operandKey } from './checkedPages';
 import { RegionFlags } from './regionFlags';
@@ -98,6 +98,7 @@ export class RegionBuilder extends SemanticsBuilder {
       addressShift: () => i64c(this.byte(Uop.addressShift)),
       next: () => i64.add(get(this.s.ripBase, I64), i64c(this.field(Uop.ip) + this.field(Uop.length))),
       controlRegister: () => i32c(this.field(Uop.r1)),
+      length: () => i64c(this.field(Uop.length)),
     };
   }
 
@@ -181,6 +182,9 @@ export class RegionBuilder extends SemanticsBuilder {
 
   assistWhen(condition: Expr): void {
     this.faultIf(condition);
+  }
+  charged(): Expr {
+    return i32.add(get(this.s.budget, I32), i32c(this.field(Uop.left)));
   }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());

@@ -2,7 +2,7 @@
 import { State } from '../../cpu/layout';
 import { Flag } from '../../cpu/vcpu';
 import type { Builder } from '../../translate/builder';
-import { i32, i32c, i64c } from '../../translate/wasm';
+import { i32, i32c, i64c, type Expr } from '../../translate/wasm';
 import type { Family, Instruction } from './instruction';
 import { swapGsBase } from './privilege';
 
@@ -21,8 +21,25 @@ function setDirection(b: Builder, down: boolean): void {
   b.setState64(State.direction, i64c(down ? -1 : 1));
 }
 
+/** i32: virtual-8086 mode, or CPL above IOPL. */
+function beyondIoPrivilege(b: Builder, flags: Expr): Expr {
+  const ioPrivilege = i32.and(i32.shrU(flags, i32c(Math.log2(Flag.IOPL / 3))), i32c(3));
+  return i32.or(i32.and(flags, i32c(Flag.VM)), i32.ltS(ioPrivilege, b.privilegeLevel()));
+}
+
 export const system: Family = [
   ...assisted('input', 'IN—Input From Port', 'In'),
+  {
+    mnemonic: 'Out',
+    operands: /_AL$/,
+    manual: 'OUT—Output to Port',
+    assist: 'output',
+    semantics: (b) => {
+      // The I/O permission bitmap decides.
+      b.assistWhen(beyondIoPrivilege(b, b.let(b.systemFlags())));
+      b.outputByte();
+    },
+  },
   ...assisted('output', 'OUT—Output to Port', 'Out'),
   {
     mnemonic: 'Cli',
@@ -30,9 +47,8 @@ export const system: Family = [
     assist: 'clearInterrupts',
     semantics: (b) => {
       const flags = b.let(b.systemFlags());
-      const ioPrivilege = i32.and(i32.shrU(flags, i32c(Math.log2(Flag.IOPL / 3))), i32c(3));
       // #GP, or the virtual interrupt flag.
-      b.assistWhen(i32.or(i32.and(flags, i32c(Flag.VM)), i32.ltS(ioPrivilege, b.privilegeLevel())));
+      b.assistWhen(beyondIoPrivilege(b, flags));
       b.setSystemFlags(i32.and(flags, i32c(~Flag.IF)));
     },
   },
@@ -46,7 +62,7 @@ export const system: Family = [
     assist: 'pause',
     semantics: (b) => b.assistWhen(b.pauseExits()),
   },
-  ...assisted('cpuid', 'CPUID—CPU Identification', 'Cpuid'),
+  { mnemonic: 'Cpuid', manual: 'CPUID—CPU Identification', assist: 'cpuid', semantics: (b) => b.cpuid() },
   ...featured('msr', assisted('readMsr', 'RDMSR—Read From Model Specific Register', 'Rdmsr')),
   ...featured('msr', ending('writeMsr', 'WRMSR—Write to Model Specific Register', 'Wrmsr')),
   ...featured('tsc', assisted('readTimeStamp', 'RDTSC—Read Time-Stamp Counter', 'Rdtsc')),
@@ -68,7 +84,7 @@ export const system: Family = [
     ...assisted('readSegmentBase', 'RDFSBASE/RDGSBASE—Read FS/GS Segment Base', 'Rdfsbase', 'Rdgsbase'),
     ...assisted('writeSegmentBase', 'WRFSBASE/WRGSBASE—Write FS/GS Segment Base', 'Wrfsbase', 'Wrgsbase'),
   ]),
-  ...ending('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
+  ...assisted('vmcall', 'VMCALL—Call to VM Monitor', 'Vmcall'),
   ...ending('vmmcall', 'VMMCALL—Call VMM (AMD APM Vol. 3)', 'Vmmcall'),
   ...assisted('loadAccessRights', 'LAR—Load Access Rights Byte', 'Lar'),
   ...assisted('loadSegmentLimit', 'LSL—Load Segment Limit', 'Lsl'),
