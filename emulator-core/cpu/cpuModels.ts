@@ -64,14 +64,14 @@ export const CPU_MODELS: Record<CpuModelName, NamedModel> = {
   'x86-64-v3': {
     text: 'AVX2, FMA and BMI; SMEP, SMAP, PCID and 1-GByte pages',
     features: withVendor(V3),
-    // Tiger Lake, since Linux warns that client processors before it are open to RETBleed; Zen.
-    signature: { intel: { family: 6, model: 0x8c, stepping: 1 }, amd: { family: 0x17, model: 1, stepping: 2 } },
+    // Haswell, the first with that level, and before those that Linux takes to be open to RETBleed; Zen.
+    signature: { intel: { family: 6, model: 0x3c, stepping: 3 }, amd: { family: 0x17, model: 1, stepping: 2 } },
   },
   max: {
     text: 'everything that the embedded processor does',
     features: coreFeatures,
-    // Ice Lake server; Zen 4: the first ones with 5-level paging.
-    signature: { intel: { family: 6, model: 0x6a, stepping: 6 }, amd: { family: 0x19, model: 0x11, stepping: 1 } },
+    // Haswell; Zen 3. Later ones have AVX-512, which programs made by GCC with target_clones use by the model alone.
+    signature: { intel: { family: 6, model: 0x3c, stepping: 3 }, amd: { family: 0x19, model: 0x21, stepping: 0 } },
   },
 };
 

@@ -6,6 +6,7 @@ import {
   type CpuidContext,
   type CpuidResult,
 } from '../../../emulator-core/cpu/cpuid';
+import { CPU_MODELS } from '../../../emulator-core/cpu/cpuModels';
 
 const context: CpuidContext = { apicId: 0, cpus: 1, cr4: 0, xcr0: 1, xss: 0, tscHz: 2e9, crystalHz: 1e9 };
 const NOTHING: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
@@ -38,8 +39,20 @@ describe('CPUID', () => {
     assert.equal(text(e.ebx, e.edx, e.ecx), 'AuthenticAMD');
   });
 
-  it('signature: Tiger Lake 0x806c1, Zen 0x800f12', () => {
-    assert.equal(read(1).eax, 0x806c1);
+  it('no model is a processor with AVX-512, which code for that processor may use without asking', () => {
+    // GCC, gcc/common/config/i386/cpuinfo.h: the models of skylake-avx512 and later, knl and knm; znver4 and later.
+    const intelModels = [0x55, 0x57, 0x66, 0x6a, 0x6c, 0x7d, 0x7e, 0x85, 0x8c, 0x8d, 0x8f, 0xa7, 0xad, 0xae, 0xcf];
+    const isAvx512 = (family: number, model: number): boolean =>
+      family === 6
+        ? intelModels.includes(model)
+        : family > 0x19 || (family === 0x19 && ((model >= 0x10 && model <= 0x1f) || (model >= 0x60 && model <= 0xaf)));
+    for (const [name, { signature }] of Object.entries(CPU_MODELS))
+      for (const { family, model } of [signature.intel, signature.amd])
+        assert.ok(!isAvx512(family, model), `${name}: family ${family} model ${model.toString(16)}`);
+  });
+
+  it('signature: Haswell 0x306c3, Zen 0x800f12', () => {
+    assert.equal(read(1).eax, 0x306c3);
     assert.equal(read(1, 0, {}, amd).eax, 0x800f12);
     assert.equal(read(0x80000001, 0, {}, amd).eax, 0x800f12);
   });
@@ -177,7 +190,7 @@ describe('CPUID', () => {
   it('describes an answer', () => {
     const field = describeLeaf(1, 0, read(1));
     assert.equal(field.text, 'Version and features');
-    assert.equal(field.children?.[0].text, 'family 0x06 model 0x8c stepping 1');
+    assert.equal(field.children?.[0].text, 'family 0x06 model 0x3c stepping 3');
     assert.match(field.children?.[2].text ?? '', /\bcx16\b.* hypervisor$/);
     assert.equal(describeLeaf(0, 0, read(0)).children?.[1].text, "'Genu'");
     assert.equal(describeLeaf(0x123, 0, { eax: 0, ebx: 0, ecx: 0, edx: 0 }).text, undefined);
