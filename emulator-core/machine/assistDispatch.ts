@@ -64,7 +64,7 @@ export class AssistDispatch {
     const out = new Uint8Array(length);
     for (let i = 0; i < length; i++) {
       try {
-        out[i] = Number(this.context.readSystem(rip + base + BigInt(i), 1));
+        out[i] = Number(this.context.read(rip + base + BigInt(i), 1));
       } catch {
         return out.subarray(0, i);
       }
