@@ -617,7 +617,8 @@ export class Machine implements CoreHost {
   private markAllClean(): void {
     const { pageState } = this.core.memoryPath;
     for (let i = 0; i < pageState.length; i++) pageState[i] |= PageState.clean;
-    for (const cpu of this.vcpus) cpu.flushTlb();
+    // All that is cached, as when it is gone back to: what INVLPG forgets depends on what was cached before.
+    this.core.flushAllTranslations();
   }
 
   private restoreState(saved: SavedMachine): void {

@@ -269,3 +269,29 @@ describe('INVPCID', () => {
     }
   });
 });
+
+describe('what INVLPG forgets when history is replayed', () => {
+  it('is what it forgot the first time, whatever was cached before the checkpoint', () => {
+    const t = machine();
+    const { machine: m } = t;
+    t.cpu.rflags = 2;
+    m.record();
+    read(t, OTHER); // a page of 2 MiB, before the checkpoint
+    m.history.take();
+    const from = m.core.retired;
+    // mov eax, [rbx]; invlpg [rsi]; mov [rcx], rdx (the entry without its accessed flag); mov eax, [rbx]; mov r8, [rcx]
+    t.writeHex(CODE, READ + '0f013e' + '488911' + READ + '4c8b01' + 'ebfe');
+    const start = (): void => {
+      t.set({ rbx: page(1), rsi: OTHER + 0x3000, rcx: TABLE + 8, rdx: page(1) | P | W | U, r8: 0 });
+      t.cpu.rip = BigInt(CODE);
+    };
+    start();
+    m.run(20);
+    const first = t.get('r8');
+    m.history.restoreBefore(from);
+    t.writeHex(CODE, READ + '0f013e' + '488911' + READ + '4c8b01' + 'ebfe');
+    start();
+    m.run(20);
+    assert.strictEqual(t.get('r8'), first);
+  });
+});
