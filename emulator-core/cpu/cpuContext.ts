@@ -61,7 +61,7 @@ export interface CpuContext {
   probeRead(linear: bigint): number;
   /**
    * Address in the machine's memory of the page that a linear address is in, for copying within it, when accesses there have no
-   * effect beside their data: RAM that nobody watches and no code was decoded from. -1 otherwise, also when the access would fault.
+   * effect beside their data: RAM that nobody watches and, for writing, no code was decoded from. -1 otherwise, also when the access would fault.
    */
   ordinaryPage(linear: bigint, write: boolean): number;
   /** As code at privilege level `cpl` would: what an interruption pushes on the stack that it switches to. */

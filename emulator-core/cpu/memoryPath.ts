@@ -240,7 +240,7 @@ export class MemoryPath {
     const { page } = this.mmu;
     if (!this.mmu.direct(page, write ? EptAccess.write : EptAccess.read)) return -1;
     const state = this.pageState[page];
-    if (state & ~PageState.clean) return -1;
+    if (state & (write ? ~PageState.clean : PageState.watchRead)) return -1;
     if (write && state) this.beforeWrite(page, 0, PAGE);
     return this.memory.ramBase + page * PAGE;
   }

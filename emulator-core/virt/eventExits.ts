@@ -22,13 +22,13 @@ export function transferExits(vmm: Vmm): TransferExits {
       });
     },
     delivering: (info, error, run) => {
-      vmm.vectoringInfo = info;
-      vmm.vectoringError = error;
+      vmm.recorder.vectoringInfo = info;
+      vmm.recorder.vectoringError = error;
       try {
         run();
       } finally {
-        vmm.vectoringInfo = 0;
-        vmm.vectoringError = 0;
+        vmm.recorder.vectoringInfo = 0;
+        vmm.recorder.vectoringError = 0;
       }
     },
   };

@@ -49,9 +49,14 @@ function count(cpu: Vcpu, bits: number): number {
   return (bits === 64 && cpu.get32(State.gpr + RCX * 8 + 4)) || low > 0x7fffffff ? 0x7fffffff : low;
 }
 
+/** Elements done singly after a look for a row in vain. */
+const SKIPPED = 32;
+
 /** Elements at hand that lie in one page of ordinary RAM. */
 interface Row {
   elements: number;
+  /** So many elements are not worth another look, as the last one found nothing. */
+  skip: number;
   /** Where the next one is in the machine's memory, and its linear address's halves. */
   at: number;
   low: number;
@@ -65,7 +70,7 @@ class StringIo {
   private readonly segment: number;
   private readonly port: number;
   private readonly qualification: number;
-  private readonly row: Row = { elements: 0, at: 0, low: 0, high: 0 };
+  private readonly row: Row = { elements: 0, skip: 0, at: 0, low: 0, high: 0 };
 
   constructor(
     private readonly h: StringIoHost,
@@ -120,8 +125,9 @@ class StringIo {
   private element(first: boolean): void {
     const { c, h, port, size, row, isInput } = this;
     h.checkPorts(c, port, size);
-    if (!first && row.elements === 0) this.findRow();
+    if (!first && row.elements === 0 && row.skip === 0) this.findRow();
     if (row.elements === 0) {
+      if (row.skip) row.skip--;
       this.single();
       return;
     }
@@ -168,6 +174,7 @@ class StringIo {
   private findRow(): void {
     const { c, bits, size, segment, isInput, row } = this;
     const { cpu } = c;
+    row.skip = SKIPPED;
     if (cpu.systemFlags & Flag.DF || cpu.checksAlignment) return;
     const { offset } = this;
     try {
@@ -181,6 +188,7 @@ class StringIo {
       const page = c.ordinaryPage(linear, isInput);
       if (page < 0) return;
       row.elements = elements;
+      row.skip = 0;
       row.at = page + Number(linear & BigInt(PAGE - 1));
       row.low = lowOf(linear);
       row.high = highOf(linear);

@@ -5,13 +5,12 @@
  */
 import { GUEST_FIELDS } from './guestState';
 import { ExitLog, type VmExit } from './exit';
-import { ExitRow } from './exitRow';
+import { ExitRecorder, type ExitFacts } from './exitRecorder';
 import { DEFAULT1, Entry, Exit, Pin, Primary, Secondary } from './vmx/controls';
 import { ExitReason, exitReason } from './vmx/exitReasons';
 import { Field, Vmcs } from './vmx/vmcs';
 import type { Ept } from './vmx/ept';
-import { carry, highOf, lowOf } from '../cpu/halves';
-import { PAGE, State, Uop } from '../cpu/layout';
+import { State } from '../cpu/layout';
 import { Abandon, Cr0, Cr4, type Vcpu } from '../cpu/vcpu';
 import type { MachineMemory } from '../mmu/memory';
 import type { Field as DecodedField } from '../fields';
@@ -39,19 +38,6 @@ export interface VmmHost {
   stopAtExit(cpu: Vcpu, exit: VmExit): boolean;
 }
 
-/** What the manual calls the fields of an exit, as given by whoever causes it. */
-export interface ExitFacts {
-  qualification?: bigint | number;
-  instructionLength?: number;
-  instructionInfo?: number;
-  guestLinear?: bigint;
-  guestPhysical?: number;
-  interruptionInfo?: number;
-  interruptionError?: number;
-  /** A VMCALL of the machine's own firmware. */
-  firmware?: boolean;
-}
-
 /** CR0 and CR4 bits that the guest owns: writes to them alone do not exit. The rest is the VMM's. */
 const CR0_GUEST_OWNED = Cr0.TS;
 const CR4_GUEST_OWNED = Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.PGE;
@@ -72,9 +58,8 @@ export class Vmm {
   private ownExceptions = 0;
   cr0Mask = 0;
   cr4Mask = 0;
-  /** Event being delivered, for IDT-vectoring information. */
-  vectoringInfo = 0;
-  vectoringError = 0;
+  /** Has the event being delivered, for IDT-vectoring information. */
+  readonly recorder: ExitRecorder;
   private readonly msrBitmap: number;
   /** Accesses to MSRs that need not exit do so nevertheless. */
   private wantedMsrExits = { reads: false, writes: false };
@@ -90,6 +75,7 @@ export class Vmm {
   ) {
     this.vmcs = vcpus.map(() => new Vmcs());
     this.log = new ExitLog(memory.wasm.buffer as ArrayBuffer, memory.exitLogBase);
+    this.recorder = new ExitRecorder(this.log);
     for (const cpu of vcpus) {
       cpu.set32(State.exitLog, memory.exitLogBase);
       cpu.set32(State.index, cpu.index);
@@ -215,34 +201,17 @@ export class Vmm {
   /** As exit(), but returns true to stop. */
   tryExit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
-    const { log } = this;
-    const { words } = log;
-    const row = log.begin(reason);
-    log.setNumber(row + (ExitRow.icount >> 2), this.host.icount());
-    this.put(row + (ExitRow.rip >> 2), rip);
-    this.put(row + (ExitRow.qualification >> 2), BigInt(facts.qualification ?? 0));
-    this.common(cpu, row, reason);
-    words[row + (ExitRow.instructionLength >> 2)] = facts.instructionLength ?? 0;
-    words[row + (ExitRow.firmware >> 2)] = facts.firmware ? 1 : 0;
-    words[row + (ExitRow.instructionInfo >> 2)] = facts.instructionInfo ?? 0;
-    words[row + (ExitRow.interruptionInfo >> 2)] = facts.interruptionInfo ?? 0;
-    words[row + (ExitRow.interruptionError >> 2)] = facts.interruptionError ?? 0;
-    this.put(row + (ExitRow.guestLinear >> 2), facts.guestLinear ?? 0n);
-    log.setNumber(row + (ExitRow.guestPhysical >> 2), facts.guestPhysical ?? 0);
+    this.recorder.event(cpu, reason, this.host.icount(), rip, facts);
     return this.asks && this.ask(cpu, reason);
   }
 
   /**
-   * tryExit() of an instruction under way, by its micro-op: without BigInts and objects, as it happens often.
+   * tryExit() of an instruction under way, by its micro-op.
    * @param low the guest linear address's halves, where there is one
    */
   tryInstructionExit(cpu: Vcpu, uop: number, reason: number, qualification: number, low = 0, high = 0): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
-    const row = this.instruction(cpu, uop, reason, qualification);
-    const { words } = this.log;
-    words[row + (ExitRow.instructionLength >> 2)] = this.memory.i32[(uop + Uop.length) >> 2];
-    words[row + (ExitRow.guestLinear >> 2)] = low;
-    words[row + (ExitRow.guestLinear >> 2) + 1] = high;
+    this.recorder.instruction(cpu, uop, reason, qualification, low, high);
     return this.asks && this.ask(cpu, reason);
   }
 
@@ -250,10 +219,7 @@ export class Vmm {
   tryHypercallExit(cpu: Vcpu, uop: number, firmware: boolean): boolean {
     const reason = ExitReason.vmcall;
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
-    const row = this.instruction(cpu, uop, reason, 0);
-    const { words } = this.log;
-    words[row + (ExitRow.instructionLength >> 2)] = this.memory.i32[(uop + Uop.length) >> 2];
-    words[row + (ExitRow.firmware >> 2)] = firmware ? 1 : 0;
+    this.recorder.instruction(cpu, uop, reason, 0, 0, 0, firmware ? 1 : 0);
     return this.asks && this.ask(cpu, reason);
   }
 
@@ -272,70 +238,8 @@ export class Vmm {
     page: number,
   ): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
-    const row = this.instruction(cpu, uop, reason, qualification);
-    const { words } = this.log;
-    words[row + (ExitRow.guestLinear >> 2)] = low;
-    words[row + (ExitRow.guestLinear >> 2) + 1] = high;
-    words[row + (ExitRow.guestPhysical >> 2)] = (page << 12) | (low & (PAGE - 1));
-    words[row + (ExitRow.guestPhysical >> 2) + 1] = page / (0x100000000 / PAGE);
+    this.recorder.memory(cpu, uop, reason, qualification, low, high, page);
     return this.asks && this.ask(cpu, reason);
-  }
-
-  /** Begins the record of an instruction's exit. Its first word in the log. */
-  private instruction(cpu: Vcpu, uop: number, reason: number, qualification: number): number {
-    const row = this.log.begin(reason);
-    const { words } = this.log;
-    const own = cpu.base >> 2;
-    const icount = own + (State.icountEnd >> 2);
-    const ahead = words[own + (State.budget >> 2)] + words[(uop + Uop.left) >> 2];
-    const low = words[icount];
-    words[row + (ExitRow.icount >> 2)] = low - ahead;
-    words[row + (ExitRow.icount >> 2) + 1] = low >>> 0 < ahead ? words[icount + 1] - 1 : words[icount + 1];
-    const base = own + (State.ripBase >> 2);
-    const rip = (words[base] + words[(uop + Uop.ip) >> 2]) | 0;
-    words[row + (ExitRow.rip >> 2)] = rip;
-    words[row + (ExitRow.rip >> 2) + 1] = cpu.bitness === 64 ? carry(words[base], words[base + 1], rip) : 0;
-    words[row + (ExitRow.qualification >> 2)] = qualification;
-    words[row + (ExitRow.qualification >> 2) + 1] = 0;
-    words[row + (ExitRow.instructionLength >> 2)] = 0;
-    words[row + (ExitRow.firmware >> 2)] = 0;
-    words[row + (ExitRow.instructionInfo >> 2)] = 0;
-    words[row + (ExitRow.interruptionInfo >> 2)] = 0;
-    words[row + (ExitRow.interruptionError >> 2)] = 0;
-    words[row + (ExitRow.guestLinear >> 2)] = 0;
-    words[row + (ExitRow.guestLinear >> 2) + 1] = 0;
-    words[row + (ExitRow.guestPhysical >> 2)] = 0;
-    words[row + (ExitRow.guestPhysical >> 2) + 1] = 0;
-    this.common(cpu, row, reason);
-    return row;
-  }
-
-  /** What is known of every exit. */
-  private common(cpu: Vcpu, row: number, reason: number): void {
-    const { words } = this.log;
-    const own = cpu.base >> 2;
-    words[own + (State.lastExit >> 2)] = words[row];
-    words[own + (State.lastExit >> 2) + 1] = words[row + 1];
-    words[row + (ExitRow.cpu >> 2)] = cpu.index;
-    // rax, rcx and rdx.
-    words[row + (ExitRow.rax >> 2)] = words[own];
-    words[row + (ExitRow.rax >> 2) + 1] = words[own + 1];
-    words[row + (ExitRow.rcx >> 2)] = words[own + 2];
-    words[row + (ExitRow.rcx >> 2) + 1] = words[own + 3];
-    words[row + (ExitRow.rdx >> 2)] = words[own + 4];
-    words[row + (ExitRow.rdx >> 2) + 1] = words[own + 5];
-    const hypercall = reason === ExitReason.vmcall;
-    words[row + (ExitRow.rbx >> 2)] = hypercall ? words[own + 6] : 0;
-    words[row + (ExitRow.rbx >> 2) + 1] = hypercall ? words[own + 7] : 0;
-    words[row + (ExitRow.rsi >> 2)] = hypercall ? words[own + 12] : 0;
-    words[row + (ExitRow.rsi >> 2) + 1] = hypercall ? words[own + 13] : 0;
-    words[row + (ExitRow.idtVectoringInfo >> 2)] = this.vectoringInfo;
-    words[row + (ExitRow.idtVectoringError >> 2)] = this.vectoringError;
-  }
-
-  private put(word: number, value: bigint): void {
-    this.log.words[word] = lowOf(value);
-    this.log.words[word + 1] = highOf(value);
   }
 
   /** Whether the debugger wants to stop at the newest exit. */

@@ -102,7 +102,7 @@ export class Kvm implements GuestInterface {
         machine.core.flushAllTranslations();
       },
       interruptible: (cpu) =>
-        cpu.interruptsEnabled && cpu.shadowUntil <= machine.core.icount && machine.vmm.vectoringInfo === 0,
+        cpu.interruptsEnabled && cpu.shadowUntil <= machine.core.icount && machine.vmm.recorder.vectoringInfo === 0,
     });
     this.gpaRanges = new GpaRanges(machine.memory.ramSize);
     this.host = {
