@@ -115,6 +115,7 @@ export class Machine implements CoreHost {
       compile: options.compile,
       now: options.now,
       compiledBytes: options.compiledBytes,
+      compiledModules: options.compiledModules,
     });
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),

@@ -470,7 +470,7 @@ class EmbeddedTarget implements Target {
   }
   engineCounters(): EngineCounters {
     const { core } = this.machine;
-    const { regions, instructions, bytes, evicted, dropped, milliseconds } = core.compiled.statistics;
+    const { regions, instructions, bytes, evicted, dropped, milliseconds, longest } = core.compiled.statistics;
     return {
       compiled: core.compiledInstructions,
       regions,
@@ -479,6 +479,7 @@ class EmbeddedTarget implements Target {
       evictedRegions: evicted,
       droppedRegions: dropped,
       compileMilliseconds: milliseconds,
+      longestCompileMilliseconds: longest,
       tlbMisses: core.memoryPath.tlbMisses,
     };
   }

@@ -27,18 +27,29 @@ const MAX_SLOTS = 1 << 18;
 const SLOTS_AT_ONCE = 4096;
 /** Regions that wait at most: what is still hot then asks again. */
 const MAX_WAITING = 4096;
+/**
+ * Modules of a machine, and of all machines with those that are given up but still take memory. Each takes two mappings of the process in
+ * V8. Linux allows 65,530 (vm.max_map_count), and V8 ends the process where it gets no more.
+ */
+const MAX_MODULES = 8192;
+const MAX_UNCOLLECTED = 20_000;
+
+let uncollected = 0;
+const collected = new FinalizationRegistry<undefined>(() => uncollected--);
 
 export interface CompileStatistics {
   /** Regions compiled, and instructions in them. */
   regions: number;
   instructions: number;
-  /** Bytes of WebAssembly of the present regions. */
+  /** Bytes of WebAssembly of the present regions, and the modules that they are in. */
   bytes: number;
+  modules: number;
   /** Regions given up because there were too many bytes, or because their code changed. */
   evicted: number;
   dropped: number;
-  /** What compiling took, milliseconds; 0 without a clock. */
+  /** What compiling took, and its longest piece: so long the guest, and who runs it, waited at once. Milliseconds; 0 without a clock. */
   milliseconds: number;
+  longest: number;
 }
 
 interface ReadyRegion {
@@ -54,6 +65,8 @@ interface Region {
   handler: number;
   slot: number;
   bytes: number;
+  /** Shared by the regions of a module: how many there are. */
+  module: { regions: number };
 }
 
 export class CompiledCode implements PlanSource {
@@ -62,9 +75,11 @@ export class CompiledCode implements PlanSource {
     regions: 0,
     instructions: 0,
     bytes: 0,
+    modules: 0,
     evicted: 0,
     dropped: 0,
     milliseconds: 0,
+    longest: 0,
   };
   private readonly regions = new Map<number, Region>();
   private readonly byPage = new Map<CodePage, Region[]>();
@@ -89,6 +104,8 @@ export class CompiledCode implements PlanSource {
     private readonly now: () => number = () => 0,
     /** Bytes of WebAssembly over which all regions are given up. */
     private readonly limit = MAX_BYTES,
+    /** Modules over which they are. */
+    private readonly maxModules = MAX_MODULES,
   ) {
     this.forms = new CompiledForms(module.handlers);
     this.firstSlot = this.nextSlot = module.tableSize;
@@ -132,12 +149,15 @@ export class CompiledCode implements PlanSource {
 
   /** Compiles some of what waits. Between runs. */
   compileSome(): void {
+    // What waits goes on waiting, and is interpreted meanwhile.
+    if (uncollected >= MAX_UNCOLLECTED) return;
     if (this.ready.length >= MODULE_REGIONS) this.install();
     else if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
     else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
   }
 
   private compileAll(): void {
+    if (uncollected >= MAX_UNCOLLECTED) return;
     while (this.waiting.length) this.compile(Infinity);
     this.install();
   }
@@ -159,7 +179,13 @@ export class CompiledCode implements PlanSource {
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
-    this.statistics.milliseconds += this.now() - started;
+    this.took(this.now() - started);
+  }
+
+  private took(milliseconds: number): void {
+    const { statistics } = this;
+    statistics.milliseconds += milliseconds;
+    statistics.longest = Math.max(statistics.longest, milliseconds);
   }
 
   private region(page: CodePage, uop: number): { plan: RegionPlan; fn?: Fn } {
@@ -177,13 +203,14 @@ export class CompiledCode implements PlanSource {
     const made = this.ready.filter(({ uop, page }) => page.valid && !this.regions.has(uop));
     this.ready = [];
     if (made.length) this.instantiate(made);
-    this.statistics.milliseconds += this.now() - started;
+    this.took(this.now() - started);
   }
 
   private instantiate(made: readonly ReadyRegion[]): void {
     const { memory, table, statistics } = this;
     const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
-    if (statistics.bytes + size > this.limit || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    const full = statistics.bytes + size > this.limit || statistics.modules >= this.maxModules;
+    if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
     const first = this.nextSlot;
     this.nextSlot += made.length;
     if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
@@ -193,9 +220,13 @@ export class CompiledCode implements PlanSource {
       exports: made.map((_, i) => ({ name: `r${i}`, index: REGION_IMPORTS.length + i })),
     });
     const env = { memory: memory.wasm, go: this.go };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    const compiled = new WebAssembly.Module(bytes);
+    uncollected++;
+    collected.register(compiled, undefined);
+    const { exports } = new WebAssembly.Instance(compiled, { env });
+    const module = { regions: made.length };
     made.forEach(({ uop, page }, i) => {
-      const region = { uop, handler: this.handler(uop), slot: first + i, bytes: bytes.length / made.length };
+      const region = { uop, handler: this.handler(uop), slot: first + i, bytes: bytes.length / made.length, module };
       table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
       const list = this.byPage.get(page);
@@ -206,17 +237,19 @@ export class CompiledCode implements PlanSource {
     statistics.regions += made.length;
     statistics.instructions += made.reduce((sum, { instructions }) => sum + instructions, 0);
     statistics.bytes += bytes.length;
+    statistics.modules++;
   }
 
   // ---- giving up -------------------------------------------------------------------------------------------------
 
   private release(region: Region): void {
-    const { uop, handler, slot, bytes } = region;
+    const { uop, handler, slot, bytes, module } = region;
     this.memory.i32[(uop + Uop.handler) >> 2] = handler;
     this.table.set(slot, null);
     this.regions.delete(uop);
     this.asked.delete(uop);
     this.statistics.bytes -= bytes;
+    if (--module.regions === 0) this.statistics.modules--;
   }
 
   private drop(page: CodePage): void {

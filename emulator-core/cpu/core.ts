@@ -39,6 +39,8 @@ export interface CoreOptions {
   now?: () => number;
   /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
   compiledBytes?: number;
+  /** Modules that compiled code may have. Default: 8192 */
+  compiledModules?: number;
 }
 
 /** Exceptions without an instruction between them that count as none themselves. */
@@ -109,6 +111,7 @@ export class Core {
       mode,
       options.now,
       options.compiledBytes,
+      options.compiledModules,
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
