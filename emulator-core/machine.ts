@@ -2,7 +2,7 @@
  * A whole virtual machine: vCPUs, memory with EPT, VMM, platform, virtual time and history. Deterministic: the same image, the
  * same inputs at the same instruction counts, the same run.
  */
-import { bootGuest, type BootResult } from './boot/boot';
+import type { BootResult } from './boot/boot';
 import { applyEntry } from './cpu/applyEntry';
 import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
@@ -30,10 +30,11 @@ import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
+import { loadGuest, prepareAtOnce, type PreparedMachine } from './machine/prepare';
 import { Scheduler } from './machine/scheduler';
 import { Timeline } from './machine/timeline';
 import { UserSide } from './machine/userSide';
-import { MachineMemory } from './mmu/memory';
+import type { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
 import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
@@ -70,7 +71,7 @@ export class Machine implements CoreHost {
   readonly scheduler: Scheduler;
   /** What the guest is offered beyond a PC. */
   readonly guest?: GuestInterface;
-  boot!: BootResult;
+  readonly boot: BootResult;
   hooks: MachineHooks;
   /** Why the machine ended; it runs no more. */
   end?: MachineEnd;
@@ -97,9 +98,10 @@ export class Machine implements CoreHost {
   constructor(
     private readonly options: MachineOptions,
     hooks: MachineHooks,
+    prepared: PreparedMachine = prepareAtOnce(options),
   ) {
     this.hooks = hooks;
-    this.memory = new MachineMemory(options.memory, options.cpus);
+    this.memory = prepared.memory;
     this.vcpus = Array.from({ length: options.cpus }, (_, i) => new Vcpu(i, this.memory));
     this.ept = new Ept(this.memory.view, () => this.memory.allocateEptPage());
     this.ept.map(0, this.memory.ramBase, this.memory.ramSize);
@@ -244,7 +246,7 @@ export class Machine implements CoreHost {
     const { features } = this.model;
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(exitHandlers(this, this.exitParts())) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
-    this.boot = this.loadGuest();
+    this.boot = prepared.boot;
     this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : options.disks?.[0];
     this.enterGuest();
     this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
@@ -270,13 +272,6 @@ export class Machine implements CoreHost {
 
   // ---- power on, reset -------------------------------------------------------------------------------------------
 
-  /** Fills RAM, all zeros before, as firmware and boot protocol do: the same each time. */
-  private loadGuest(): BootResult {
-    const { kernel, cpus, virtio = [] } = this.options;
-    const virtioMmio = virtio.filter(({ bus }) => bus === 'mmio').length;
-    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus, virtioMmio });
-  }
-
   private enterGuest(): void {
     for (const cpu of this.vcpus) {
       cpu.reset();
@@ -295,7 +290,7 @@ export class Machine implements CoreHost {
    */
   reset(keepDisks = false): void {
     clear(this.memory.ram);
-    this.loadGuest();
+    loadGuest(this.options, this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;
@@ -373,9 +368,11 @@ export class Machine implements CoreHost {
    * Runs at most `count` instructions. 'idle': every vCPU is halted and nothing is due; input may wake it.
    * @param only freeze all other vCPUs
    * @param idleUntil virtual time in ns up to which halted vCPUs may let it pass at once
+   * @param patience slow steps (Core.patience) behind which it returns 'budget' before `count`, at least 2
    */
-  run(count: number, only?: number, idleUntil = Infinity): RunResult {
+  run(count: number, only?: number, idleUntil = Infinity, patience = Infinity): RunResult {
     let until = this.core.retired + count;
+    this.core.patience = patience;
     let jumps = 0;
     const { timeline } = this;
     for (;;) {
@@ -389,7 +386,7 @@ export class Machine implements CoreHost {
       timeline.applyDue();
       timeline.deliver();
       const at = this.core.retired;
-      if (at >= until) return 'budget';
+      if (at >= until || this.core.patience <= 0) return 'budget';
       timeline.idle = false;
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
       if (dead) {

@@ -15,6 +15,15 @@ export async function inSlices<T>(work: Generator<void, T>): Promise<T> {
   }
 }
 
+/** Runs work of few but large steps, with a turn of the event loop between any two. */
+export async function inTurns<T>(work: Generator<void, T>): Promise<T> {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+    await turn();
+  }
+}
+
 /** Runs work without a pause, where nobody waits. */
 export function atOnce<T>(work: Generator<void, T>): T {
   for (;;) {

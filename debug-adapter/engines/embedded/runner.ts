@@ -120,7 +120,9 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const result = this.burst.run(left, (count) => machine.run(count, only, this.waiting.idleUntil()));
+      const result = this.burst.run(left, (count, patience) =>
+        machine.run(count, only, this.waiting.idleUntil(), patience),
+      );
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';
       const now = this.host.clock();

@@ -45,7 +45,7 @@ export class Travel {
       const left = icount - machine.core.retired;
       if (left <= 0) return true;
       machine.resume();
-      const result = this.burst.run(left, (count) => machine.run(count));
+      const result = this.burst.run(left, (count, patience) => machine.run(count, undefined, Infinity, patience));
       return result === 'ended' || result === 'idle';
     });
     machine.resume();
@@ -115,7 +115,7 @@ export class Travel {
         await this.slice(() => {
           const left = bound - machine.core.retired;
           if (left <= 0) return true;
-          const result = this.burst.run(left, (count) => machine.run(count));
+          const result = this.burst.run(left, (count, patience) => machine.run(count, undefined, Infinity, patience));
           return result === 'ended' || result === 'idle';
         });
       } finally {
