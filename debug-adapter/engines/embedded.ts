@@ -123,6 +123,7 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
     await turn();
     const target = (late.target = new EmbeddedTarget(launch, attached, options, prepared));
     await turn();
+    target.record();
     await target.begin();
     return target;
   } catch (error) {
@@ -210,7 +211,6 @@ class EmbeddedTarget implements Target {
       },
       prepared,
     );
-    if (launch.record) this.machine.record();
     const rows = registerTable(this.machine);
     this.rows = new Map(rows.map((row) => [row.name, row]));
     this.infos = rows.map(({ read: _read, write: _write, ...info }) => info);
@@ -239,6 +239,11 @@ class EmbeddedTarget implements Target {
   /** Tells the user something once. */
   note(text: string): void {
     this.machine.note(text);
+  }
+
+  /** Keeps history from here on, if that is wanted. */
+  record(): void {
+    if (this.launch.record) this.machine.record();
   }
 
   /** To where the launch says that the machine starts. */
