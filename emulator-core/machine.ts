@@ -52,6 +52,8 @@ export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './mach
 
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
+/** Bytes of RAM: some milliseconds. */
+const CLEARED_AT_ONCE = 8 << 20;
 
 export class Machine implements CoreHost {
   readonly memory: MachineMemory;
@@ -290,6 +292,20 @@ export class Machine implements CoreHost {
    */
   reset(keepDisks = false): void {
     clear(this.memory.ram);
+    this.powerOn(keepDisks);
+  }
+
+  /** reset() in steps of some milliseconds, for a caller that has other things to do between them. Nobody else may touch the machine. */
+  *resetInSteps(): Generator<void, void> {
+    const { ram } = this.memory;
+    for (let at = 0; at < ram.length; at += CLEARED_AT_ONCE) {
+      clear(ram, at, Math.min(ram.length, at + CLEARED_AT_ONCE));
+      yield;
+    }
+    this.powerOn(false);
+  }
+
+  private powerOn(keepDisks: boolean): void {
     loadGuest(this.options, this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.

@@ -10,7 +10,7 @@ import { keyBytes } from '../../emulator-core/devices/keyCodes';
 import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
-import { inTurns, turn } from '../introspection/slices';
+import { inSlices, inTurns, turn } from '../introspection/slices';
 import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
@@ -333,8 +333,7 @@ class EmbeddedTarget implements Target {
   }
   async restart(): Promise<void> {
     if (this.active) throw new Error('pause the guest before restarting it');
-    this.checkIdle();
-    this.machine.reset();
+    await this.still('the guest is being restarted', () => inSlices(this.machine.resetInSteps()));
     await this.begin();
     this.stopExit = undefined;
     this.exitsSent = 0;

@@ -3,6 +3,7 @@
  */
 import type { Machine } from '../../../emulator-core/machine';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import { turn } from '../../introspection/slices';
 import type { Burst } from './burst';
 import type { Hits } from './hits';
 
@@ -57,6 +58,7 @@ export class Travel {
     this.hits.mode = 'mute';
     try {
       this.machine.history.restoreBefore(icount);
+      await turn();
       await this.forward(icount);
       // vCPUs that idled to this very point: time stands still from here.
       this.machine.run(0);
