@@ -3,6 +3,7 @@
  * source) or, without any, from where decoding falls into step with what follows. Unreadable memory gives 'invalid' rows.
  */
 import { disassemble, type DisassembledInstruction } from '../emulator-core/x86/disassembler';
+import { rests } from './introspection/slices';
 import type { SymbolStore } from './symbols/symbolStore';
 import type { AddressSpace, Target } from './target';
 
@@ -24,9 +25,13 @@ const MAX_LENGTH = 15;
 const MAX_ANCHOR_DISTANCE = 4096n;
 /** Bytes decoded ahead of an address to fall into step when there is no symbol. */
 const SYNC_DISTANCE = 64n;
+/** Bytes decoded forward at once: some milliseconds. */
+const FORWARD_BYTES = 1024;
 const TOP = (1n << 64n) - 1n;
 
 export class Listing {
+  private readonly rest = rests();
+
   constructor(
     private readonly target: Target,
     private readonly symbols: SymbolStore,
@@ -43,7 +48,12 @@ export class Listing {
     const list: DisassembledInstruction[] = before > 0 ? await this.backward(address, before) : [];
     const wantedBefore = list.slice(0, Math.min(before, count));
     const forward = after > 0 ? (await this.forward(address, after)).slice(skip) : [];
-    return [...wantedBefore, ...forward].slice(0, count).map((instruction) => this.annotate(instruction));
+    const rows: ListingRow[] = [];
+    for (const instruction of [...wantedBefore, ...forward].slice(0, count)) {
+      await this.rest();
+      rows.push(this.annotate(instruction));
+    }
+    return rows;
   }
 
   private annotate(instruction: DisassembledInstruction): ListingRow {
@@ -72,7 +82,8 @@ export class Listing {
     const rows: DisassembledInstruction[] = [];
     let at = address;
     while (rows.length < count && at <= TOP) {
-      const wanted = Math.min((count - rows.length) * MAX_LENGTH, 4096);
+      await this.rest();
+      const wanted = Math.min((count - rows.length) * MAX_LENGTH, FORWARD_BYTES);
       const bytes = await this.read(at, wanted);
       const found = disassemble(bytes, at, this.bitness, count - rows.length, this.resolve);
       rows.push(...found);
@@ -101,6 +112,7 @@ export class Listing {
     let rows: DisassembledInstruction[] = [];
     let end = address;
     while (rows.length < count && end > 0n) {
+      await this.rest();
       const found = await this.stretchBefore(end);
       const add = found.length > 0 ? found : [this.invalid(end - 1n)];
       rows = [...add, ...rows];

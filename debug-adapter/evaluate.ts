@@ -18,6 +18,7 @@ import { parse } from './expression/parser';
 import { RegisterNames, type RegisterPart } from './expression/registers';
 import { ExpressionError } from './expression/tokens';
 import { shapeOf } from './expression/types';
+import { rests } from './introspection/slices';
 import type { Frame } from './stack';
 import { strip, type Type } from './symbols/dwarf/types';
 import { readLocation, toBytes, type FrameContext } from './symbols/location';
@@ -279,6 +280,7 @@ export class Evaluator {
 
   private async compileIn(text: string, frame: Frame): Promise<Compiled> {
     await this.prepareNames(text);
+    const rest = rests();
     const { bitness, lookup } = frame.activation;
     const names = this.staticNames(bitness === 64 ? 8 : 4, lookup);
     names.type = (name) => this.symbols.findType(name, lookup);
@@ -289,6 +291,7 @@ export class Evaluator {
     for (const name of namesIn(node)) {
       const variable = inScope.find((each) => each.name === name) ?? this.symbols.findVariable(name, lookup);
       if (variable) variables.set(name, await this.locateVariable(variable, frame));
+      await rest();
     }
     names.variable = (name) => variables.get(name);
     names.suggest = (name) =>

@@ -6,8 +6,10 @@
 
 /** Bytes kept for a terminal that attaches later. */
 export const BACKLOG = 1 << 20;
-/** Milliseconds that output waits for more. */
+/** Milliseconds that output waits for more; behind a batch that is a screen of 80 by 24 or more, which nobody reads as it comes, longer. */
 const BATCH_DELAY = 15;
+const HOT_DELAY = 50;
+const HOT = 80 * 24;
 /** Bytes that make a batch go out at once. */
 const BATCH_SIZE = 1 << 16;
 
@@ -28,6 +30,7 @@ export class GuestConsole {
   private missing = 0;
   private pending: Uint8Array[] = [];
   private pendingSize = 0;
+  private lastSize = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private attached = false;
   private readonly decoder = new TextDecoder();
@@ -48,7 +51,7 @@ export class GuestConsole {
     this.pending.push(copy);
     this.pendingSize += copy.length;
     if (this.pendingSize >= BATCH_SIZE) this.flush();
-    else this.timer ??= setTimeout(() => this.flush(), BATCH_DELAY);
+    else this.timer ??= setTimeout(() => this.flush(), this.lastSize < HOT ? BATCH_DELAY : HOT_DELAY);
     return this.sink.congested?.();
   }
 
@@ -70,6 +73,7 @@ export class GuestConsole {
     if (this.pendingSize === 0) return;
     const data = join(this.pending, this.pendingSize);
     this.pending = [];
+    this.lastSize = this.pendingSize;
     this.pendingSize = 0;
     if (this.attached) this.sink.bytes(data);
     else {

@@ -90,6 +90,8 @@ export interface EngineCounters {
   evictedRegions: number;
   droppedRegions: number;
   compileMilliseconds: number;
+  /** The longest piece of it, which guest and debugger waited for at once. */
+  longestCompileMilliseconds: number;
   /** Memory accesses that the soft TLB did not serve. */
   tlbMisses: number;
 }

@@ -2,7 +2,7 @@
  * A whole virtual machine: vCPUs, memory with EPT, VMM, platform, virtual time and history. Deterministic: the same image, the
  * same inputs at the same instruction counts, the same run.
  */
-import { bootGuest, type BootResult } from './boot/boot';
+import type { BootResult } from './boot/boot';
 import { applyEntry } from './cpu/applyEntry';
 import { AssistContext } from './cpu/assistContext';
 import { ASSISTS } from './cpu/assists';
@@ -31,10 +31,11 @@ import { Firmware } from './machine/firmware';
 import { GuestRam } from './machine/guestRam';
 import { restoreMachine, saveMachine, type SavedMachine, type StateParts } from './machine/machineState';
 import type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './machine/machineTypes';
+import { loadGuest, prepareAtOnce, type PreparedMachine } from './machine/prepare';
 import { Scheduler } from './machine/scheduler';
 import { Timeline } from './machine/timeline';
 import { UserSide } from './machine/userSide';
-import { MachineMemory } from './mmu/memory';
+import type { MachineMemory } from './mmu/memory';
 import { Mmu, PointerLoad } from './mmu/mmu';
 import { Snapshots, type CheckedSnapshot, type Progress } from './snapshot/snapshots';
 import type { SnapshotFile, Turn } from './snapshot/snapshotFile';
@@ -52,6 +53,8 @@ export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './mach
 
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
+/** Bytes of RAM: some milliseconds. */
+const CLEARED_AT_ONCE = 8 << 20;
 
 export class Machine implements CoreHost {
   readonly memory: MachineMemory;
@@ -71,7 +74,7 @@ export class Machine implements CoreHost {
   readonly scheduler: Scheduler;
   /** What the guest is offered beyond a PC. */
   readonly guest?: GuestInterface;
-  boot!: BootResult;
+  readonly boot: BootResult;
   hooks: MachineHooks;
   /** Why the machine ended; it runs no more. */
   end?: MachineEnd;
@@ -98,9 +101,10 @@ export class Machine implements CoreHost {
   constructor(
     private readonly options: MachineOptions,
     hooks: MachineHooks,
+    prepared: PreparedMachine = prepareAtOnce(options),
   ) {
     this.hooks = hooks;
-    this.memory = new MachineMemory(options.memory, options.cpus);
+    this.memory = prepared.memory;
     this.vcpus = Array.from({ length: options.cpus }, (_, i) => new Vcpu(i, this.memory));
     this.ept = new Ept(this.memory.view, () => this.memory.allocateEptPage());
     this.ept.map(0, this.memory.ramBase, this.memory.ramSize);
@@ -116,6 +120,7 @@ export class Machine implements CoreHost {
       compile: options.compile,
       now: options.now,
       compiledBytes: options.compiledBytes,
+      compiledModules: options.compiledModules,
     });
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),
@@ -248,7 +253,7 @@ export class Machine implements CoreHost {
     const { features } = this.model;
     const table = { ...ASSISTS, ...stateAssists(features), ...exitAssists(exitHandlers(this, this.exitParts())) };
     this.assists = new AssistDispatch(this.context, table, (text) => this.note(text));
-    this.boot = this.loadGuest();
+    this.boot = prepared.boot;
     this.firmware.drive = this.boot.protocol === 'bios' ? this.firmware.disk : options.disks?.[0];
     this.enterGuest();
     this.snapshots = new Snapshots(this.parts, { options, model: this.model, boot: this.boot });
@@ -281,13 +286,6 @@ export class Machine implements CoreHost {
 
   // ---- power on, reset -------------------------------------------------------------------------------------------
 
-  /** Fills RAM, all zeros before, as firmware and boot protocol do: the same each time. */
-  private loadGuest(): BootResult {
-    const { kernel, cpus, virtio = [] } = this.options;
-    const virtioMmio = virtio.filter(({ bus }) => bus === 'mmio').length;
-    return bootGuest({ ...kernel, memory: this.memory.ram, zeroed: true, cpus, virtioMmio });
-  }
-
   private enterGuest(): void {
     for (const cpu of this.vcpus) {
       cpu.reset();
@@ -306,7 +304,21 @@ export class Machine implements CoreHost {
    */
   reset(keepDisks = false): void {
     clear(this.memory.ram);
-    this.loadGuest();
+    this.powerOn(keepDisks);
+  }
+
+  /** reset() in steps of some milliseconds, for a caller that has other things to do between them. Nobody else may touch the machine. */
+  *resetInSteps(): Generator<void, void> {
+    const { ram } = this.memory;
+    for (let at = 0; at < ram.length; at += CLEARED_AT_ONCE) {
+      clear(ram, at, Math.min(ram.length, at + CLEARED_AT_ONCE));
+      yield;
+    }
+    this.powerOn(false);
+  }
+
+  private powerOn(keepDisks: boolean): void {
+    loadGuest(this.options, this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;
@@ -384,9 +396,11 @@ export class Machine implements CoreHost {
    * Runs at most `count` instructions. 'idle': every vCPU is halted and nothing is due; input may wake it.
    * @param only freeze all other vCPUs
    * @param idleUntil virtual time in ns up to which halted vCPUs may let it pass at once
+   * @param patience slow steps (Core.patience) behind which it returns 'budget' before `count`, at least 2
    */
-  run(count: number, only?: number, idleUntil = Infinity): RunResult {
+  run(count: number, only?: number, idleUntil = Infinity, patience = Infinity): RunResult {
     let until = this.core.retired + count;
+    this.core.patience = patience;
     let jumps = 0;
     const { timeline } = this;
     this.vmm.update();
@@ -401,7 +415,7 @@ export class Machine implements CoreHost {
       timeline.applyDue();
       timeline.deliver();
       const at = this.core.retired;
-      if (at >= until) return 'budget';
+      if (at >= until || this.core.patience <= 0) return 'budget';
       timeline.idle = false;
       const dead = this.vcpus.find((cpu) => cpu.activity === 'shutdown');
       if (dead) {

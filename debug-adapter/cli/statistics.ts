@@ -26,11 +26,13 @@ export function statisticsText(outcome: RunOutcome, seconds: number): string {
 }
 
 function engineLines(instructions: number, engine: EngineCounters): string[] {
-  const { compiled, regions, regionInstructions, regionBytes, compileMilliseconds } = engine;
+  const { compiled, regions, regionInstructions, regionBytes, compileMilliseconds, longestCompileMilliseconds } =
+    engine;
   const percent = instructions > 0 ? ` (${((100 * compiled) / instructions).toFixed(1)} %)` : '';
   return [
     `${compiled} compiled${percent}, ${Math.max(0, instructions - compiled)} interpreted`,
-    `${regions} regions of ${regionInstructions} instructions, ${(regionBytes / 1024).toFixed(0)} KiB, in ${compileMilliseconds.toFixed(0)} ms; ` +
+    `${regions} regions of ${regionInstructions} instructions, ${(regionBytes / 1024).toFixed(0)} KiB, in ${compileMilliseconds.toFixed(0)} ms, ` +
+      `at most ${longestCompileMilliseconds.toFixed(1)} ms at once; ` +
       `${engine.evictedRegions} evicted, ${engine.droppedRegions} dropped; ${engine.tlbMisses} TLB misses`,
   ];
 }

@@ -1,6 +1,6 @@
 /** Target over the embedded VMM: the machine of emulator-core, run in slices inside the adapter. */
-import { Machine, type MachineEnd } from '../../emulator-core/machine';
-import { handlerModule } from '../../emulator-core/translate/handlerModule';
+import { Machine, type MachineEnd, type MachineOptions } from '../../emulator-core/machine';
+import { prepareMachine, type PreparedMachine } from '../../emulator-core/machine/prepare';
 import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registers';
 import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
@@ -11,7 +11,7 @@ import { keyBytes } from '../../emulator-core/devices/keyCodes';
 import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
-import { turn } from '../introspection/slices';
+import { inSlices, inTurns, turn } from '../introspection/slices';
 import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
@@ -118,12 +118,18 @@ const START_TIME = Date.UTC(2026, 0, 1);
 /** @throws Error that names the attribute of launch.json */
 export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
   try {
+    // First of all, before memory is taken: an error names the attribute.
+    makeCpuModel(launch.cpu.vendor, launch.cpu.features, launch.cpu.model);
+    const late: { target?: EmbeddedTarget } = {};
+    const attached = makeDevices(launch, (text) => late.target?.note(text));
+    const options = machineOptions(launch, attached);
     // What takes long is done by itself: the client may ask something in between.
     await turn();
-    handlerModule();
+    const prepared = await inTurns(prepareMachine(options));
     await turn();
-    const target = new EmbeddedTarget(launch);
+    const target = (late.target = new EmbeddedTarget(launch, attached, options, prepared));
     await turn();
+    target.record();
     await target.begin();
     return target;
   } catch (error) {
@@ -133,10 +139,37 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
   }
 }
 
+/** The machine that a launch asks for. */
+function machineOptions(launch: EmbeddedLaunch, attached: LaunchDevices): MachineOptions {
+  return {
+    memory: launch.memory,
+    cpus: launch.cpus,
+    vendor: launch.cpu.vendor,
+    features: launch.cpu.features,
+    model: launch.cpu.model,
+    debugExit: launch.debugExit,
+    compile: launch.compile,
+    now: clock,
+    startTime: START_TIME,
+    guest: launch.mode === 'bare' ? undefined : launch.mode,
+    ...attached,
+    virtioConsole: launch.virtioConsole,
+    kernel: {
+      name: launch.kernel.name,
+      kernel: launch.kernel.bytes,
+      protocol: launch.boot,
+      linuxEntry: launch.linuxEntry,
+      cmdline: launch.cmdline,
+      initrd: launch.initrd?.bytes,
+      framebuffer: launch.display,
+      modules: launch.modules.map((m) => ({ name: m.name, data: m.bytes, cmdline: m.cmdline })),
+    },
+  };
+}
+
 class EmbeddedTarget implements Target {
   readonly capabilities: TargetCapabilities;
   private readonly machine: Machine;
-  private readonly attached: LaunchDevices;
   private readonly links: LinkServices;
   private readonly hits: Hits;
   private readonly runner: Runner;
@@ -159,12 +192,14 @@ class EmbeddedTarget implements Target {
   /** Input that came meanwhile. */
   private waiting: (() => void)[] = [];
 
-  constructor(private readonly launch: EmbeddedLaunch) {
-    // First of all, before memory is taken: an error names the attribute.
-    makeCpuModel(launch.cpu.vendor, launch.cpu.features, launch.cpu.model);
+  constructor(
+    private readonly launch: EmbeddedLaunch,
+    private readonly attached: LaunchDevices,
+    options: MachineOptions,
+    prepared: PreparedMachine,
+  ) {
     // The hooks are there before the breakpoints that they ask: booting calls them.
     const late: { hits?: Hits } = {};
-    this.attached = makeDevices(launch, (text) => this.machine.note(text));
     this.links = new LinkServices(this.attached.links, {
       receive: (device, message) => {
         this.machine.receive(device, message);
@@ -172,30 +207,7 @@ class EmbeddedTarget implements Target {
       },
     });
     this.machine = new Machine(
-      {
-        memory: launch.memory,
-        cpus: launch.cpus,
-        vendor: launch.cpu.vendor,
-        features: launch.cpu.features,
-        model: launch.cpu.model,
-        debugExit: launch.debugExit,
-        compile: launch.compile,
-        now: clock,
-        startTime: START_TIME,
-        guest: launch.mode === 'bare' ? undefined : launch.mode,
-        ...this.attached,
-        virtioConsole: launch.virtioConsole,
-        kernel: {
-          name: launch.kernel.name,
-          kernel: launch.kernel.bytes,
-          protocol: launch.boot,
-          linuxEntry: launch.linuxEntry,
-          cmdline: launch.cmdline,
-          initrd: launch.initrd?.bytes,
-          framebuffer: launch.display,
-          modules: launch.modules.map((m) => ({ name: m.name, data: m.bytes, cmdline: m.cmdline })),
-        },
-      },
+      options,
       {
         breakpoint: (cpu, linear) => late.hits?.breakpoint(cpu, linear) ?? false,
         breakpointsOn: (page) => late.hits?.breakpointsOn(page),
@@ -205,8 +217,8 @@ class EmbeddedTarget implements Target {
         send: (device, message) => this.links.send(device, message),
         linksLost: () => this.links.lost(),
       },
+      prepared,
     );
-    if (launch.record) this.machine.record();
     const rows = registerTable(this.machine);
     this.rows = new Map(rows.map((row) => [row.name, row]));
     this.infos = rows.map(({ read: _read, write: _write, ...info }) => info);
@@ -232,6 +244,16 @@ class EmbeddedTarget implements Target {
       writeMemory: true,
       dataBreakpoints: true,
     };
+  }
+
+  /** Tells the user something once. */
+  note(text: string): void {
+    this.machine.note(text);
+  }
+
+  /** Keeps history from here on, if that is wanted. */
+  record(): void {
+    if (this.launch.record) this.machine.record();
   }
 
   /** To where the launch says that the machine starts. */
@@ -321,8 +343,7 @@ class EmbeddedTarget implements Target {
   }
   async restart(): Promise<void> {
     if (this.active) throw new Error('pause the guest before restarting it');
-    this.checkIdle();
-    this.machine.reset();
+    await this.still('the guest is being restarted', () => inSlices(this.machine.resetInSteps()));
     await this.begin();
     this.stopExit = undefined;
     this.exitsSent = 0;
@@ -491,7 +512,7 @@ class EmbeddedTarget implements Target {
   }
   engineCounters(): EngineCounters {
     const { core } = this.machine;
-    const { regions, instructions, bytes, evicted, dropped, milliseconds } = core.compiled.statistics;
+    const { regions, instructions, bytes, evicted, dropped, milliseconds, longest } = core.compiled.statistics;
     return {
       compiled: core.compiledInstructions,
       regions,
@@ -500,6 +521,7 @@ class EmbeddedTarget implements Target {
       evictedRegions: evicted,
       droppedRegions: dropped,
       compileMilliseconds: milliseconds,
+      longestCompileMilliseconds: longest,
       tlbMisses: core.memoryPath.tlbMisses,
     };
   }

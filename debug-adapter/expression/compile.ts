@@ -531,21 +531,27 @@ function findMember(
 export function closest(name: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  const wanted = name.toLowerCase();
   for (const candidate of candidates) {
     if (!candidate || Math.abs(candidate.length - name.length) >= least) continue;
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const distance = editDistance(wanted, candidate.toLowerCase(), least);
     if (distance < least) [best, least] = [candidate, distance];
   }
   return best;
 }
 
-function editDistance(a: string, b: string): number {
+/** Characters to insert, remove or replace to make `b` of `a`; when they are `limit` or more, some number that is not less. */
+function editDistance(a: string, b: string, limit: number): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
+    let least = i;
     for (let j = 1; j <= b.length; j++) {
       next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+      if (next[j] < least) least = next[j];
     }
+    // From row to row it does not become less.
+    if (least >= limit) return least;
     row = next;
   }
   return row[b.length];

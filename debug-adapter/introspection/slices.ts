@@ -15,6 +15,24 @@ export async function inSlices<T>(work: Generator<void, T>): Promise<T> {
   }
 }
 
+/** Runs work of few but large steps, with a turn of the event loop between any two. */
+export async function inTurns<T>(work: Generator<void, T>): Promise<T> {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+    await turn();
+  }
+}
+
+/**
+ * For asynchronous work of many small steps: `const rest = rests()`, and between steps `await rest()`, which lets the event loop turn
+ * whenever some milliseconds have passed.
+ */
+export function rests(): () => Promise<void> | undefined {
+  let end = performance.now() + SLICE_MS;
+  return () => (performance.now() < end ? undefined : turn().then(() => void (end = performance.now() + SLICE_MS)));
+}
+
 /** Runs work without a pause, where nobody waits. */
 export function atOnce<T>(work: Generator<void, T>): T {
   for (;;) {

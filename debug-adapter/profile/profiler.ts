@@ -79,8 +79,10 @@ export class Profiler {
 
   private frameOf({ name, inlined, file, line, activation }: Frame): ProfileFrame {
     const { lookup } = activation;
-    const found = this.symbols.framesAt(lookup).length > 0;
-    if (found || inlined) return { name, file, line };
+    const found = this.symbols.framesAt(lookup);
+    // A function is where it is declared, whatever line of it was sampled first.
+    const declared = found.find((each) => each.name === name)?.declarationLine;
+    if (found.length > 0 || inlined) return { name, file, line: declared ?? line };
     const symbol = this.symbols.symbolAt(lookup);
     if (symbol) return { name: symbol.name, file, line };
     // Code that no symbol covers: its page.

@@ -52,6 +52,8 @@ export interface InlineFrame {
   file: string | undefined;
   line: number;
   column: number;
+  /** Line of the function's declaration; undefined when it is not known. */
+  declarationLine?: number;
   /** Inlined into the next frame of the list. */
   inlined: boolean;
 }
@@ -245,7 +247,8 @@ export class SymbolFile {
     const frames: InlineFrame[] = [];
     for (const scope of this.info.scopesAt(address)) {
       if (scope.kind === 'block') continue;
-      frames.push({ name: scope.name, ...place, inlined: scope.kind === 'inlined' });
+      const declarationLine = this.info.number(scope.die, Attribute.declLine)?.value;
+      frames.push({ name: scope.name, ...place, declarationLine, inlined: scope.kind === 'inlined' });
       const { unit, attributes } = scope.die;
       place = {
         file: this.declarationFile(unit, unit.number(attributes.get(Attribute.callFile))),

@@ -292,14 +292,21 @@ export class SymbolStore {
   /** `sourceFiles`, a few milliseconds at a time. */
   async findSourceFiles(): Promise<string[]> {
     for (const file of this.files) await this.guardAsync(file, () => inSlices(file.lines.prepare()));
-    return this.sourceFiles();
+    return inSlices(this.editorPaths());
   }
 
   /** Paths of all source files, as the editor knows them. */
   sourceFiles(): string[] {
+    return atOnce(this.editorPaths());
+  }
+
+  private *editorPaths(): Generator<void, string[]> {
     const paths = new Set<string>();
     for (const file of this.files) {
-      for (const path of this.guard(file, () => file.lines.sourceFiles()) ?? []) paths.add(this.toEditor(path));
+      for (const path of this.guard(file, () => file.lines.sourceFiles()) ?? []) {
+        paths.add(this.toEditor(path));
+        yield;
+      }
     }
     return [...paths].sort();
   }

@@ -36,18 +36,29 @@ const MAX_SLOTS = 1 << 18;
 const SLOTS_AT_ONCE = 4096;
 /** Regions that wait at most: what is still hot then asks again. */
 const MAX_WAITING = 4096;
+/**
+ * Modules of a machine, and of all machines with those that are given up but still take memory. Each takes two mappings of the process in
+ * V8. Linux allows 65,530 (vm.max_map_count), and V8 ends the process where it gets no more.
+ */
+const MAX_MODULES = 8192;
+const MAX_UNCOLLECTED = 20_000;
+
+let uncollected = 0;
+const collected = new FinalizationRegistry<undefined>(() => uncollected--);
 
 export interface CompileStatistics {
   /** Regions compiled, and instructions in them. */
   regions: number;
   instructions: number;
-  /** Bytes of WebAssembly of the present regions. */
+  /** Bytes of WebAssembly of the present regions, and the modules that they are in. */
   bytes: number;
+  modules: number;
   /** Regions given up because there were too many bytes, or because their code changed. */
   evicted: number;
   dropped: number;
-  /** What compiling took, milliseconds; 0 without a clock. */
+  /** What compiling took, and its longest piece: so long the guest, and who runs it, waited at once. Milliseconds; 0 without a clock. */
   milliseconds: number;
+  longest: number;
 }
 
 /** A micro-op that wants a region. `around`: one that goes beyond its page, as the vCPU runs it now. */
@@ -73,6 +84,8 @@ interface Region {
   pages: readonly CodePage[];
   /** It was made to go beyond its page. */
   crosses: boolean;
+  /** Shared by the regions of a module: how many there are. */
+  module: { regions: number };
 }
 
 export class CompiledCode implements PlanSource {
@@ -81,9 +94,11 @@ export class CompiledCode implements PlanSource {
     regions: 0,
     instructions: 0,
     bytes: 0,
+    modules: 0,
     evicted: 0,
     dropped: 0,
     milliseconds: 0,
+    longest: 0,
   };
   /** Tests make regions go beyond their pages sooner. */
   hotter: number;
@@ -110,6 +125,8 @@ export class CompiledCode implements PlanSource {
     private readonly now: () => number = () => 0,
     /** Bytes of WebAssembly over which all regions are given up. */
     private readonly limit = MAX_BYTES,
+    /** Modules over which they are. */
+    private readonly maxModules = MAX_MODULES,
   ) {
     this.forms = new CompiledForms(module.handlers);
     this.firstSlot = this.nextSlot = module.tableSize;
@@ -164,12 +181,15 @@ export class CompiledCode implements PlanSource {
 
   /** Compiles some of what waits. Between runs. */
   compileSome(): void {
+    // What waits goes on waiting, and is interpreted meanwhile.
+    if (uncollected >= MAX_UNCOLLECTED) return;
     if (this.ready.length >= MODULE_REGIONS) this.install();
     else if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
     else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
   }
 
   private compileAll(): void {
+    if (uncollected >= MAX_UNCOLLECTED) return;
     while (this.waiting.length) this.compile(Infinity);
     this.install();
   }
@@ -191,7 +211,13 @@ export class CompiledCode implements PlanSource {
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
-    this.statistics.milliseconds += this.now() - started;
+    this.took(this.now() - started);
+  }
+
+  private took(milliseconds: number): void {
+    const { statistics } = this;
+    statistics.milliseconds += milliseconds;
+    statistics.longest = Math.max(statistics.longest, milliseconds);
   }
 
   /** What the vCPU's jump cache knows of the code around. */
@@ -226,13 +252,14 @@ export class CompiledCode implements PlanSource {
     const made = this.ready.filter(({ pages }) => pages.every(({ valid }) => valid));
     this.ready = [];
     if (made.length) this.instantiate(made);
-    this.statistics.milliseconds += this.now() - started;
+    this.took(this.now() - started);
   }
 
   private instantiate(made: readonly ReadyRegion[]): void {
     const { memory, table, statistics } = this;
     const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
-    if (statistics.bytes + size > this.limit || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    const full = statistics.bytes + size > this.limit || statistics.modules >= this.maxModules;
+    if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
     const first = this.nextSlot;
     this.nextSlot += made.length;
     if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
@@ -242,12 +269,16 @@ export class CompiledCode implements PlanSource {
       exports: made.map((_, i) => ({ name: `r${i}`, index: REGION_IMPORTS.length + i })),
     });
     const env = { memory: memory.wasm, go: this.go };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env });
+    const compiled = new WebAssembly.Module(bytes);
+    uncollected++;
+    collected.register(compiled, undefined);
+    const { exports } = new WebAssembly.Instance(compiled, { env });
+    const module = { regions: made.length };
     made.forEach(({ uop, pages, crosses }, i) => {
       const before = this.regions.get(uop);
       if (before) this.release(before);
       const handler = memory.i32[(uop + Uop.handler) >> 2];
-      const region = { uop, handler, slot: first + i, bytes: bytes.length / made.length, pages, crosses };
+      const region = { uop, handler, slot: first + i, bytes: bytes.length / made.length, pages, crosses, module };
       table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
       for (const page of pages) {
@@ -264,6 +295,7 @@ export class CompiledCode implements PlanSource {
     statistics.regions += made.length;
     statistics.instructions += made.reduce((sum, { instructions }) => sum + instructions, 0);
     statistics.bytes += bytes.length;
+    statistics.modules++;
   }
 
   // ---- giving up -------------------------------------------------------------------------------------------------
@@ -273,13 +305,14 @@ export class CompiledCode implements PlanSource {
   }
 
   private release(region: Region): void {
-    const { uop, handler, slot, bytes, pages } = region;
+    const { uop, handler, slot, bytes, pages, module } = region;
     this.memory.i32[(uop + Uop.handler) >> 2] = handler;
     this.table.set(slot, null);
     this.regions.delete(uop);
     for (const page of pages) this.byPage.get(page)?.delete(region);
     this.asked.delete(uop);
     this.statistics.bytes -= bytes;
+    if (--module.regions === 0) this.statistics.modules--;
     // What is still hot then asks again.
     this.heat(uop, this.code.heat);
   }

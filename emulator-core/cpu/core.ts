@@ -41,6 +41,8 @@ export interface CoreOptions {
   now?: () => number;
   /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
   compiledBytes?: number;
+  /** Modules that compiled code may have. Default: 8192 */
+  compiledModules?: number;
 }
 
 /** Exceptions without an instruction between them that count as none themselves. */
@@ -79,6 +81,11 @@ export class Core {
   private spare = 0;
   /** Micro-op whose assist or slow path is running, 0 outside of handlers. */
   private current = 0;
+  /**
+   * Steps left that are slow, a microsecond to some twenty each: out of WebAssembly and back, or an instruction decoded. At 0 a run ends
+   * though it has not retired its count: so it takes a bounded time, whatever the guest does.
+   */
+  patience = Infinity;
 
   constructor(
     readonly memory: MachineMemory,
@@ -100,7 +107,7 @@ export class Core {
       hot: (uop) => this.hot(uop),
     };
     const env = { memory: memory.wasm, table, ...functions };
-    const instance = new WebAssembly.Instance(compiled(module.bytes), { env });
+    const instance = new WebAssembly.Instance(compiledHandlers(), { env });
     this.run_ = instance.exports.run as (uop: number, cpu: number) => number;
     this.decoder = new InstructionDecoder(memory, module.handlers, features);
     this.code = new CodeCache(memory, this.decoder);
@@ -114,6 +121,7 @@ export class Core {
       mode,
       options.now,
       options.compiledBytes,
+      options.compiledModules,
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
@@ -181,7 +189,7 @@ export class Core {
 
   /**
    * Runs a vCPU for at most `count` instructions (1 .. 2^30); returns how many retired. Returns early when the vCPU stops being
-   * active or host.service says so.
+   * active, host.service says so, or `patience` is at its end.
    */
   run(cpu: Vcpu, count: number): number {
     this.compiled.compileSome();
@@ -203,8 +211,10 @@ export class Core {
       if (cpu.activity !== 'active') break;
       if (cpu.pending) continue;
       const budget = cpu.get32(State.budget);
-      if (budget <= 0) break;
+      if (budget <= 0 || --this.patience <= 0) break;
+      const decoded = this.code.decoded;
       const uop = this.fetch.find(cpu);
+      this.patience -= this.code.decoded - decoded;
       if (!uop) {
         linkFrom = 0;
         continue;
@@ -384,6 +394,11 @@ export class Core {
     return true;
   }
 
+  /** The run under way ends with the block at hand. */
+  private endSoon(): void {
+    this.shorten(this.memory.i32[(this.current + Uop.left) >> 2]);
+  }
+
   private raise(uop: number, exception: PendingException): number {
     this.current = 0;
     this.cpu.pending = exception;
@@ -398,12 +413,14 @@ export class Core {
 
   private slow(uop: number, kind: number): number {
     this.current = uop;
+    if (--this.patience <= 0) this.endSoon();
     return this.memoryPath.slow(this.cpu, uop, kind);
   }
 
   private assist(uop: number): number {
     const cpu = this.cpu;
     this.current = uop;
+    if (--this.patience <= 0) this.endSoon();
     const code = this.memory.u16[(uop + Uop.code) >> 1];
     if (code === SpecialCode.crossPage) {
       // Reached from other code (jump cache, linked branch): the run loop fetches both pages.
@@ -450,6 +467,7 @@ export class Core {
   private vector(uop: number, request: number): number {
     const cpu = this.cpu;
     this.current = uop;
+    if (--this.patience <= 0) this.endSoon();
     const vector = VECTOR_OPERATIONS[request & 0xffff](this.memory, cpu.base, request >>> 16);
     if (!vector) return 0;
     // Without OSXMMEXCPT the operating system knows nothing of #XM. SDM Vol. 3A, 2.5 "Control Registers".
@@ -458,12 +476,10 @@ export class Core {
   }
 }
 
-const modules = new WeakMap<Uint8Array, WebAssembly.Module>();
-function compiled(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
-  let module = modules.get(bytes);
-  if (!module) {
-    module = new WebAssembly.Module(bytes);
-    modules.set(bytes, module);
-  }
-  return module;
+let handlers: WebAssembly.Module | undefined;
+
+/** WebAssembly's module of the handlers, made once in a process: of making a first machine, this takes long. */
+export function compiledHandlers(): WebAssembly.Module {
+  handlers ??= new WebAssembly.Module(handlerModule().bytes);
+  return handlers;
 }

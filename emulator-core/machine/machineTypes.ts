@@ -34,6 +34,8 @@ export interface MachineOptions {
   now?: () => number;
   /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
   compiledBytes?: number;
+  /** WebAssembly modules that compiled code may be in: Core's option. */
+  compiledModules?: number;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

@@ -46,6 +46,8 @@ export class CodeCache {
   onDropped: (page: CodePage) => void = () => {};
   onForgotten: () => void = () => {};
   flushes = 0;
+  /** Instructions decoded since the machine was made. */
+  decoded = 0;
   /** First micro-ops of what was decoded at a time, in order, and their pages. */
   private readonly starts: number[] = [];
   private readonly startPages: CodePage[] = [];
@@ -223,6 +225,7 @@ export class CodeCache {
       }
     }
     this.nextUop = at;
+    this.decoded += entries.length;
     let left = 0;
     for (let i = entries.length - 1; i >= 0; i--) {
       if (entries[i].ends) left = 0;

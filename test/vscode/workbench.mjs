@@ -89,11 +89,19 @@ export class Workbench {
     const before = await this.instructionPointer();
     await this.button(name).click();
     await this.restPointer();
-    await this.until(
-      async () => (await this.instructionPointer().catch(() => before)) !== before,
-      `a stop after ${name}`,
-    );
+    await this.until(async () => {
+      await this.#reopenScope('Registers');
+      return (await this.instructionPointer().catch(() => before)) !== before;
+    }, `a stop after ${name}`);
     await this.waitForStop();
+  }
+
+  /** Opens a scope that is there and closed: after a run that took long the editor shows all of them closed. */
+  async #reopenScope(name) {
+    const row = this.variables().locator('.monaco-list-row[aria-level="1"][aria-expanded="false"]', { hasText: name });
+    if (!(await row.count())) return;
+    const twistie = row.first().locator('.monaco-tl-twistie');
+    await twistie.click({ timeout: 2000 }).catch(() => undefined); // the guest may be running again
   }
 
   /** Polls a condition on the page, five times a second, for at most 30 s. */

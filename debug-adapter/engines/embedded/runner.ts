@@ -125,7 +125,9 @@ export class Runner {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
       const most = Math.min(left, this.host.atOnce());
-      const result = this.burst.run(most, (count) => machine.run(count, only, this.waiting.idleUntil()));
+      const result = this.burst.run(most, (count, patience) =>
+        machine.run(count, only, this.waiting.idleUntil(), patience),
+      );
       this.host.ran();
       if (result === 'ended') return 'ended';
       if (result === 'stopped') return 'stopped';

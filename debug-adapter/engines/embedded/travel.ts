@@ -3,6 +3,7 @@
  */
 import type { Machine } from '../../../emulator-core/machine';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
+import { turn } from '../../introspection/slices';
 import type { Burst } from './burst';
 import type { Hits } from './hits';
 
@@ -45,7 +46,7 @@ export class Travel {
       const left = icount - machine.core.retired;
       if (left <= 0) return true;
       machine.resume();
-      const result = this.burst.run(left, (count) => machine.run(count));
+      const result = this.burst.run(left, (count, patience) => machine.run(count, undefined, Infinity, patience));
       return result === 'ended' || result === 'idle';
     });
     machine.resume();
@@ -57,6 +58,7 @@ export class Travel {
     this.hits.mode = 'mute';
     try {
       this.machine.history.restoreBefore(icount);
+      await turn();
       await this.forward(icount);
       // vCPUs that idled to this very point: time stands still from here.
       this.machine.run(0);
@@ -115,7 +117,7 @@ export class Travel {
         await this.slice(() => {
           const left = bound - machine.core.retired;
           if (left <= 0) return true;
-          const result = this.burst.run(left, (count) => machine.run(count));
+          const result = this.burst.run(left, (count, patience) => machine.run(count, undefined, Infinity, patience));
           return result === 'ended' || result === 'idle';
         });
       } finally {

@@ -1,7 +1,7 @@
 /** What a kernel's stripped ELF file, or its memory, tells: its version, symbols, unwinding tables and types. */
 import { ElfFile, EM_386, SHT_NOBITS } from '../../../emulator-core/boot/elf';
 import { messageOf } from '../../errors';
-import { inSlices } from '../slices';
+import { inSlices, turn } from '../slices';
 import { findKallsyms, type Kallsyms } from './kallsyms';
 import type { KernelSignature } from './kaslr';
 import { KernelSymbols } from './kernelSymbols';
@@ -88,6 +88,7 @@ async function describeImage({ data, address, wide }: MemoryImage, from: string,
   const found = (known !== undefined && bannerAt(data, Number(known - address))) || (await inSlices(findBanner(data)));
   if (!found) throw new Error(`kernel: expected linux_banner, '${BANNER}' and a number, in ${data.length} bytes`);
   const { text: banner } = found;
+  await turn();
   const { orc, btf } = parts(symbols, versionOf(banner));
   const problems: string[] = [];
   try {
@@ -95,11 +96,14 @@ async function describeImage({ data, address, wide }: MemoryImage, from: string,
   } catch (error) {
     problems.push(messageOf(error));
   }
+  await turn();
+  const types = btf?.slice();
+  await turn();
   return {
     banner: banner.trimEnd(),
     symbols,
     signature: signatureOf(symbols, table, banner, address + BigInt(found.at), wide),
-    btf: btf?.slice(),
+    btf: types,
     problems,
   };
 }

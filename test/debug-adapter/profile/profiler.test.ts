@@ -108,6 +108,13 @@ describe('ringside run --profile', () => {
     for (const stack of printing)
       assert.ok(stack.includes('print') && stack.indexOf('kernel_main') < stack.indexOf('print'));
     assert.match(shared.frames.find(({ name }) => name === 'paging_init')!.file!, /paging\.c$/);
+    // A function is at the line that declares it, not where a sample met it; what is assembled declares nothing.
+    const written = shared.frames.filter(({ file }) => file && /\.[ch]$/.test(file));
+    assert.ok(written.length > 20);
+    for (const { name, file, line } of written) {
+      const source = readFileSync(path.join(path.dirname(HELLO), path.basename(file!)), 'utf8').split('\n')[line! - 1];
+      assert.match(source, new RegExp(`\\b${name}\\(`), `${name} is at ${file}:${line}`);
+    }
   });
 
   it('gives the same file each time, and leaves the run as it is', async () => {

@@ -151,6 +151,27 @@ describe('compiled code', () => {
     assert.ok(statistics.regions >= 6);
   });
 
+  it('is given up when it is in too many modules, which the host has no room for', () => {
+    const t = machine({ compiledModules: 3 });
+    const { statistics } = t.machine.core.compiled;
+    // Another loop each time, so long after the one before that it gets a module of its own.
+    for (let round = 0; round < 8; round++) {
+      const code = CODE + round * 0x40;
+      t.write(code, hex(LOOP));
+      start(t, MANY);
+      t.machine.vcpus[0].activity = 'active';
+      t.machine.vcpus[0].rip = BigInt(code);
+      run(t, MANY * 4);
+      assert.equal(t.get('rax'), sum(MANY));
+      assert.ok(statistics.modules >= 1 && statistics.modules <= 3, `${statistics.modules} modules`);
+    }
+    assert.ok(statistics.evicted > 0);
+    // Those of code that changes are gone, too.
+    t.machine.writePhysical(CODE, hex('90'));
+    assert.equal(statistics.modules, 0);
+    assert.equal(statistics.bytes, 0);
+  });
+
   it('leaves what the interpreter has to do to it, with nothing done of it', () => {
     // loop: mov [rdi], rdx; add rdi, 0x1000; dec rdx; jnz loop, into pages that are not there.
     const t = new TestMachine({ compile: 'always' }).enter('64');
