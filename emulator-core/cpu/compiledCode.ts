@@ -8,6 +8,7 @@ import type { HandlerModule } from '../translate/handlers';
 import { compileRegion } from '../translate/region/regionFunction';
 import {
   CompiledForms,
+  MAX_UOPS,
   planRegion,
   type PlanSource,
   type RegionPlan,
@@ -27,6 +28,9 @@ const HOT = 2000;
 const HOTTER = 50_000;
 /** Instructions compiled at once at most, so that nobody waits long for it: a few milliseconds. */
 const BATCH_INSTRUCTIONS = 120;
+/** The first regions, with so many instructions, are short, so that none of them takes long. */
+const FIRST_INSTRUCTIONS = 64;
+const FIRST_MICRO_OPS = 32;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
 const PATIENCE = 4;
@@ -71,6 +75,7 @@ interface ReadyRegion {
   uop: number;
   pages: readonly CodePage[];
   crosses: boolean;
+  first: boolean;
   fn: Fn;
   instructions: number;
 }
@@ -84,6 +89,8 @@ interface Region {
   pages: readonly CodePage[];
   /** It was made to go beyond its page. */
   crosses: boolean;
+  /** It is one of the first, which are short. */
+  first: boolean;
   /** Shared by the regions of a module: how many there are. */
   module: { regions: number };
 }
@@ -108,6 +115,7 @@ export class CompiledCode implements PlanSource {
   /** Functions that have no module yet, and runs since one was added. */
   private ready: ReadyRegion[] = [];
   private idle = 0;
+  private compiledInstructions = 0;
   private readonly asked = new Set<number>();
   /** Places in the table are given to regions one after the other, and anew once there are no regions. */
   private readonly firstSlot: number;
@@ -207,7 +215,9 @@ export class CompiledCode implements PlanSource {
       if (!fn) continue;
       const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
       instructions += count;
-      this.ready.push({ uop, pages: plan.pages, crosses: !!around, fn, instructions: count });
+      const first = this.compiledInstructions < FIRST_INSTRUCTIONS;
+      this.compiledInstructions += count;
+      this.ready.push({ uop, pages: plan.pages, crosses: !!around, first, fn, instructions: count });
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
@@ -237,9 +247,11 @@ export class CompiledCode implements PlanSource {
 
   private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn } {
     for (;;) {
-      const plan = planRegion(this, page, uop, around);
+      // JavaScript engines run what they have not run before slowly, the compiler as well.
+      const most = this.compiledInstructions < FIRST_INSTRUCTIONS ? FIRST_MICRO_OPS : MAX_UOPS;
+      const plan = planRegion(this, page, uop, most, around);
       // Nothing would be gained.
-      if (around && plan.pages.length === 1) return { plan };
+      if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan };
       const fn = compileRegion(this, plan);
       // Each time there is a form less that is tried.
       if (fn !== 'plan again') return { plan, fn: fn === 'nothing' ? undefined : fn };
@@ -260,7 +272,7 @@ export class CompiledCode implements PlanSource {
     const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
     const full = statistics.bytes + size > this.limit || statistics.modules >= this.maxModules;
     if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
-    const first = this.nextSlot;
+    const firstSlot = this.nextSlot;
     this.nextSlot += made.length;
     if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
     const bytes = encodeModule({
@@ -274,11 +286,15 @@ export class CompiledCode implements PlanSource {
     collected.register(compiled, undefined);
     const { exports } = new WebAssembly.Instance(compiled, { env });
     const module = { regions: made.length };
-    made.forEach(({ uop, pages, crosses }, i) => {
+    made.forEach(({ uop, pages, crosses, first }, i) => {
       const before = this.regions.get(uop);
       if (before) this.release(before);
       const handler = memory.i32[(uop + Uop.handler) >> 2];
-      const region = { uop, handler, slot: first + i, bytes: bytes.length / made.length, pages, crosses, module };
+      const region = {
+        ...{ uop, pages, crosses, first, handler, module },
+        slot: firstSlot + i,
+        bytes: bytes.length / made.length,
+      };
       table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
       for (const page of pages) {

@@ -14,7 +14,7 @@ import type { HandlerModule } from '../handlers';
 import { Probe } from '../probe';
 
 /** Micro-ops of a region at most. */
-const MAX_UOPS = 400;
+export const MAX_UOPS = 400;
 
 /** Calls of a region that its returns look for. */
 const MAX_RETURNS = 4;
@@ -135,9 +135,18 @@ function kindOf({ row, operands }: CodeInfo): Kind {
   return row.endsBlock ? 'interpreted' : 'plain';
 }
 
-/** @param around the region may go beyond its page */
-export function planRegion(source: PlanSource, page: CodePage, entry: number, around?: Surroundings): RegionPlan {
-  return new Planner(source, page, around).plan(entry);
+/**
+ * @param most micro-ops of the region at most
+ * @param around the region may go beyond its page
+ */
+export function planRegion(
+  source: PlanSource,
+  page: CodePage,
+  entry: number,
+  most = MAX_UOPS,
+  around?: Surroundings,
+): RegionPlan {
+  return new Planner(source, page, most, around).plan(entry);
 }
 
 /** A page of the region. */
@@ -159,6 +168,7 @@ class Planner {
   constructor(
     private readonly source: PlanSource,
     page: CodePage,
+    private readonly most: number,
     private readonly around: Surroundings | undefined,
   ) {
     this.pages = [{ page, at: 0 }];
@@ -167,7 +177,7 @@ class Planner {
   plan(entry: number): RegionPlan {
     this.leaders.set(entry, this.pages[0]);
     const queue = [entry];
-    while (queue.length && this.reached.size < MAX_UOPS) {
+    while (queue.length && this.reached.size < this.most) {
       const next = queue.shift()!;
       this.walk(next, this.leaders.get(next)!, queue);
     }
@@ -195,7 +205,7 @@ class Planner {
         if (uop !== start) this.leaders.set(uop, page);
         return;
       }
-      if (this.reached.size >= MAX_UOPS) {
+      if (this.reached.size >= this.most) {
         this.continuations.push(uop);
         return;
       }
