@@ -21,11 +21,6 @@ export function uleb(out: number[], value: number): void {
 
 /** Appends a signed LEB128 number of up to 64 bits. */
 export function sleb(out: number[], value: bigint): void {
-  // Most constants are small, and numbers are quicker than BigInts.
-  if (value >= -0x40000000n && value < 0x40000000n) {
-    slebNumber(out, Number(value));
-    return;
-  }
   let n = BigInt.asIntN(64, value);
   for (;;) {
     const low = Number(n & 127n);
@@ -97,28 +92,34 @@ export interface Expr {
 
 export const make = (type: Type, emit: (f: Fn) => void): Expr => ({ type, emit });
 
+/** A constant. Nearly all are small, so they are numbers, and BigInts only where they fold or have more than 32 bits. */
+class Constant implements Expr {
+  private big?: bigint;
+  constructor(
+    readonly type: Type,
+    private readonly value: number | bigint,
+  ) {}
+
+  get constant(): bigint {
+    return (this.big ??= BigInt(this.value));
+  }
+
+  emit(f: Fn): void {
+    f.code.push(this.type === I32 ? 0x41 : 0x42);
+    if (typeof this.value === 'number') slebNumber(f.code, this.value);
+    else sleb(f.code, this.value);
+  }
+}
+
 export function i32c(value: number): Expr {
-  const constant = BigInt.asIntN(32, BigInt(value));
-  return {
-    type: I32,
-    constant,
-    emit: (f) => {
-      f.code.push(0x41);
-      sleb(f.code, constant);
-    },
-  };
+  return new Constant(I32, value | 0);
 }
 
 export function i64c(value: bigint | number): Expr {
-  const constant = BigInt.asIntN(64, BigInt(value));
-  return {
-    type: I64,
-    constant,
-    emit: (f) => {
-      f.code.push(0x42);
-      sleb(f.code, constant);
-    },
-  };
+  if (typeof value === 'number' && value === (value | 0)) return new Constant(I64, value);
+  const whole = BigInt.asIntN(64, BigInt(value));
+  const small = whole >= -0x40000000n && whole < 0x40000000n;
+  return new Constant(I64, small ? Number(whole) : whole);
 }
 
 const unary = (result: Type, opcode: number) => (a: Expr) =>

@@ -6,8 +6,11 @@ import { PAGE, State, Uop } from '../../cpu/layout';
 import type { MachineMemory } from '../../mmu/memory';
 import type { RegionBlock } from './regionPlan';
 
-/** The registers that an address is made of, and the page of its displacement. */
-export type AddressKey = string;
+/** The registers that an address is made of, and the page of its displacement, as one number. */
+export type AddressKey = number;
+
+/** More than any offset in State. */
+const SLOTS = 1 << 14;
 
 /** Accesses by way of the stack pointer. */
 export const STACK_KEY: AddressKey = keyOf(State.gpr + 4 * 8, State.zero, 0);
@@ -20,13 +23,14 @@ export interface Accesses {
 }
 
 function keyOf(base: number, index: number, page: number): AddressKey {
-  return `${base} ${index} ${page}`;
+  return (page * SLOTS + index) * SLOTS + base;
 }
 
 /** Of the micro-op's memory operand. */
 export function operandKey(memory: MachineMemory, uop: number): AddressKey {
-  const displacement = Number(memory.i64[(uop + Uop.displacement) >> 3]);
-  return keyOf(memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1], Math.floor(displacement / PAGE));
+  // The low half tells enough: displacements of 64 bits are rare.
+  const page = memory.i32[(uop + Uop.displacement) >> 2] >> Math.log2(PAGE);
+  return keyOf(memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1], page);
 }
 
 /** Accesses of a block through the same registers, where there are several. */
