@@ -54,12 +54,26 @@ function writeAll(file: number, offset: number, data: Uint8Array): void {
   for (let done = 0; done < data.length;) done += writeSync(file, data, done, data.length - done, offset + done);
 }
 
+/** Streams that are waited for. */
+const draining = new WeakMap<WriteStream, Promise<void>>();
+
 /** Resolves once a stream takes more, or never will. */
 function drained(stream: WriteStream): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.destroyed) resolve();
-    for (const event of ['drain', 'close', 'error']) stream.once(event, () => resolve());
-  });
+  if (stream.destroyed) return Promise.resolve();
+  let promise = draining.get(stream);
+  if (!promise) {
+    promise = new Promise((resolve) => {
+      const events = ['drain', 'close', 'error'];
+      const done = (): void => {
+        for (const event of events) stream.off(event, done);
+        draining.delete(stream);
+        resolve();
+      };
+      for (const event of events) stream.on(event, done);
+    });
+    draining.set(stream, promise);
+  }
+  return promise;
 }
 
 /** Written under another name in the same folder, which is renamed at the end. */

@@ -10,6 +10,8 @@ const CONGESTED = 64 << 10;
 class Gathering extends Writable {
   private parts: Buffer[] = [];
   private size = 0;
+  /** congested()'s promise while there is one. */
+  private waiting?: Promise<void>;
 
   constructor(private readonly to: Writable) {
     super({ decodeStrings: true });
@@ -26,10 +28,16 @@ class Gathering extends Writable {
   congested(): Promise<void> | undefined {
     const { to } = this;
     if (this.size + to.writableLength <= CONGESTED || to.destroyed) return undefined;
-    return new Promise((resolve) => {
-      this.flush(resolve);
-      to.once('close', resolve);
+    this.waiting ??= new Promise((resolve) => {
+      const done = (): void => {
+        to.off('close', done);
+        this.waiting = undefined;
+        resolve();
+      };
+      to.once('close', done);
+      this.flush(done);
     });
+    return this.waiting;
   }
 
   /** Writes what has gathered; `done` is called once it is out. */

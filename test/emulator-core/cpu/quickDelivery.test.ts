@@ -15,7 +15,10 @@ const { cs: CS, ss: SS } = SegmentIndex;
 /** Counts deliveries that the general code does: only those tell the VMM of an event under way. */
 function general(t: TestMachine): () => number {
   let count = 0;
-  Object.defineProperty(t.machine.vmm.recorder, 'vectoringInfo', { get: () => 0, set: (info) => (count += info ? 1 : 0) });
+  Object.defineProperty(t.machine.vmm.recorder, 'vectoringInfo', {
+    get: () => 0,
+    set: (info) => (count += info ? 1 : 0),
+  });
   return () => count;
 }
 function gate(t: TestMachine, vector: number, access: number, ist: number): void {
