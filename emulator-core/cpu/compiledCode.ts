@@ -26,11 +26,15 @@ export type CompileMode = 'auto' | 'off' | 'always';
 const HOT = 2000;
 /** Branches to a region before it is made anew, beyond its page: those are longer to compile, and much of the code is in several. */
 const HOTTER = 50_000;
-/** Instructions compiled at once at most, so that nobody waits long for it: a few milliseconds. */
-const BATCH_INSTRUCTIONS = 120;
-/** The first regions, with so many instructions, are short, so that none of them takes long. */
-const FIRST_INSTRUCTIONS = 64;
-const FIRST_MICRO_OPS = 32;
+/** Instructions after which no further region is begun at once, so that nobody waits long for it: a few milliseconds. */
+const BATCH_INSTRUCTIONS = 80;
+/**
+ * So many instructions take several times as long as those behind them: JavaScript engines run what they have not run before slowly, the
+ * compiler as well. Regions are short and few at once until then; those that stay hot are made anew.
+ */
+const FIRST_INSTRUCTIONS = 500;
+const FIRST_BATCH = 30;
+const FIRST_MICRO_OPS = { once: 64, anew: 200 };
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
 const PATIENCE = 4;
@@ -192,8 +196,13 @@ export class CompiledCode implements PlanSource {
     // What waits goes on waiting, and is interpreted meanwhile.
     if (uncollected >= MAX_UNCOLLECTED) return;
     if (this.ready.length >= MODULE_REGIONS) this.install();
-    else if (this.waiting.length) this.compile(BATCH_INSTRUCTIONS);
+    else if (this.waiting.length) this.compile(this.cold ? FIRST_BATCH : BATCH_INSTRUCTIONS);
     else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
+  }
+
+  /** Few instructions have been compiled yet. */
+  private get cold(): boolean {
+    return this.compiledInstructions < FIRST_INSTRUCTIONS;
   }
 
   private compileAll(): void {
@@ -215,9 +224,8 @@ export class CompiledCode implements PlanSource {
       if (!fn) continue;
       const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
       instructions += count;
-      const first = this.compiledInstructions < FIRST_INSTRUCTIONS;
+      this.ready.push({ uop, pages: plan.pages, crosses: !!around, first: this.cold, fn, instructions: count });
       this.compiledInstructions += count;
-      this.ready.push({ uop, pages: plan.pages, crosses: !!around, first, fn, instructions: count });
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
@@ -247,8 +255,7 @@ export class CompiledCode implements PlanSource {
 
   private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn } {
     for (;;) {
-      // JavaScript engines run what they have not run before slowly, the compiler as well.
-      const most = this.compiledInstructions < FIRST_INSTRUCTIONS ? FIRST_MICRO_OPS : MAX_UOPS;
+      const most = this.cold ? FIRST_MICRO_OPS[around ? 'anew' : 'once'] : MAX_UOPS;
       const plan = planRegion(this, page, uop, most, around);
       // Nothing would be gained.
       if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan };
