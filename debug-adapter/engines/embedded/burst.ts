@@ -1,13 +1,13 @@
 /** How much to run between two looks at the clock: little where it takes long, as it does to leave the guest. */
 
 /** Instructions. */
-const MOST = 100_000;
+const MOST = 400_000;
 const LEAST = 500;
 /** Milliseconds that one burst should take at most: well below a slice. */
 const AIM_MS = 3;
 /**
  * Slow steps (Core.patience), some twenty microseconds each at most, and more as long as the engine's own code is new to JavaScript. Bursts
- * learn from the one before: without this bound a guest that begins to do what is slow would have the debugger wait for 100,000 instructions.
+ * learn from the one before: without this bound a guest that begins to do what is slow would have the debugger wait for 400,000 instructions.
  */
 const MOST_PATIENCE = 500;
 const LEAST_PATIENCE = 50;
