@@ -58,6 +58,17 @@ describe('segment limits', () => {
     assert.strictEqual(u.machine.end?.kind, 'triple fault', 'PUSH faults, and so does the frame');
   });
 
+  it('an instruction across two pages whose last byte is beyond the limit of CS: #GP(0), though its bytes were run elsewhere', () => {
+    // mov eax, 0x12345678, of which one byte is beyond 0x201001 the second time.
+    const code = 'b878563412';
+    const t = machine('32');
+    t.segment('cs', Selector.code32, 0, 0x201001, 0x409b);
+    t.run(0x100ffe, code, { rax: 0, rsp: 0x9000 });
+    assert.strictEqual(t.get('rax'), 0x12345678n);
+    t.run(0x200ffe, code, { rax: 0 });
+    assert.deepStrictEqual([t.vector, t.get('rax')], [13, 0n]);
+  });
+
   it('a jump beyond the limit of CS: #GP(0)', () => {
     const t = machine('32');
     t.segment('cs', Selector.code32, 0, CODE + 0x10, 0x409b);
