@@ -244,6 +244,19 @@ describe('SYSCALL and SYSRET', () => {
     assert.deepStrictEqual([t.cpu.rip, t.cpu.bitness, t.selector('cs')], [0x120000n, 32, 0x33]);
   });
 
+  it('selectors that they add to wrap at 16 bits', () => {
+    const call = ready(3);
+    call.cpu.set64(State.star, 0xffffn << 32n);
+    call.run(CODE, '0f05');
+    assert.deepStrictEqual([call.selector('cs'), call.selector('ss')], [0xfffc, 4]);
+    for (const code of ['480f07', '0f07']) {
+      const back = ready(0);
+      back.cpu.set64(State.star, 0xffffn << 48n);
+      back.run(CODE, code, { rcx: 0x120000, r11: 2 });
+      assert.deepStrictEqual([back.selector('cs'), back.selector('ss')], [code === '0f07' ? 0xffff : 0xf, 7]);
+    }
+  });
+
   it('SYSRETQ to a non-canonical address is #GP(0) in ring 0', () => {
     const t = ready(0).run(CODE, '480f07', { rcx: 1n << 47n, r11: 2 });
     assert.strictEqual(t.vector, 13);
