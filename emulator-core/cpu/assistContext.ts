@@ -201,6 +201,9 @@ export class AssistContext implements CpuContext {
     this.target = rip;
     this.cpu.rip = rip;
   }
+  slowStep(): void {
+    this.core.slowStep();
+  }
   flushTranslations(): void {
     this.core.flushTranslations(this.cpu);
   }

@@ -389,6 +389,8 @@ export class Core {
     if (budget < 0) return false;
     if (less <= 0) return true;
     cpu.set32(State.budget, budget);
+    const resumed = cpu.get32(State.resumed);
+    if (resumed >= 0) cpu.set32(State.resumed, resumed - less);
     this.granted -= less;
     this.setEnd(cpu, 0);
     return true;
@@ -397,6 +399,11 @@ export class Core {
   /** The run under way ends with the block at hand. */
   private endSoon(): void {
     this.shorten(this.memory.i32[(this.current + Uop.left) >> 2]);
+  }
+
+  /** One of the steps that `patience` counts, within an instruction. */
+  slowStep(): void {
+    if (--this.patience <= 0) this.endSoon();
   }
 
   private raise(uop: number, exception: PendingException): number {
@@ -413,14 +420,14 @@ export class Core {
 
   private slow(uop: number, kind: number): number {
     this.current = uop;
-    if (--this.patience <= 0) this.endSoon();
+    this.slowStep();
     return this.memoryPath.slow(this.cpu, uop, kind);
   }
 
   private assist(uop: number): number {
     const cpu = this.cpu;
     this.current = uop;
-    if (--this.patience <= 0) this.endSoon();
+    this.slowStep();
     const code = this.memory.u16[(uop + Uop.code) >> 1];
     if (code === SpecialCode.crossPage) {
       // Reached from other code (jump cache, linked branch): the run loop fetches both pages.
@@ -467,7 +474,7 @@ export class Core {
   private vector(uop: number, request: number): number {
     const cpu = this.cpu;
     this.current = uop;
-    if (--this.patience <= 0) this.endSoon();
+    this.slowStep();
     const vector = VECTOR_OPERATIONS[request & 0xffff](this.memory, cpu.base, request >>> 16);
     if (!vector) return 0;
     // Without OSXMMEXCPT the operating system knows nothing of #XM. SDM Vol. 3A, 2.5 "Control Registers".

@@ -78,6 +78,8 @@ export interface CpuContext {
   flushTranslations(): void;
   /** As flushTranslations(), but for global pages. */
   flushLocalTranslations(): void;
+  /** A step more of an instruction that goes on for long: one of those that Core.patience counts. */
+  slowStep(): void;
   /** Drops what is cached of the page of an address, in two halves. True: what runs next has to be looked up anew. */
   flushPage(low: number, high: number): boolean;
   /** Loads the PAE page-directory-pointer registers from where `cr3` points; false when they are malformed. */

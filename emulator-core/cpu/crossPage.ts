@@ -40,8 +40,10 @@ export class CrossPageInstructions {
     const first = PAGE - ip;
     for (let i = 0; i < first; i++) bytes[i] = u8[ramBase + low + i];
     for (let i = 0; i < MAX_LENGTH; i++) bytes[first + i] = u8[ramBase + high + i];
+    const fetchable = (bytes: number): boolean => cpu.rip + BigInt(bytes - 1) <= limit;
     const kept = this.kept[(low / PAGE) & (KEPT - 1)];
-    if (kept?.contextKey === cpu.contextKey && kept.ip === ip && kept.bytes.every((byte, i) => byte === bytes[i])) {
+    const known = kept?.contextKey === cpu.contextKey && kept.ip === ip && fetchable(kept.bytes.length);
+    if (known && kept.bytes.every((byte, i) => byte === bytes[i])) {
       u32.set(kept.uop, at >> 2);
       return kept.bytes.length;
     }
@@ -49,13 +51,13 @@ export class CrossPageInstructions {
     decoder.begin(cpu.bitness, bytes.slice(0, first + MAX_LENGTH), ip);
     decoder.next();
     const { length } = decoder;
-    const fetchable = cpu.rip + BigInt(length - 1) <= limit;
-    if (!fetchable) decoder.refuse(SpecialCode.unfetchable);
+    const whole = fetchable(length);
+    if (!whole) decoder.refuse(SpecialCode.unfetchable);
     decoder.write(at, ip, decodeContext(cpu));
     i32[(at + Uop.left) >> 2] = 1;
     if (i32[(at + Uop.target) >> 2] === 0) i32[(at + Uop.target) >> 2] = -1;
     // What lies beyond CS's limit depends on rip, too.
-    if (fetchable) {
+    if (whole) {
       const uop = u32.slice(at >> 2, (at + Uop.bytes) >> 2);
       this.kept[(low / PAGE) & (KEPT - 1)] = { contextKey: cpu.contextKey, ip, bytes: bytes.slice(0, length), uop };
     }

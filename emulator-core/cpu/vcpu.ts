@@ -378,7 +378,7 @@ export class Vcpu {
   /** Loads a segment register with its hidden part; modeChanged() must follow for CS and SS, and refreshLimits is done here. */
   setSegment(segment: number, selector: number, base: bigint, limit: number, rights: number): void {
     const o = segmentOffset(segment);
-    this.set32(o + Segment.selector, selector);
+    this.set32(o + Segment.selector, selector & 0xffff);
     this.set32(o + Segment.attributes, rights);
     this.set32(o + Segment.limit, limit | 0);
     this.set64(o + Segment.base, base);

@@ -114,6 +114,7 @@ class StringIo {
   /** Whether the run loop has to look between two iterations; else the next one is charged. */
   private interrupted(): boolean {
     const { cpu, uop } = this.c;
+    this.c.slowStep();
     const budget = cpu.get32(State.budget);
     if (cpu.attention || cpu.pending || budget <= 0) return true;
     // A breakpoint of the debugger's counts each iteration.

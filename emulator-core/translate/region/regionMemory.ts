@@ -35,7 +35,9 @@ export class RegionMemory extends MemoryEmitter {
 
   /** Host address of an access that hits. */
   private hit(linear: Expr, bits: Width, tag: number, key: AddressKey = this.key): Expr {
-    const page = this.s.knownPage(key);
+    const known = this.s.knownPage(key);
+    // A string instruction has one key for two pointers: what it does is not what the block has been found to do with the key.
+    const page = known && (tag === Tlb.tagRead ? known.reads : known.writes) ? known : undefined;
     // What is done on a condition tells nothing about what comes behind it.
     if (page?.found || (page && this.always())) return this.hitPage(linear, bits, tag, page);
     const entry = this.tlbEntry(linear);

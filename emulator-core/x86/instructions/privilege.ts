@@ -23,7 +23,8 @@ const flat = (rights: Expr): HiddenPart => ({ rights, limit: i32c(-1), base: i64
 /** All of a segment register, in 64-bit mode, where limits do not count. */
 function setSegment(b: Builder, segment: number, selector: Expr, { rights, limit, base }: HiddenPart): void {
   const at = segmentOffset(segment);
-  b.setState32(at + Segment.selector, selector);
+  // Those of SYSCALL and SYSRET are sums, and wrap.
+  b.setState32(at + Segment.selector, i32.and(selector, i32c(0xffff)));
   b.setState32(at + Segment.attributes, rights);
   b.setState32(at + Segment.limit, limit);
   b.setState64(at + Segment.base, base);

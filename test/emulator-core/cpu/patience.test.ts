@@ -1,7 +1,7 @@
 /** Runs that end early because the guest does what is slow: they take a bounded time, and the machine goes on as if there were none. */
 import assert from 'node:assert/strict';
 import type { CompileMode } from '../../../emulator-core/cpu/compiledCode';
-import { GPR_NAMES, HANDLERS, TestMachine, fromHex as hex } from '../testMachine';
+import { Flag, GPR_NAMES, HANDLERS, Selector, TestMachine, fromHex as hex } from '../testMachine';
 
 const CODE = 0x300000;
 const DATA = 0x200000;
@@ -69,6 +69,45 @@ describe('patience with slow guest code', () => {
     assert.equal(t.get('rax'), BigInt(STRAIGHT));
     // A block more is at most 64 instructions.
     assert.ok(Math.max(...pieces) <= 564, `${Math.max(...pieces)} instructions`);
+  });
+
+  it('counts the elements of REP OUTS and INS', () => {
+    // rep outsb; jmp to itself
+    const code = hex('f36e ebfe');
+    const whole = machine('auto', code);
+    whole.set({ rcx: 20_000, rdx: 0x80, rsi: DATA });
+    whole.machine.run(20_000);
+    const t = machine('auto', code);
+    t.set({ rcx: 20_000, rdx: 0x80, rsi: DATA });
+    const pieces = inPieces(t, 20_000, 100);
+    assert.ok(Math.max(...pieces) <= 101, `${Math.max(...pieces)} elements`);
+    assert.deepEqual(state(t), state(whole));
+    assert.equal(t.get('rcx'), 0n);
+  });
+
+  it('leaves RFLAGS.RF to the instruction behind IRETQ, which lies in two pages and has not run', () => {
+    // mov rax, [rsp]; iretq to mov eax, 1 with RF set; jump back.
+    const [target, frame] = [CODE + 0xffe, DATA + 0x800];
+    const ready = (): TestMachine => {
+      const t = machine('auto', hex('488b0424 48cf'));
+      t.write(target, hex('b801000000 e9f8efffff'));
+      [target, Selector.code64, Flag.RF | 2, frame, Selector.data].forEach((value, i) =>
+        t.write64(frame + 8 * i, BigInt(value)),
+      );
+      t.set({ rsp: frame });
+      return t;
+    };
+    const rounds = 40;
+    const steps = ready();
+    const flags = Array.from({ length: 4 * rounds }, () => (steps.machine.run(1), steps.cpu.rflags));
+    for (let patience = 2; patience < 20; patience++) {
+      const t = ready();
+      while (t.machine.core.retired < flags.length) {
+        t.machine.run(flags.length - t.machine.core.retired, undefined, Infinity, patience);
+        const at = t.machine.core.retired;
+        assert.equal(t.cpu.rflags, flags[at - 1], `patience ${patience}, at ${at}`);
+      }
+    }
   });
 
   it('gets on with the least of it', () => {

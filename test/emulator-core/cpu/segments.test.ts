@@ -58,6 +58,17 @@ describe('segment limits', () => {
     assert.strictEqual(u.machine.end?.kind, 'triple fault', 'PUSH faults, and so does the frame');
   });
 
+  it('an instruction across two pages whose last byte is beyond the limit of CS: #GP(0), though its bytes were run elsewhere', () => {
+    // mov eax, 0x12345678, of which one byte is beyond 0x201001 the second time.
+    const code = 'b878563412';
+    const t = machine('32');
+    t.segment('cs', Selector.code32, 0, 0x201001, 0x409b);
+    t.run(0x100ffe, code, { rax: 0, rsp: 0x9000 });
+    assert.strictEqual(t.get('rax'), 0x12345678n);
+    t.run(0x200ffe, code, { rax: 0 });
+    assert.deepStrictEqual([t.vector, t.get('rax')], [13, 0n]);
+  });
+
   it('a jump beyond the limit of CS: #GP(0)', () => {
     const t = machine('32');
     t.segment('cs', Selector.code32, 0, CODE + 0x10, 0x409b);
@@ -231,6 +242,19 @@ describe('SYSCALL and SYSRET', () => {
   it('SYSRETD goes to compatibility mode', () => {
     const t = ready(0).run(CODE, '0f07', { rcx: 0xff00120000n, r11: 2 });
     assert.deepStrictEqual([t.cpu.rip, t.cpu.bitness, t.selector('cs')], [0x120000n, 32, 0x33]);
+  });
+
+  it('selectors that they add to wrap at 16 bits', () => {
+    const call = ready(3);
+    call.cpu.set64(State.star, 0xffffn << 32n);
+    call.run(CODE, '0f05');
+    assert.deepStrictEqual([call.selector('cs'), call.selector('ss')], [0xfffc, 4]);
+    for (const code of ['480f07', '0f07']) {
+      const back = ready(0);
+      back.cpu.set64(State.star, 0xffffn << 48n);
+      back.run(CODE, code, { rcx: 0x120000, r11: 2 });
+      assert.deepStrictEqual([back.selector('cs'), back.selector('ss')], [code === '0f07' ? 0xffff : 0xf, 7]);
+    }
   });
 
   it('SYSRETQ to a non-canonical address is #GP(0) in ring 0', () => {

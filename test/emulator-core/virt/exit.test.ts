@@ -58,6 +58,21 @@ describe('VM exit log', () => {
     assert.equal(log.newest(1e9).length, EXIT_LOG_SIZE);
   });
 
+  it('goes on counting beyond 2^32', () => {
+    const log = new ExitLog();
+    const first = 2 ** 32 - 2;
+    log.restore({ next: first, counts: [2 ** 32 - 1] });
+    for (let i = 0; i < 4; i++) log.record({ ...emptyExit(), icount: first + i });
+    assert.deepStrictEqual(log.counters(), [{ reason: 0, count: 2 ** 32 + 3 }]);
+    const newest = log.newest(10);
+    assert.deepStrictEqual(
+      newest.map(({ seq, icount }) => [seq, icount]),
+      [3, 2, 1, 0].map((i) => [first + i, first + i]),
+    );
+    log.truncateToSeq(first + 1);
+    assert.deepStrictEqual([log.nextSeq, log.counters()], [first + 1, [{ reason: 0, count: 2 ** 32 }]]);
+  });
+
   it('gives the newest first, also before a seq, and by vCPU', () => {
     const log = new ExitLog();
     fill(log, 10);

@@ -1,0 +1,73 @@
+/** Pages that a block of a region has found: a page that was read is not written to unless that is allowed. SDM Vol. 3A, "Access Rights". */
+import assert from 'node:assert/strict';
+import { State } from '../../../../emulator-core/cpu/layout';
+import { INTERRUPT_STACK, TestMachine } from '../../testMachine';
+
+const CODE = 0x100000;
+const READER = 0x110000;
+const PAGE_TABLE = 0xa000;
+const DATA = 0x201000;
+const ORIGINAL = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24];
+
+/** Loops that change a page in place: what they are, their code up to the jump to itself, and the first byte that they write. */
+const LOOPS = [
+  // lodsb; inc eax; stosb; dec rcx; jnz
+  ['LODSB and STOSB', 'ac ffc0 aa 48ffc9 75f7 ebfe', 0],
+  // movsq; movsq; dec rcx; jnz
+  ['MOVSQ twice', '48a5 48a5 48ffc9 75f7 ebfe', 8],
+  // mov al, [rax+rax]; mov al, [rax+rax]; stosb; mov eax, ebx; dec rcx; jnz: a string instruction's own operand has no registers
+  ['loads through other registers and STOSB', '8a1400 8a1400 aa 89d8 48ffc9 75f2 ebfe', 0],
+] as const;
+
+/** A machine whose loop has been compiled and has run in the page of DATA, which may be written so far. */
+function warm(code: string, to: number): TestMachine {
+  const t = new TestMachine({ compile: 'always' }).enter('64');
+  t.write64(0x3000 + 8, BigInt(PAGE_TABLE + 7));
+  for (let i = 0; i < 4; i++) t.write64(PAGE_TABLE + 8 * i, BigInt(0x200000 + i * 0x1000 + 7));
+  t.machine.core.flushAllTranslations();
+  t.writeHex(CODE, code);
+  // mov al, [rsi]; jmp to itself
+  t.writeHex(READER, '8a06 ebfe');
+  go(t, to, 20);
+  t.machine.run(200);
+  assert.ok(t.machine.core.compiledInstructions > 0);
+  t.write(DATA, ORIGINAL);
+  return t;
+}
+
+/** The loop is about to begin, and the page has been read. */
+function go(t: TestMachine, to: number, rounds: number): void {
+  t.set({ rsi: DATA, rdi: DATA + to });
+  t.cpu.rip = BigInt(READER);
+  t.machine.run(1);
+  t.set({ rax: DATA / 2, rbx: DATA / 2, rcx: rounds });
+  t.cpu.rip = BigInt(CODE);
+}
+
+describe('pages that a block of a region has found', () => {
+  for (const [name, code, to] of LOOPS) {
+    it(`are not written to when they are read-only: ${name}`, () => {
+      const t = warm(code, to);
+      t.write64(PAGE_TABLE + 8, BigInt(DATA + 5));
+      t.machine.core.flushAllTranslations();
+      go(t, to, 2);
+      t.machine.run(20);
+      assert.deepEqual([...t.read(DATA, ORIGINAL.length)], ORIGINAL);
+      assert.equal(t.vector, 14);
+      assert.equal(t.cpu.get64(State.cr2), BigInt(DATA + to));
+      // A write to a page that is present, by a supervisor.
+      assert.equal(t.read64(INTERRUPT_STACK - 48), 3n);
+    });
+
+    it(`are kept for going back before they are written to: ${name}`, () => {
+      const t = warm(code, to);
+      t.machine.record();
+      const start = t.machine.core.retired;
+      go(t, to, 2);
+      t.machine.run(20);
+      assert.notDeepEqual([...t.read(DATA, ORIGINAL.length)], ORIGINAL);
+      t.machine.history.restoreBefore(start);
+      assert.deepEqual([...t.read(DATA, ORIGINAL.length)], ORIGINAL);
+    });
+  }
+});
