@@ -10,7 +10,7 @@ import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
 import type { DecodeContext } from '../x86/decode';
 import type { CodeBreakpoints } from './debugRegisters';
 import { highOf, join, lowOf } from './halves';
-import { Jump, PAGE, Segment, SegmentIndex, State, Uop, VCPU_JUMPS, segmentOffset } from './layout';
+import { Jump, PAGE, Segment, SegmentIndex, State, Uop, VCPU_JUMPS, jumpEntry, segmentOffset } from './layout';
 import type { MemoryHost } from './memoryPath';
 import { Vector, type Vcpu } from './vcpu';
 
@@ -176,7 +176,7 @@ export class CodeFetch {
   /** What a handler that jumps to rip would find in the jump cache, with ripBase set; else 0. */
   private known(cpu: Vcpu, state: FetchState, rip: number, ripHigh: number): number {
     const { i32 } = this.memory;
-    const entry = jumpEntry(cpu, rip);
+    const entry = jumpEntry(cpu.base, rip) >> 2;
     if (i32[entry + (Jump.rip >> 2)] !== rip || i32[entry + (Jump.rip >> 2) + 1] !== ripHigh) return 0;
     this.useContext(cpu, state);
     const tag = i32[entry + (Jump.tag >> 2)];
@@ -223,7 +223,7 @@ export class CodeFetch {
     cpu.set32(State.ripBase, rip - offset);
     cpu.set32(State.ripBase + 4, ripHigh - (rip >>> 0 < offset ? 1 : 0));
     const { i32 } = this.memory;
-    const entry = jumpEntry(cpu, rip);
+    const entry = jumpEntry(cpu.base, rip) >> 2;
     i32[entry + (Jump.rip >> 2)] = rip;
     i32[entry + (Jump.rip >> 2) + 1] = ripHigh;
     i32[entry + (Jump.uop >> 2)] = uop;
@@ -231,12 +231,6 @@ export class CodeFetch {
     i32[entry + (Jump.tag >> 2)] = cpu.get32(global ? State.globalTag : State.codeTag);
     return uop;
   }
-}
-
-/** Where the jump cache's entry for an rip is, in 32-bit words. */
-function jumpEntry(cpu: Vcpu, rip: number): number {
-  const index = (rip ^ (rip >>> Jump.fold)) & (Jump.entries - 1);
-  return (cpu.base + VCPU_JUMPS + index * Jump.entrySize) >> 2;
 }
 
 /** Address bits 63..12 of an address in two halves. */

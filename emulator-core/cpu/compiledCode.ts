@@ -16,7 +16,8 @@ import {
 } from '../translate/region/regionPlan';
 import { encodeModule, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
-import { Jump, State, Uop, VCPU_JUMPS } from './layout';
+import { lowOf } from './halves';
+import { Jump, State, Uop, jumpEntry } from './layout';
 import type { Vcpu } from './vcpu';
 
 /** 'auto': what is hot. 'off': nothing. 'always': everything when it runs for the first time, for tests. */
@@ -241,10 +242,9 @@ export class CompiledCode implements PlanSource {
   /** What the vCPU's jump cache knows of the code around. */
   private surroundings({ vcpu, base }: NonNullable<Asked['around']>): Surroundings {
     const { i32, i64 } = this.memory;
-    const jumps = this.memory.vcpuBase(vcpu) + VCPU_JUMPS;
+    const own = this.memory.vcpuBase(vcpu);
     const find = (rip: bigint): { uop: number; page: CodePage } | undefined => {
-      const low = Number(BigInt.asUintN(32, rip));
-      const entry = jumps + ((low ^ (low >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
+      const entry = jumpEntry(own, lowOf(rip));
       if (i64[(entry + Jump.rip) >> 3] !== BigInt.asIntN(64, rip)) return undefined;
       const uop = i32[(entry + Jump.uop) >> 2];
       const page = this.code.pageOf(uop);

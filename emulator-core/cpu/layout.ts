@@ -201,9 +201,19 @@ export const TLB_BYTES = Tlb.entries * Tlb.entrySize;
  */
 export const Jump = { entries: 16384, fold: 14, rip: 0, uop: 8, tag: 12, entrySize: 16 } as const;
 
+/** Address of the entry that the soft TLB at `table` has for the page of a linear address, by its low half. */
+export function tlbEntry(table: number, low: number): number {
+  return table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize;
+}
+
 export const VCPU_TLB = State.size;
 export const VCPU_JUMPS = VCPU_TLB + TLB_BYTES * Tlb.contexts;
 export const VCPU_AREA = VCPU_JUMPS + Jump.entries * Jump.entrySize;
+
+/** Address of the entry that the jump cache of the vCPU at `base` has for an rip, by its low half. */
+export function jumpEntry(base: number, rip: number): number {
+  return base + VCPU_JUMPS + ((rip ^ (rip >>> Jump.fold)) & (Jump.entries - 1)) * Jump.entrySize;
+}
 
 /** Micro-op: one pre-decoded instruction, contiguous in execution order. */
 export const Uop = {

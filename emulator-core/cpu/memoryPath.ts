@@ -10,7 +10,19 @@ import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache } from '../x86/codeCache';
 import { carry, highOf, join, lowOf } from './halves';
 import { abortInstruction } from './instructionEnd';
-import { PAGE, Segment, SegmentIndex, State, TLB_BYTES, Tlb, Uop, UopFlag, VCPU_TLB, segmentOffset } from './layout';
+import {
+  PAGE,
+  Segment,
+  SegmentIndex,
+  State,
+  TLB_BYTES,
+  Tlb,
+  Uop,
+  UopFlag,
+  VCPU_TLB,
+  segmentOffset,
+  tlbEntry,
+} from './layout';
 import { Vector, type Vcpu } from './vcpu';
 
 /** Why a guest page may not be written (or read) on the fast path. */
@@ -410,7 +422,7 @@ export class MemoryPath {
   }
 
   private put(cpu: Vcpu, table: number, low: number, high: number, page: number, writable: boolean): void {
-    const entry = tlbEntry(table, low);
+    const entry = tlbEntry(table, low) >> 2;
     const state = this.pageState[page];
     const { i32 } = this.memory;
     const start = low & ~OFFSET;
@@ -431,7 +443,7 @@ export class MemoryPath {
    */
   private fillDevice(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
     if (cpu.checksAlignment || page < this.pageState.length || page > MAX_DEVICE_PAGE) return;
-    const entry = tlbEntry(cpu.get32(State.tlb), low);
+    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
     const { i32 } = this.memory;
     const tag = (low & ~OFFSET) | Tlb.device;
     i32[entry + (Tlb.tagRead >> 2)] = tag;
@@ -446,7 +458,7 @@ export class MemoryPath {
   /** Guest-physical page of an access in one that fillDevice() knows, else -1. */
   private knownDevice(cpu: Vcpu, low: number, high: number, size: number, write: boolean): number {
     const { i32 } = this.memory;
-    const entry = tlbEntry(cpu.get32(State.tlb), low);
+    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
     const tag = entry + ((write ? Tlb.tagWrite : Tlb.tagRead) >> 2);
     if (i32[tag] !== ((low & ~OFFSET) | Tlb.device) || i32[tag + 1] !== high || crossesPage(low, size)) return -1;
     return i32[entry + (Tlb.addend >> 2)];
@@ -494,11 +506,6 @@ export function linearPage(linear: bigint): number {
 const OFFSET = PAGE - 1;
 /** The highest guest-physical page that an entry of the soft TLB can name. */
 const MAX_DEVICE_PAGE = 0x3fffffff;
-
-/** Word index of the entry that a soft TLB has for an address. */
-function tlbEntry(table: number, low: number): number {
-  return (table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
-}
 
 function crossesPage(low: number, size: number): boolean {
   return (low & OFFSET) + size > PAGE;

@@ -5,7 +5,7 @@
 import type { Mmu } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
 import { Access, Translation } from '../mmu/mmu';
-import { PAGE, TLB_BYTES, Tlb, VCPU_TLB } from './layout';
+import { PAGE, TLB_BYTES, Tlb, VCPU_TLB, tlbEntry } from './layout';
 import type { MemoryPath } from './memoryPath';
 import { Cr4, Flag, type Vcpu } from './vcpu';
 
@@ -42,7 +42,7 @@ export class TableMemory {
     const offset = low & (PAGE - 1);
     if (offset + bytes > PAGE) return -1;
     const { i32 } = this.memory;
-    const entry = table + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize;
+    const entry = tlbEntry(table, low);
     if (i32[(entry + tag) >> 2] !== low - offset || i32[((entry + tag) >> 2) + 1] !== high) return -1;
     return (low + i32[(entry + Tlb.addend) >> 2]) >>> 0;
   }

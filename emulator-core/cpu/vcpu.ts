@@ -5,7 +5,7 @@
 import type { MachineMemory } from '../mmu/memory';
 import { DebugRegisters } from './debugRegisters';
 import { LargePages } from './largePages';
-import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset } from './layout';
+import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset, tlbEntry } from './layout';
 
 export const Flag = {
   CF: 1 << 0,
@@ -521,7 +521,7 @@ export class Vcpu {
   flushTlbPage(low: number, high: number): void {
     const { i32 } = this.memory;
     const page = low & ~0xfff;
-    let entry = (this.base + VCPU_TLB + ((low >>> 12) & (Tlb.entries - 1)) * Tlb.entrySize) >> 2;
+    let entry = tlbEntry(this.base + VCPU_TLB, low) >> 2;
     for (let context = 0; context < Tlb.filled; context++, entry += TLB_BYTES >> 2) {
       for (const tag of [entry + (Tlb.tagRead >> 2), entry + (Tlb.tagWrite >> 2)]) {
         if ((i32[tag] & ~Tlb.device) === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;

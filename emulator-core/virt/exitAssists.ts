@@ -91,11 +91,15 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     cpu.attention = true;
   }
 
+  function portOf(c: CpuContext, form: number): number {
+    return form & PortForm.immediate ? Number(c.immediate() & 0xffn) : c.cpu.gpr32(RDX) & 0xffff;
+  }
+
   function input(c: CpuContext): void {
     const form = PORT_FORMS[c.code];
     const { cpu } = c;
     const size = form & PortForm.size;
-    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
+    const port = portOf(c, form);
     checkPorts(c, port, size);
     exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
     const value = h.readPort(port, size);
@@ -108,7 +112,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
     const form = PORT_FORMS[c.code];
     const { cpu } = c;
     const size = form & PortForm.size;
-    const port = form & PortForm.immediate ? Number(c.immediate() & 0xffn) : cpu.gpr32(RDX) & 0xffff;
+    const port = portOf(c, form);
     checkPorts(c, port, size);
     exit(c, ExitReason.ioInstruction, (form >>> PortForm.qualification) + port * 0x10000);
     const value = size === 4 ? cpu.gpr32(RAX) : cpu.gpr32(RAX) & (size === 2 ? 0xffff : 0xff);

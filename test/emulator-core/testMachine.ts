@@ -237,6 +237,17 @@ export class TestMachine {
     return rip >= HANDLERS && rip < HANDLERS + 256 * 16 && rip % 16 === 0 ? (rip - HANDLERS) / 16 : undefined;
   }
 
+  /** Runs so many instructions in pieces, between which hot code is compiled, or until it goes no further. */
+  runInPieces(instructions: number, piece = 1000): void {
+    const { core } = this.machine;
+    const end = core.retired + instructions;
+    while (core.retired < end) {
+      const before = core.retired;
+      this.machine.run(Math.min(piece, end - before));
+      if (core.retired === before) return;
+    }
+  }
+
   /** Code at `address` as hex, rip there, registers; then runs `count` instructions. */
   run(address: number, hex: string, registers: Partial<Record<GprName, bigint | number>> = {}, count = 1): this {
     this.writeHex(address, hex);

@@ -40,17 +40,21 @@ export class RegionMemory extends MemoryEmitter {
     const page = known && (tag === Tlb.tagRead ? known.reads : known.writes) ? known : undefined;
     // What is done on a condition tells nothing about what comes behind it.
     if (page?.found || (page && this.always())) return this.hitPage(linear, bits, tag, page);
+    return this.hostAddress(linear, this.entryOf(linear, bits, tag));
+  }
+
+  /** The soft TLB's entry of an access that hits. */
+  private entryOf(linear: Expr, bits: Width, tag: number): Expr {
     const entry = this.tlbEntry(linear);
     this.refuse(this.tlbMiss(entry, linear, bits, tag));
-    return this.hostAddress(linear, entry);
+    return entry;
   }
 
   /** As hit(), in the page that the block knows, or is to know from now on. */
   private hitPage(linear: Expr, bits: Width, tag: number, page: KnownPage): Expr {
     const { f } = this.s;
     const find = (): void => {
-      const entry = this.tlbEntry(linear);
-      this.refuse(this.tlbMiss(entry, linear, bits, tag));
+      const entry = this.entryOf(linear, bits, tag);
       // Where both are done, the page is known when it may be both read and written.
       const other = tag === Tlb.tagRead ? Tlb.tagWrite : Tlb.tagRead;
       const both = page.reads && page.writes;

@@ -29,21 +29,11 @@ function start(t: TestMachine, rounds: number): void {
 /** Sum of the numbers from 1 to n. */
 const sum = (n: number): bigint => (BigInt(n) * BigInt(n + 1)) / 2n;
 
-/** Runs in pieces, between which compiling is done. */
-function run(t: TestMachine, instructions: number, piece = 1000): void {
-  const end = t.machine.core.retired + instructions;
-  while (t.machine.core.retired < end) {
-    const before = t.machine.core.retired;
-    t.machine.run(Math.min(piece, end - before));
-    if (t.machine.core.retired === before) return;
-  }
-}
-
 describe('compiled code', () => {
   it('does the work of a hot loop', () => {
     const t = machine();
     start(t, MANY);
-    run(t, MANY * 4);
+    t.runInPieces(MANY * 4);
     const { core } = t.machine;
     assert.equal(t.get('rax'), sum(MANY));
     assert.equal(t.read64(DATA), sum(MANY));
@@ -56,12 +46,12 @@ describe('compiled code', () => {
   it('is not made with compiling off, and of everything with always', () => {
     const off = machine({ compile: 'off' });
     start(off, MANY);
-    run(off, MANY * 4);
+    off.runInPieces(MANY * 4);
     assert.equal(off.machine.core.compiledInstructions, 0);
     assert.equal(off.machine.core.compiled.statistics.regions, 0);
     const always = machine({ compile: 'always' });
     start(always, 10);
-    run(always, 40, 40);
+    always.runInPieces(40, 40);
     // The first store misses the soft TLB, and the interpreter does it and what is behind it up to the next block.
     assert.ok(always.machine.core.compiledInstructions >= 30, `${always.machine.core.compiledInstructions}`);
     assert.equal(always.get('rax'), sum(10));
@@ -70,11 +60,11 @@ describe('compiled code', () => {
   it('stops at any instruction', () => {
     const t = machine();
     start(t, MANY);
-    run(t, MANY * 3);
+    t.runInPieces(MANY * 3);
     const places = [0, STORE, 6, JNZ];
     for (let i = 0, at = 0; i < 60; i++) {
       const n = 1 + ((i * 7) % 23);
-      run(t, n, n);
+      t.runInPieces(n, n);
       at = (at + n) % 4;
       assert.equal(t.machine.vcpus[0].rip, BigInt(CODE + places[at]));
     }
@@ -83,7 +73,7 @@ describe('compiled code', () => {
   it('is dropped when its code changes', () => {
     const t = machine();
     start(t, MANY);
-    run(t, MANY * 2);
+    t.runInPieces(MANY * 2);
     const { statistics } = t.machine.core.compiled;
     assert.ok(statistics.regions > 0 && statistics.bytes > 0);
     // sub rax, rdx
@@ -91,7 +81,7 @@ describe('compiled code', () => {
     assert.equal(statistics.bytes, 0);
     assert.ok(statistics.dropped > 0);
     const [rax, rdx] = [t.get('rax'), Number(t.get('rdx'))];
-    run(t, rdx * 4);
+    t.runInPieces(rdx * 4);
     assert.equal(t.get('rax'), BigInt.asUintN(64, rax - sum(rdx)));
   });
 
@@ -113,7 +103,7 @@ describe('compiled code', () => {
       },
     );
     start(t, MANY);
-    run(t, MANY * 2);
+    t.runInPieces(MANY * 2);
     at = BigInt(CODE + STORE);
     t.machine.core.invalidateJumps();
     const before = t.machine.core.retired;
@@ -124,7 +114,7 @@ describe('compiled code', () => {
     at = undefined;
     t.machine.core.invalidateJumps();
     t.machine.resume();
-    run(t, 4000);
+    t.runInPieces(4000);
     t.machine.core.memoryPath.watchedLinear.add(linearPage(BigInt(DATA)));
     t.machine.core.flushAllTranslations();
     const then = t.machine.core.retired;
@@ -143,7 +133,7 @@ describe('compiled code', () => {
       t.set({ rax: 0, rdx: MANY, rdi: DATA });
       t.machine.vcpus[0].activity = 'active';
       t.machine.vcpus[0].rip = BigInt(code);
-      run(t, MANY * 4);
+      t.runInPieces(MANY * 4);
       assert.equal(t.get('rax'), sum(MANY));
       assert.ok(statistics.bytes <= 1500, `${statistics.bytes} bytes`);
     }
@@ -161,7 +151,7 @@ describe('compiled code', () => {
       start(t, MANY);
       t.machine.vcpus[0].activity = 'active';
       t.machine.vcpus[0].rip = BigInt(code);
-      run(t, MANY * 4);
+      t.runInPieces(MANY * 4);
       assert.equal(t.get('rax'), sum(MANY));
       assert.ok(statistics.modules >= 1 && statistics.modules <= 3, `${statistics.modules} modules`);
     }
@@ -180,7 +170,7 @@ describe('compiled code', () => {
     const cpu = t.machine.vcpus[0];
     cpu.rip = BigInt(CODE);
     // Beyond the guest's page tables.
-    for (let i = 0; i < 400 && t.vector === undefined; i++) run(t, 4000, 4000);
+    for (let i = 0; i < 400 && t.vector === undefined; i++) t.runInPieces(4000, 4000);
     assert.equal(t.vector, 14);
     assert.equal(cpu.get64(State.cr2), t.get('rdi'));
     assert.equal(t.get('rdi') & 0xfffn, 0n);

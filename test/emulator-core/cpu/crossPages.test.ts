@@ -37,15 +37,6 @@ function machine(hooks: Partial<MachineHooks> = {}): TestMachine {
   return t;
 }
 
-function run(t: TestMachine, instructions: number, piece = 1000): void {
-  const end = t.machine.core.retired + instructions;
-  while (t.machine.core.retired < end) {
-    const before = t.machine.core.retired;
-    t.machine.run(Math.min(piece, end - before));
-    if (t.machine.core.retired === before) return;
-  }
-}
-
 /** rax after so many rounds that add a counter going down. */
 const added = (rounds: number): bigint => BigInt(rounds * ROUNDS) - (BigInt(rounds) * BigInt(rounds - 1)) / 2n;
 
@@ -56,7 +47,7 @@ const WARM = 100_000;
 /** A machine whose loop is in one region of two pages, at the beginning of a round. */
 function warm(hooks?: Partial<MachineHooks>): TestMachine {
   const t = machine(hooks);
-  run(t, WARM * ROUND);
+  t.runInPieces(WARM * ROUND);
   assert.equal(t.get('rax'), added(WARM));
   const before = t.machine.core.compiledInstructions;
   t.machine.run(1000 * ROUND);
@@ -69,7 +60,7 @@ function warm(hooks?: Partial<MachineHooks>): TestMachine {
 describe('regions across pages', () => {
   it('are made of what stays hot, and count as ever', () => {
     const t = warm();
-    run(t, ROUNDS * ROUND);
+    t.runInPieces(ROUNDS * ROUND);
     assert.equal(t.get('rax'), added(ROUNDS));
     assert.equal(t.machine.core.retired, ROUNDS * ROUND + 1);
   });
@@ -79,7 +70,7 @@ describe('regions across pages', () => {
     const places = [MAIN, FUNCTION, FUNCTION + 3, MAIN + CALL_LENGTH, MAIN + CALL_LENGTH + 3];
     for (let i = 0, at = 0; i < 60; i++) {
       const n = 1 + ((i * 7) % 23);
-      run(t, n, n);
+      t.runInPieces(n, n);
       at = (at + n) % ROUND;
       assert.equal(t.cpu.rip, BigInt(places[at]));
     }
@@ -93,8 +84,8 @@ describe('regions across pages', () => {
     t.write(0x310000, hex('48891f 0f013e ffe5'));
     t.set({ rdi: PAGE_TABLE + 8, rbx: OTHER_FRAME | 3, rsi: FUNCTION, rbp: MAIN });
     t.cpu.rip = 0x310000n;
-    run(t, 3, 3);
-    run(t, 1000 * ROUND);
+    t.runInPieces(3, 3);
+    t.runInPieces(1000 * ROUND);
     assert.equal(t.get('rax'), BigInt.asUintN(64, before - left * 1000n + (1000n * 999n) / 2n));
   });
 
@@ -107,9 +98,9 @@ describe('regions across pages', () => {
     t.machine.writePhysical(FUNCTION_FRAME, hex(SUBTRACT));
     assert.ok(statistics.dropped > dropped);
     assert.equal(t.machine.core.compiled.crossing, 0);
-    run(t, 1000 * ROUND);
+    t.runInPieces(1000 * ROUND);
     assert.equal(t.get('rax'), BigInt.asUintN(64, before - left * 1000n + (1000n * 999n) / 2n));
-    run(t, ROUNDS * ROUND);
+    t.runInPieces(ROUNDS * ROUND);
     assert.equal(t.get('rdx'), 0n);
   });
 
@@ -136,7 +127,7 @@ describe('regions across pages', () => {
     const before = t.get('rax');
     t.write(PAGE_TABLE + 8, new Uint8Array(8));
     t.machine.core.flushPage(t.cpu, FUNCTION, 0);
-    run(t, 100);
+    t.runInPieces(100);
     assert.equal(t.vector, 14);
     assert.equal(t.cpu.get64(State.cr2), BigInt(FUNCTION));
     assert.equal(t.get('rax'), before);
