@@ -11,6 +11,9 @@ const MAX_CONTEXTS = 480;
 /** Pages with micro-ops, over all contexts: each keeps a byte map and its offsets. */
 const MAX_PAGES = 16384;
 
+/** What a micro-op is to its block. */
+const Entry = { counts: 1, ends: 2 } as const;
+
 export class CodePage {
   /** Micro-op by page offset. */
   readonly uops = new Map<number, number>();
@@ -51,6 +54,8 @@ export class CodeCache {
   /** First micro-ops of what was decoded at a time, in order, and their pages. */
   private readonly starts: number[] = [];
   private readonly startPages: CodePage[] = [];
+  /** Of the block that is being decoded, by micro-op. */
+  private readonly entries = new Uint8Array(MAX_BLOCK * 2 + 2);
 
   constructor(
     private readonly memory: MachineMemory,
@@ -173,17 +178,18 @@ export class CodeCache {
     const first = this.nextUop;
     this.starts.push(first);
     this.startPages.push(page);
-    const entries: { at: number; counts: boolean; ends?: boolean }[] = [];
+    const { entries } = this;
+    let count = 0;
     let at = first;
     let offset = start;
-    decoder.begin(context.decode.bitness, memory.u8.subarray(host + start, host + PAGE), start);
-    for (let count = 0; ; count++) {
-      if (count > 0 && (count === MAX_BLOCK || offset >= PAGE)) {
+    decoder.begin(context.decode.bitness, memory.u8.subarray(host + start, host + PAGE), start, context.decode);
+    for (let instructions = 0; ; instructions++) {
+      if (instructions > 0 && (instructions === MAX_BLOCK || offset >= PAGE)) {
         decoder.writePseudo(at, Pseudo.pageEnd, offset);
         at += Uop.bytes;
         break;
       }
-      const known = count > 0 ? page.uops.get(offset) : undefined;
+      const known = instructions > 0 ? page.uops.get(offset) : undefined;
       if (known !== undefined) {
         decoder.writePseudo(at, Pseudo.goto, offset);
         memory.i32[(at + Uop.target) >> 2] = known;
@@ -198,9 +204,9 @@ export class CodeCache {
       }
       if (status === 'truncated') {
         // The instruction goes on in the next page: the run loop fetches it with both pages mapped.
-        decoder.writePseudo(at, count > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
-        if (count === 0) {
-          entries.push({ at, counts: true });
+        decoder.writePseudo(at, instructions > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
+        if (instructions === 0) {
+          entries[count++] = Entry.counts;
           page.uops.set(offset, at);
         }
         page.bytes.fill(1, offset);
@@ -210,27 +216,27 @@ export class CodeCache {
       page.uops.set(offset, at);
       if (context.breakpoints?.has(offset)) {
         decoder.writePseudo(at, Pseudo.assist, offset, SpecialCode.breakpoint);
-        entries.push({ at, counts: false });
+        entries[count++] = 0;
         at += Uop.bytes;
       }
       decoder.write(at, offset, context.decode);
-      entries.push({ at, counts: true, ends: decoder.endsBlock });
-      page.bytes.fill(1, offset, offset + decoder.length);
+      const ends = decoder.endsBlock;
+      entries[count++] = ends ? Entry.counts | Entry.ends : Entry.counts;
       at += Uop.bytes;
-      offset += decoder.length;
-      if (decoder.endsBlock && !decoder.fallsThrough) {
+      for (const next = offset + decoder.length; offset < next; offset++) page.bytes[offset] = 1;
+      if (ends && !decoder.fallsThrough) {
         decoder.writePseudo(at, Pseudo.pageEnd, offset);
         at += Uop.bytes;
         break;
       }
     }
     this.nextUop = at;
-    this.decoded += entries.length;
+    this.decoded += count;
     let left = 0;
-    for (let i = entries.length - 1; i >= 0; i--) {
-      if (entries[i].ends) left = 0;
-      if (entries[i].counts) left++;
-      memory.i32[(entries[i].at + Uop.left) >> 2] = left;
+    for (let i = count - 1; i >= 0; i--) {
+      if (entries[i] & Entry.ends) left = 0;
+      if (entries[i] & Entry.counts) left++;
+      memory.i32[(first + i * Uop.bytes + Uop.left) >> 2] = left;
     }
     return first;
   }

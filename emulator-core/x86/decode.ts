@@ -7,6 +7,7 @@ import { variant } from '../translate/forms';
 import type { HandlerModule } from '../translate/handlers';
 import { CODES, type CodeInfo } from './codes';
 import type { VectorUnit } from './instructions/instruction';
+import { Templates, constantsOf, type Constants, type Template } from './templates';
 
 /** Codes beyond iced-x86's, for micro-ops that stand for something else. */
 export const SpecialCode = {
@@ -104,15 +105,27 @@ export type DecodeStatus = 'ok' | 'truncated' | 'invalid';
 
 export class InstructionDecoder {
   private readonly instruction = new Instruction();
+  /** Made when the first instruction without a template comes. */
   private decoder?: Decoder;
   private bytes: Uint8Array = new Uint8Array();
   private firstIp = 0;
   private bitness = 16;
+  /** Where the next instruction begins in the bytes. */
+  private position = 0;
+  private readonly templates: Templates;
+  /** What templates are kept for, and their first node. */
+  private context: DecodeContext | undefined;
+  private root = 0;
+  /** Of the last instruction decoded: its template, or what a template can be made from. */
+  private template: Template | undefined;
+  private constants: Constants | undefined;
   /** Row of the last instruction decoded, undefined when it has none. */
   info: CodeInfo | undefined;
   length = 0;
   code = 0;
   private status: DecodeStatus = 'ok';
+  /** It has a REP or REPNE prefix. */
+  private repeated = false;
   private readonly options: number = DecoderOptions.None;
 
   constructor(
@@ -120,6 +133,7 @@ export class InstructionDecoder {
     private readonly handlers: HandlerModule['handlers'],
     private readonly features: ReadonlySet<string>,
   ) {
+    this.templates = new Templates(memory);
     // Without the feature the F3 prefix means nothing there: TZCNT and LZCNT are BSF and BSR.
     if (!features.has('bmi1')) this.options |= DecoderOptions.NoMPFX_0FBC;
     if (!features.has('abm')) this.options |= DecoderOptions.NoMPFX_0FBD;
@@ -128,33 +142,59 @@ export class InstructionDecoder {
     if (!features.has('lahf_lm')) this.options |= DecoderOptions.NoLahfSahf64;
   }
 
-  /** Starts at `ip` (page offset, used as instruction pointer) with the bytes given. */
-  begin(bitness: number, bytes: Uint8Array, ip: number): void {
-    this.decoder?.free();
+  /**
+   * Starts at `ip` (page offset, used as instruction pointer) with the bytes given. `context`: what write() will be given, when
+   * instructions are decoded in it again and again.
+   */
+  begin(bitness: number, bytes: Uint8Array, ip: number, context?: DecodeContext): void {
+    this.dispose();
     this.bytes = bytes;
-    this.decoder = new Decoder(bitness, bytes, this.options);
-    this.decoder.ip = BigInt(ip);
     this.firstIp = ip;
     this.bitness = bitness;
+    this.position = 0;
+    this.context = context;
+    if (context) this.root = this.templates.root(context);
   }
 
   /** Decodes the next instruction. 'truncated': it goes on beyond the bytes. */
   next(): DecodeStatus {
-    const decoder = this.decoder!;
-    decoder.decodeOut(this.instruction);
-    this.code = this.instruction.code;
-    this.length = this.instruction.length;
+    this.constants = undefined;
+    const { position } = this;
+    const template = this.context && this.templates.find(this.root, this.bytes, position);
+    this.template = template;
+    if (template) {
+      this.code = template.code;
+      this.length = template.length;
+      this.info = CODES[template.code];
+      this.repeated = template.repeats;
+      this.status = 'ok';
+    } else this.decode(position);
+    this.position += this.length;
+    return this.status;
+  }
+
+  private decode(position: number): void {
+    const { instruction } = this;
+    const decoder = (this.decoder ??= new Decoder(this.bitness, this.bytes, this.options));
+    decoder.position = position;
+    decoder.ip = BigInt(this.firstIp + position);
+    decoder.decodeOut(instruction);
+    this.code = instruction.code;
+    this.length = instruction.length;
     this.info = CODES[this.code];
+    this.repeated = instruction.hasRepPrefix || instruction.hasRepnePrefix;
     if (this.code === Code.INVALID) {
       this.status =
         decoder.lastError === DecoderError.NoMoreBytes && this.bytes.length < 4096 + 15 ? 'truncated' : 'invalid';
       this.info = undefined;
-      if (this.status === 'invalid' && this.length === MAX_LENGTH && this.isTooLong())
+      if (this.status === 'invalid' && this.length === MAX_LENGTH && this.isTooLong()) {
         this.code = SpecialCode.unfetchable;
+      }
     } else this.status = 'ok';
     const feature = this.info?.row.feature;
     if (feature && !this.features.has(feature)) this.refuse();
-    return this.status;
+    // The last byte of some VEX encodings is a register.
+    if (this.context && this.info && !this.info.vex) this.constants = constantsOf(decoder, instruction);
   }
 
   /** The processor does not have the instruction just decoded, or (by another special code) cannot run it. */
@@ -162,12 +202,12 @@ export class InstructionDecoder {
     this.status = 'invalid';
     this.info = undefined;
     this.code = code;
+    this.template = this.constants = undefined;
   }
 
   /** Fifteen bytes did not make an instruction: because there are more? Without its first prefix it would be as long, then. */
   private isTooLong(): boolean {
-    const start = Number(this.decoder!.ip) - this.firstIp - MAX_LENGTH;
-    const shorter = new Decoder(this.bitness, this.bytes.subarray(start + 1), this.options);
+    const shorter = new Decoder(this.bitness, this.bytes.subarray(this.position + 1), this.options);
     const instruction = shorter.decode();
     const tooLong = instruction.length === MAX_LENGTH;
     instruction.free();
@@ -184,6 +224,11 @@ export class InstructionDecoder {
   write(at: number, ip: number, context: DecodeContext): void {
     const { u32, i32, u16, u8, i64 } = this.memory;
     const w = at >> 2;
+    if (this.template) {
+      this.templates.write(this.template, this.bytes, this.position - this.length, at, ip);
+      u16[(at + Uop.heat) >> 1] = this.heat;
+      return;
+    }
     if (this.info?.vex && context.real) this.refuse();
     u32.fill(0, w, w + Uop.bytes / 4);
     i32[(at + Uop.ip) >> 2] = ip;
@@ -234,7 +279,7 @@ export class InstructionDecoder {
       const both = context.flat(SegmentIndex.es) && segment !== SegmentIndex.ss;
       if (context.flat(segment) && (!strings || both)) memoryKind = 1;
     }
-    if (memory >= 0) this.writeMemory(at, info);
+    if (memory >= 0) this.writeMemory(at);
     let flags = 0;
     if (x.hasRepPrefix) flags |= UopFlag.rep;
     if (x.hasRepnePrefix) flags |= UopFlag.repne;
@@ -253,6 +298,21 @@ export class InstructionDecoder {
     const handler = this.handlers[this.code]![variant(inMemory, memoryKind, long ? 0 : 1, repeat)];
     if (handler < 0) throw new Error(`no handler for ${info.name} (variant memory ${inMemory} ${memoryKind})`);
     i32[(at + Uop.handler) >> 2] = handler;
+    if (this.constants) this.keep(this.constants, at, addressBits);
+  }
+
+  /** Keeps the micro-op just written as a template. */
+  private keep({ displacement, immediate }: Constants, at: number, addressBits: number): void {
+    const x = this.instruction;
+    const template: Template = {
+      ...{ code: this.code, length: this.length, repeats: this.repeated, immediate },
+      words: this.memory.u32.slice(at >> 2, (at + Uop.bytes) >> 2),
+      displacement: displacement && {
+        ...{ ...displacement, addressBits, relative: x.isIpRelMemoryOperand },
+        more: this.popped(),
+      },
+    };
+    this.root = this.templates.add(this.context!, this.bytes, this.position - this.length, template);
   }
 
   private writeRegister(at: number, operand: number, register: number): void {
@@ -272,17 +332,20 @@ export class InstructionDecoder {
     return size === 8 ? 64 : size === 4 ? 32 : size === 2 ? 16 : bitness;
   }
 
-  private writeMemory(at: number, info: CodeInfo): void {
+  private writeMemory(at: number): void {
     const { i32, i64, u8, u16 } = this.memory;
     const x = this.instruction;
     i32[(at + Uop.base) >> 2] = REGISTER_OFFSET[x.memoryBase];
     u16[(at + Uop.index) >> 1] = REGISTER_OFFSET[x.memoryIndex];
     u8[at + Uop.scale] = Math.log2(x.memoryIndexScale);
-    let displacement = BigInt.asIntN(64, x.memoryDisplacement);
-    // POP computes its destination's address after rSP has moved.
-    const stackBase = REGISTER_OFFSET[x.memoryBase] === State.gpr + 4 * 8;
-    if (info.row.mnemonic === 'Pop' && stackBase) displacement += BigInt(info.operandBits / 8);
-    i64[(at + Uop.displacement) >> 3] = displacement;
+    i64[(at + Uop.displacement) >> 3] = BigInt.asIntN(64, x.memoryDisplacement) + BigInt(this.popped());
+  }
+
+  /** POP computes its destination's address after rSP has moved: by so much. */
+  private popped(): number {
+    const { info } = this;
+    const onStack = REGISTER_OFFSET[this.instruction.memoryBase] === State.gpr + 4 * 8;
+    return info?.row.mnemonic === 'Pop' && onStack ? info.operandBits / 8 : 0;
   }
 
   /** Writes a micro-op that is no instruction. */
@@ -312,7 +375,7 @@ export class InstructionDecoder {
 
   /** A string instruction with REP, which charges what follows it; without, it is an instruction like any other. */
   private get repeats(): boolean {
-    return this.info?.row.repeat !== undefined && (this.instruction.hasRepPrefix || this.instruction.hasRepnePrefix);
+    return this.repeated && this.info?.row.repeat !== undefined;
   }
 }
 
