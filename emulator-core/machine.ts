@@ -121,6 +121,7 @@ export class Machine implements CoreHost {
       now: options.now,
       compiledBytes: options.compiledBytes,
       compiledModules: options.compiledModules,
+      compiler: options.compiler,
     });
     this.monitors = new Monitors(options.cpus, (page, on) =>
       this.core.memoryPath.setPageState(page, PageState.monitored, on),

@@ -29,7 +29,11 @@ const bundles = {
   }),
   adapter: async () => ({
     ...forNode,
-    entryPoints: { 'debug-adapter/main': 'debug-adapter/main.ts', 'debug-adapter/cli': 'debug-adapter/cli.ts' },
+    entryPoints: {
+      'debug-adapter/main': 'debug-adapter/main.ts',
+      'debug-adapter/cli': 'debug-adapter/cli.ts',
+      'debug-adapter/compilerThread': 'debug-adapter/node/compilerThread.ts',
+    },
   }),
   core: async () => ({
     ...common,

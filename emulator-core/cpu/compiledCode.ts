@@ -3,8 +3,8 @@
  * is the region's function, and so every way to that micro-op leads into it. Compiling changes nothing that a guest or a debugger sees.
  */
 import type { MachineMemory } from '../mmu/memory';
-import { REGION_IMPORTS } from '../translate/abi';
 import type { HandlerModule } from '../translate/handlers';
+import { JobWriter, encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
 import { compileRegion } from '../translate/region/regionFunction';
 import {
   CompiledForms,
@@ -14,7 +14,7 @@ import {
   type RegionPlan,
   type Surroundings,
 } from '../translate/region/regionPlan';
-import { encodeModule, type Fn } from '../translate/wasm';
+import type { Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { lowOf } from './halves';
 import { Jump, State, Uop, jumpEntry } from './layout';
@@ -36,6 +36,8 @@ const BATCH_INSTRUCTIONS = 80;
 const FIRST_INSTRUCTIONS = 500;
 const FIRST_BATCH = 30;
 const FIRST_MICRO_OPS = { once: 64, anew: 200 };
+/** As BATCH_INSTRUCTIONS, where another thread compiles: finding the instructions takes less. */
+const BATCH_PLANNED = 400;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
 const PATIENCE = 4;
@@ -76,12 +78,14 @@ interface Asked {
   around?: { vcpu: number; base: bigint };
 }
 
-interface ReadyRegion {
+/** A region that is planned. */
+interface PlannedRegion {
   uop: number;
-  pages: readonly CodePage[];
-  crosses: boolean;
+  around: Asked['around'];
+  plan: RegionPlan;
   first: boolean;
-  fn: Fn;
+  /** Where it is compiled here. */
+  fn?: Fn;
   instructions: number;
 }
 
@@ -117,10 +121,14 @@ export class CompiledCode implements PlanSource {
   private readonly regions = new Map<number, Region>();
   private readonly byPage = new Map<CodePage, Set<Region>>();
   private waiting: Asked[] = [];
-  /** Functions that have no module yet, and runs since one was added. */
-  private ready: ReadyRegion[] = [];
+  /** Regions that have no module yet, and runs since one was added. */
+  private ready: PlannedRegion[] = [];
   private idle = 0;
   private compiledInstructions = 0;
+  /** What another thread is compiling, by job. */
+  private readonly away = new Map<number, PlannedRegion[]>();
+  private jobs = 0;
+  private readonly writer = new JobWriter(this);
   private readonly asked = new Set<number>();
   /** Places in the table are given to regions one after the other, and anew once there are no regions. */
   private readonly firstSlot: number;
@@ -140,6 +148,8 @@ export class CompiledCode implements PlanSource {
     private readonly limit = MAX_BYTES,
     /** Modules over which they are. */
     private readonly maxModules = MAX_MODULES,
+    /** Compiles in a thread of its own. Without: at once, between runs. */
+    private compiler?: RegionCompiler,
   ) {
     this.forms = new CompiledForms(module.handlers);
     this.firstSlot = this.nextSlot = module.tableSize;
@@ -192,18 +202,29 @@ export class CompiledCode implements PlanSource {
     if (heat === 0) this.hot(uop, cpu);
   }
 
-  /** Compiles some of what waits. Between runs. */
+  /** Compiles some of what waits, and takes in what has been compiled. Between runs. */
   compileSome(): void {
     // What waits goes on waiting, and is interpreted meanwhile.
     if (uncollected >= MAX_UNCOLLECTED) return;
-    if (this.ready.length >= MODULE_REGIONS) this.install();
+    if (this.compiler) this.passOn(this.compiler);
+    else if (this.ready.length >= MODULE_REGIONS) this.install();
     else if (this.waiting.length) this.compile(this.cold ? FIRST_BATCH : BATCH_INSTRUCTIONS);
     else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
   }
 
-  /** Few instructions have been compiled yet. */
+  /** To and from the thread that compiles. */
+  private passOn(compiler: RegionCompiler): void {
+    if (this.away.size) this.takeFinished(compiler);
+    if (!this.compiler) return;
+    if (this.waiting.length) this.compile(BATCH_PLANNED);
+    else if (!this.ready.length) return;
+    // While the thread has nothing to do, it may have little.
+    if (this.ready.length >= MODULE_REGIONS || !this.away.size || ++this.idle >= PATIENCE) this.send(compiler);
+  }
+
+  /** Few instructions have been compiled yet, by this thread. */
   private get cold(): boolean {
-    return this.compiledInstructions < FIRST_INSTRUCTIONS;
+    return !this.compiler && this.compiledInstructions < FIRST_INSTRUCTIONS;
   }
 
   private compileAll(): void {
@@ -225,8 +246,10 @@ export class CompiledCode implements PlanSource {
       if (!fn) continue;
       const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
       instructions += count;
-      this.ready.push({ uop, pages: plan.pages, crosses: !!around, first: this.cold, fn, instructions: count });
+      const made = fn === 'elsewhere' ? undefined : fn;
+      this.ready.push({ uop, around, plan, first: this.cold, fn: made, instructions: count });
       this.compiledInstructions += count;
+      if (this.ready.length >= MODULE_REGIONS && this.compiler) break;
     }
     this.waiting.splice(0, taken);
     this.idle = 0;
@@ -253,54 +276,103 @@ export class CompiledCode implements PlanSource {
     return { base, find };
   }
 
-  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn } {
+  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn | 'elsewhere' } {
     for (;;) {
       const most = this.cold ? FIRST_MICRO_OPS[around ? 'anew' : 'once'] : MAX_UOPS;
       const plan = planRegion(this, page, uop, most, around);
       // Nothing would be gained.
       if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan };
+      if (this.compiler)
+        return { plan, fn: plan.blocks.some(({ instructions }) => instructions.length) ? 'elsewhere' : undefined };
       const fn = compileRegion(this, plan);
       // Each time there is a form less that is tried.
       if (fn !== 'plan again') return { plan, fn: fn === 'nothing' ? undefined : fn };
     }
   }
 
-  /** Makes a module of what is ready. */
-  private install(): void {
+  private send(compiler: RegionCompiler): void {
     const started = this.now();
-    const made = this.ready.filter(({ pages }) => pages.every(({ valid }) => valid));
+    const sent = this.ready.filter(isValid);
     this.ready = [];
-    if (made.length) this.instantiate(made);
+    if (sent.length) {
+      const id = this.jobs++;
+      this.away.set(id, sent);
+      const plans = sent.map(({ plan }) => plan);
+      compiler.compile(id, this.writer.write(plans, this.memory.uopEnd));
+    }
     this.took(this.now() - started);
   }
 
-  private instantiate(made: readonly ReadyRegion[]): void {
+  /** One job that has come back, if any. */
+  private takeFinished(compiler: RegionCompiler): void {
+    const result = compiler.finished();
+    if (!result) return;
+    if (result === 'failed') {
+      // What it had is done here.
+      this.compiler = undefined;
+      for (const sent of [...this.away.values(), this.ready]) {
+        for (const { uop, around } of sent) this.waiting.push({ uop, around });
+      }
+      this.away.clear();
+      this.ready = [];
+      return;
+    }
+    const started = this.now();
+    const sent = this.away.get(result.id);
+    this.away.delete(result.id);
+    // Without: the micro-ops that it was of are no more.
+    if (sent) this.takeJob(sent, result.done);
+    this.took(this.now() - started);
+  }
+
+  private takeJob(sent: readonly PlannedRegion[], { outcomes, module, bytes, refused }: CompiledJob): void {
+    for (const [code, handler] of refused) this.forms.refuse(code, handler);
+    const made: (PlannedRegion | undefined)[] = [];
+    outcomes.forEach((outcome, i) => {
+      const region = sent[i];
+      if (outcome === 'compiled') made.push(isValid(region) ? region : undefined);
+      else if (outcome === 'plan again') this.waiting.push({ uop: region.uop, around: region.around });
+    });
+    if (module && made.some((region) => region)) this.instantiate(made, module, bytes);
+  }
+
+  /** Makes a module of what is ready. */
+  private install(): void {
+    const started = this.now();
+    const made = this.ready.filter(isValid);
+    this.ready = [];
+    if (made.length) {
+      const bytes = encodeRegions(made.map(({ fn }) => fn!));
+      this.instantiate(made, new WebAssembly.Module(bytes), bytes.length);
+    }
+    this.took(this.now() - started);
+  }
+
+  /** @param made by export of the module; undefined: not wanted any more */
+  private instantiate(made: readonly (PlannedRegion | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
     const { memory, table, statistics } = this;
-    const size = made.reduce((sum, { fn }) => sum + fn.code.length, 0);
-    const full = statistics.bytes + size > this.limit || statistics.modules >= this.maxModules;
+    const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;
     if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
     const firstSlot = this.nextSlot;
     this.nextSlot += made.length;
     if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
-    const bytes = encodeModule({
-      imports: REGION_IMPORTS,
-      functions: made.map(({ fn }) => fn),
-      exports: made.map((_, i) => ({ name: `r${i}`, index: REGION_IMPORTS.length + i })),
-    });
     const env = { memory: memory.wasm, go: this.go };
-    const compiled = new WebAssembly.Module(bytes);
     uncollected++;
     collected.register(compiled, undefined);
     const { exports } = new WebAssembly.Instance(compiled, { env });
-    const module = { regions: made.length };
-    made.forEach(({ uop, pages, crosses, first }, i) => {
+    const wanted = made.filter((region) => region !== undefined);
+    const module = { regions: wanted.length };
+    made.forEach((planned, i) => {
+      if (!planned) return;
+      const { uop, plan, around, first } = planned;
+      const { pages } = plan;
       const before = this.regions.get(uop);
       if (before) this.release(before);
       const handler = memory.i32[(uop + Uop.handler) >> 2];
       const region = {
-        ...{ uop, pages, crosses, first, handler, module },
+        ...{ uop, pages, crosses: !!around, first, handler, module },
         slot: firstSlot + i,
-        bytes: bytes.length / made.length,
+        bytes: bytes / wanted.length,
       };
       table.set(region.slot, exports[`r${i}`] as () => number);
       this.regions.set(uop, region);
@@ -310,14 +382,14 @@ export class CompiledCode implements PlanSource {
         else this.byPage.set(page, new Set([region]));
       }
       memory.i32[(uop + Uop.handler) >> 2] = region.slot;
-      if (!crosses) {
+      if (!around) {
         this.asked.delete(uop);
         this.heat(uop, this.hotter);
       }
     });
-    statistics.regions += made.length;
-    statistics.instructions += made.reduce((sum, { instructions }) => sum + instructions, 0);
-    statistics.bytes += bytes.length;
+    statistics.regions += wanted.length;
+    statistics.instructions += wanted.reduce((sum, { instructions }) => sum + instructions, 0);
+    statistics.bytes += bytes;
     statistics.modules++;
   }
 
@@ -360,7 +432,13 @@ export class CompiledCode implements PlanSource {
   private forget(): void {
     this.waiting = [];
     this.ready = [];
+    this.away.clear();
     this.asked.clear();
     this.nextSlot = this.firstSlot;
   }
+}
+
+/** Its code is still what it was planned from. */
+function isValid({ plan }: PlannedRegion): boolean {
+  return plan.pages.every(({ valid }) => valid);
 }

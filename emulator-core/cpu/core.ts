@@ -7,6 +7,7 @@ import type { Mmu } from '../mmu/mmu';
 import type { MachineMemory } from '../mmu/memory';
 import type { IMPORTS } from '../translate/abi';
 import { handlerModule } from '../translate/handlerModule';
+import type { RegionCompiler } from '../translate/region/compileJob';
 import { CodeCache } from '../x86/codeCache';
 import { InstructionDecoder, Pseudo, SpecialCode } from '../x86/decode';
 import { CodeFetch, type FetchHost } from './codeFetch';
@@ -43,6 +44,8 @@ export interface CoreOptions {
   compiledBytes?: number;
   /** Modules that compiled code may have. Default: 8192 */
   compiledModules?: number;
+  /** Default: Core.compiler */
+  compiler?: () => RegionCompiler;
 }
 
 /** Exceptions without an instruction between them that count as none themselves. */
@@ -57,6 +60,9 @@ export class Core {
 
   /** How machines made from now on compile, unless they are told. */
   static compile: CompileMode = 'auto';
+
+  /** Makes a compiler for a machine that compiles in a thread of its own, where there is one. */
+  static compiler?: () => RegionCompiler;
 
   readonly code: CodeCache;
   readonly compiled: CompiledCode;
@@ -122,6 +128,7 @@ export class Core {
       options.now,
       options.compiledBytes,
       options.compiledModules,
+      mode === 'auto' ? (options.compiler ?? Core.compiler)?.() : undefined,
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);

@@ -1,6 +1,7 @@
 /** What a machine is made of and how it speaks with the debugger. */
 import type { BootRequest } from '../boot/boot';
 import type { CompileMode } from '../cpu/compiledCode';
+import type { RegionCompiler } from '../translate/region/compileJob';
 import type { CpuVendor } from '../cpu/cpuid';
 import type { CodeBreakpoints } from '../cpu/debugRegisters';
 import type { Vcpu } from '../cpu/vcpu';
@@ -36,6 +37,8 @@ export interface MachineOptions {
   compiledBytes?: number;
   /** WebAssembly modules that compiled code may be in: Core's option. */
   compiledModules?: number;
+  /** Makes what compiles in a thread of its own: Core's option. */
+  compiler?: () => RegionCompiler;
   kernel: Omit<BootRequest, 'memory' | 'cpus'>;
 }
 

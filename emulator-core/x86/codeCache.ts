@@ -8,22 +8,46 @@ import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from './d
 
 const MAX_BLOCK = 64;
 const MAX_CONTEXTS = 480;
-/** Pages with micro-ops, over all contexts: each keeps a byte map and its offsets. */
-const MAX_PAGES = 16384;
+/** Pages with micro-ops, over all contexts: each keeps 8 KiB and its micro-ops. */
+const MAX_PAGES = 8192;
 
 /** What a micro-op is to its block. */
 const Entry = { counts: 1, ends: 2 } as const;
 
+/** In CodePage.places: a byte of an instruction behind its first. */
+const INSIDE = 0xffff;
+
 export class CodePage {
-  /** Micro-op by page offset. */
-  readonly uops = new Map<number, number>();
-  /** Non-zero where a byte belongs to a decoded instruction. */
-  readonly bytes = new Uint8Array(PAGE);
+  /** By page offset: 0, INSIDE, or 1 more than the index in `starts`. */
+  private readonly places = new Uint16Array(PAGE);
+  /** Micro-ops of the instructions decoded. */
+  readonly starts: number[] = [];
   valid = true;
   constructor(
     readonly physical: number,
     readonly context: CodeContext,
   ) {}
+
+  /** The micro-op at a page offset; undefined: none, also beyond the page. */
+  uop(offset: number): number | undefined {
+    const place = this.places[offset];
+    return place === undefined || place === 0 || place === INSIDE ? undefined : this.starts[place - 1];
+  }
+
+  /** A byte belongs to a decoded instruction. */
+  holds(offset: number): boolean {
+    return this.places[offset] !== 0;
+  }
+
+  /** An instruction was decoded. */
+  add(offset: number, uop: number): void {
+    this.places[offset] = this.starts.push(uop);
+  }
+
+  /** Bytes from one offset to before another belong to instructions. */
+  cover(from: number, to: number): void {
+    for (let i = from; i < to; i++) if (this.places[i] === 0) this.places[i] = INSIDE;
+  }
 }
 
 export class CodeContext {
@@ -140,7 +164,7 @@ export class CodeCache {
     if (!pages) return false;
     const end = Math.min(PAGE, offset + length);
     let hit = false;
-    for (const page of pages) for (let i = offset; i < end && !hit; i++) if (page.bytes[i]) hit = true;
+    for (const page of pages) for (let i = offset; i < end && !hit; i++) if (page.holds(i)) hit = true;
     if (hit) this.drop(physical);
     return hit;
   }
@@ -154,7 +178,7 @@ export class CodeCache {
       page.context.pages.delete(physical);
       this.onDropped(page);
       // Jump caches and links may still lead here.
-      for (const uop of page.uops.values()) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
+      for (const uop of page.starts) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
     }
     this.pages -= pages.length;
     this.byPhysical.delete(physical);
@@ -163,7 +187,7 @@ export class CodeCache {
 
   /** The micro-op at `offset` of the page, decoded now if need be. `host` is the page's host-physical address. */
   find(page: CodePage, offset: number, host: number): number {
-    return page.uops.get(offset) ?? this.decodeBlock(page, offset, host);
+    return page.uop(offset) ?? this.decodeBlock(page, offset, host);
   }
 
   private decodeBlock(page: CodePage, start: number, host: number): number {
@@ -189,7 +213,7 @@ export class CodeCache {
         at += Uop.bytes;
         break;
       }
-      const known = instructions > 0 ? page.uops.get(offset) : undefined;
+      const known = instructions > 0 ? page.uop(offset) : undefined;
       if (known !== undefined) {
         decoder.writePseudo(at, Pseudo.goto, offset);
         memory.i32[(at + Uop.target) >> 2] = known;
@@ -207,13 +231,13 @@ export class CodeCache {
         decoder.writePseudo(at, instructions > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
         if (instructions === 0) {
           entries[count++] = Entry.counts;
-          page.uops.set(offset, at);
+          page.add(offset, at);
         }
-        page.bytes.fill(1, offset);
+        page.cover(offset, PAGE);
         at += Uop.bytes;
         break;
       }
-      page.uops.set(offset, at);
+      page.add(offset, at);
       if (context.breakpoints?.has(offset)) {
         decoder.writePseudo(at, Pseudo.assist, offset, SpecialCode.breakpoint);
         entries[count++] = 0;
@@ -223,7 +247,8 @@ export class CodeCache {
       const ends = decoder.endsBlock;
       entries[count++] = ends ? Entry.counts | Entry.ends : Entry.counts;
       at += Uop.bytes;
-      for (const next = offset + decoder.length; offset < next; offset++) page.bytes[offset] = 1;
+      page.cover(offset + 1, offset + decoder.length);
+      offset += decoder.length;
       if (ends && !decoder.fallsThrough) {
         decoder.writePseudo(at, Pseudo.pageEnd, offset);
         at += Uop.bytes;

@@ -7,7 +7,7 @@ import { variant } from '../translate/forms';
 import type { HandlerModule } from '../translate/handlers';
 import { CODES, type CodeInfo } from './codes';
 import type { VectorUnit } from './instructions/instruction';
-import { Templates, constantsOf, type Constants, type Template } from './templates';
+import { Templates, constantsOf, type Constants } from './templates';
 
 /** Codes beyond iced-x86's, for micro-ops that stand for something else. */
 export const SpecialCode = {
@@ -116,8 +116,8 @@ export class InstructionDecoder {
   /** What templates are kept for, and their first node. */
   private context: DecodeContext | undefined;
   private root = 0;
-  /** Of the last instruction decoded: its template, or what a template can be made from. */
-  private template: Template | undefined;
+  /** Of the last instruction decoded: its template or -1, or what one can be made from. */
+  private template = -1;
   private constants: Constants | undefined;
   /** Row of the last instruction decoded, undefined when it has none. */
   info: CodeInfo | undefined;
@@ -160,13 +160,14 @@ export class InstructionDecoder {
   next(): DecodeStatus {
     this.constants = undefined;
     const { position } = this;
-    const template = this.context && this.templates.find(this.root, this.bytes, position);
+    const { templates } = this;
+    const template = this.context ? templates.find(this.root, this.bytes, position) : -1;
     this.template = template;
-    if (template) {
-      this.code = template.code;
-      this.length = template.length;
-      this.info = CODES[template.code];
-      this.repeated = template.repeats;
+    if (template >= 0) {
+      this.code = templates.code(template);
+      this.length = templates.length(template);
+      this.info = CODES[this.code];
+      this.repeated = templates.repeats(template);
       this.status = 'ok';
     } else this.decode(position);
     this.position += this.length;
@@ -202,7 +203,8 @@ export class InstructionDecoder {
     this.status = 'invalid';
     this.info = undefined;
     this.code = code;
-    this.template = this.constants = undefined;
+    this.template = -1;
+    this.constants = undefined;
   }
 
   /** Fifteen bytes did not make an instruction: because there are more? Without its first prefix it would be as long, then. */
@@ -222,13 +224,17 @@ export class InstructionDecoder {
 
   /** Writes the last instruction decoded as the micro-op at `at`. `left` is filled in by the caller. */
   write(at: number, ip: number, context: DecodeContext): void {
-    const { u32, i32, u16, u8, i64 } = this.memory;
-    const w = at >> 2;
-    if (this.template) {
-      this.templates.write(this.template, this.bytes, this.position - this.length, at, ip);
-      u16[(at + Uop.heat) >> 1] = this.heat;
+    if (this.template < 0) {
+      this.writeDecoded(at, ip, context);
       return;
     }
+    this.templates.write(this.template, this.bytes, this.position - this.length, at, ip);
+    this.memory.u16[(at + Uop.heat) >> 1] = this.heat;
+  }
+
+  private writeDecoded(at: number, ip: number, context: DecodeContext): void {
+    const { u32, i32, u16, u8, i64 } = this.memory;
+    const w = at >> 2;
     if (this.info?.vex && context.real) this.refuse();
     u32.fill(0, w, w + Uop.bytes / 4);
     i32[(at + Uop.ip) >> 2] = ip;
@@ -302,17 +308,13 @@ export class InstructionDecoder {
   }
 
   /** Keeps the micro-op just written as a template. */
-  private keep({ displacement, immediate }: Constants, at: number, addressBits: number): void {
-    const x = this.instruction;
-    const template: Template = {
-      ...{ code: this.code, length: this.length, repeats: this.repeated, immediate },
-      words: this.memory.u32.slice(at >> 2, (at + Uop.bytes) >> 2),
-      displacement: displacement && {
-        ...{ ...displacement, addressBits, relative: x.isIpRelMemoryOperand },
-        more: this.popped(),
-      },
-    };
-    this.root = this.templates.add(this.context!, this.bytes, this.position - this.length, template);
+  private keep(constants: Constants, at: number, addressBits: number): void {
+    const { code, length } = this;
+    this.root = this.templates.add(this.context!, this.bytes, this.position - length, at, {
+      ...{ ...constants, code, length, repeats: this.repeated, addressBits },
+      relative: this.instruction.isIpRelMemoryOperand,
+      more: this.popped(),
+    });
   }
 
   private writeRegister(at: number, operand: number, register: number): void {

@@ -17,34 +17,36 @@ interface Constant {
   size: number;
 }
 
-interface Displacement extends Constant {
-  addressBits: number;
-  /** It counts from the end of the instruction. */
-  relative: boolean;
-  /** What the micro-op has in addition. */
-  more: number;
-}
-
-interface Immediate extends Constant {
-  signed: boolean;
-  /** It is a branch's. */
-  branch: boolean;
-}
-
-export interface Template {
-  code: number;
-  length: number;
-  repeats: boolean;
-  words: Uint32Array;
-  displacement?: Displacement;
-  immediate?: Immediate;
-}
-
 /** Where an instruction's constants are, if a template can be made of it. */
 export interface Constants {
   displacement?: Constant;
-  immediate?: Immediate;
+  immediate?: Constant & { signed: boolean; branch: boolean };
 }
+
+/** What a template is made of, besides the micro-op. */
+export interface TemplateFacts extends Constants {
+  code: number;
+  length: number;
+  repeats: boolean;
+  addressBits: number;
+  /** The displacement counts from the end of the instruction. */
+  relative: boolean;
+  /** What the micro-op's displacement has in addition. */
+  more: number;
+}
+
+/** A template's words: those of the micro-op, then these. */
+const Record = {
+  /** Code, then length. */
+  instruction: WORDS,
+  /** Where the displacement is, its size and address bits, a byte each; 0: none. */
+  displacement: WORDS + 1,
+  immediate: WORDS + 2,
+  more: WORDS + 3,
+  flags: WORDS + 4,
+  words: WORDS + 8,
+} as const;
+const Flags = { repeats: 1, relative: 2, signed: 4, branch: 8 } as const;
 
 const SIGNED = new Set<number>([
   OpKind.Immediate8to16,
@@ -89,8 +91,9 @@ function constants(offsets: ConstantOffsets, kind: number | undefined): Constant
 export class Templates {
   /** By node and byte: 0, a further node, or (negative) a template. */
   private nodes = new Int32Array(FIRST_NODES * 256);
-  private used = 1;
-  private templates: Template[] = [];
+  private usedNodes = 1;
+  private records = new Int32Array(FIRST_NODES * Record.words);
+  private count = 0;
   /** First nodes, by what decoding depends on besides the bytes. */
   private roots = new WeakMap<object, number>();
 
@@ -103,88 +106,125 @@ export class Templates {
     return root;
   }
 
-  /** The template for the instruction at `position`; undefined: there is none, or it would go beyond the bytes. */
-  find(root: number, bytes: Uint8Array, position: number): Template | undefined {
+  /** The template for the instruction at `position`; -1: there is none, or it would go beyond the bytes. */
+  find(root: number, bytes: Uint8Array, position: number): number {
     const { nodes } = this;
     let node = root;
     for (let i = position; i < bytes.length; i++) {
       node = nodes[node * 256 + bytes[i]];
       if (node > 0) continue;
-      if (node === 0) return undefined;
-      const template = this.templates[~node];
-      return position + template.length > bytes.length ? undefined : template;
+      if (node === 0) return -1;
+      const template = ~node * Record.words;
+      return position + this.length(template) > bytes.length ? -1 : template;
     }
-    return undefined;
+    return -1;
   }
 
-  /** Keeps what the instruction at `position` was decoded to. Returns the first node for the context, which may be another now. */
-  add(context: object, bytes: Uint8Array, position: number, template: Template): number {
-    const { length, displacement, immediate } = template;
+  code(template: number): number {
+    return this.records[template + Record.instruction] & 0xffff;
+  }
+  /** Of the instruction, in bytes. */
+  length(template: number): number {
+    return this.records[template + Record.instruction] >>> 16;
+  }
+  /** It has a REP or REPNE prefix. */
+  repeats(template: number): boolean {
+    return (this.records[template + Record.flags] & Flags.repeats) !== 0;
+  }
+
+  /**
+   * Keeps what the instruction at `position` was decoded to, the micro-op at `uop`. Returns the first node for the context, which may
+   * be another now.
+   */
+  add(context: object, bytes: Uint8Array, position: number, uop: number, facts: TemplateFacts): number {
+    const { length, displacement, immediate } = facts;
     const head = Math.min(displacement?.at ?? length, immediate?.at ?? length);
-    if (this.used + head > MAX_NODES) this.clear();
+    if (this.usedNodes + head > MAX_NODES) this.clear();
     let node = this.root(context);
     for (let i = 0; i < head - 1; i++) {
       const place = node * 256 + bytes[position + i];
-      let next = this.nodes[place];
-      // node() may make other nodes of this.nodes.
-      if (next === 0) this.nodes[place] = next = this.node(place);
+      const next = this.nodes[place] || this.node();
+      this.nodes[place] = next;
       node = next;
     }
-    this.nodes[node * 256 + bytes[position + head - 1]] = ~this.templates.length;
-    this.templates.push(template);
+    this.nodes[node * 256 + bytes[position + head - 1]] = ~this.record(uop, facts);
     return this.root(context);
   }
 
-  private node(from?: number): number {
-    if ((this.used + 1) * 256 > this.nodes.length) {
-      const more = new Int32Array(this.nodes.length * 2);
-      more.set(this.nodes);
-      this.nodes = more;
-    }
-    const node = this.used++;
-    if (from !== undefined) this.nodes[from] = node;
-    return node;
+  private record(uop: number, facts: TemplateFacts): number {
+    const { displacement: d, immediate: i } = facts;
+    const at = this.count * Record.words;
+    if (at === this.records.length) this.records = doubled(this.records);
+    const { records } = this;
+    records.set(this.memory.i32.subarray(uop >> 2, (uop >> 2) + WORDS), at);
+    records[at + Record.instruction] = facts.code | (facts.length << 16);
+    records[at + Record.displacement] = d ? d.at | (d.size << 8) | (facts.addressBits << 16) : 0;
+    records[at + Record.immediate] = i ? i.at | (i.size << 8) : 0;
+    records[at + Record.more] = facts.more;
+    let flags = 0;
+    if (facts.repeats) flags |= Flags.repeats;
+    if (facts.relative) flags |= Flags.relative;
+    if (i?.signed) flags |= Flags.signed;
+    if (i?.branch) flags |= Flags.branch;
+    records[at + Record.flags] = flags;
+    return this.count++;
+  }
+
+  private node(): number {
+    if ((this.usedNodes + 1) * 256 > this.nodes.length) this.nodes = doubled(this.nodes);
+    return this.usedNodes++;
   }
 
   private clear(): void {
     this.nodes.fill(0);
-    this.used = 1;
-    this.templates = [];
+    this.usedNodes = 1;
+    this.count = 0;
     this.roots = new WeakMap();
   }
 
   /** Writes the micro-op of the instruction at `position` to `at`. */
-  write(template: Template, bytes: Uint8Array, position: number, at: number, ip: number): void {
-    const { u32, i32 } = this.memory;
-    const { words, displacement, immediate } = template;
+  write(template: number, bytes: Uint8Array, position: number, at: number, ip: number): void {
+    const { i32 } = this.memory;
+    const { records } = this;
     const to = at >> 2;
-    for (let i = 0; i < WORDS; i++) u32[to + i] = words[i];
-    i32[(at + Uop.ip) >> 2] = ip;
-    const end = ip + template.length;
-    if (displacement) {
-      const { size, addressBits, relative, more } = displacement;
-      const from = position + displacement.at;
-      if (size === 8) this.copy(bytes, from, at + Uop.displacement);
-      else {
-        let value = signed(bytes, from, size);
-        if (relative) value += end;
-        if (addressBits === 32) value >>>= 0;
-        else if (addressBits === 16) value &= 0xffff;
-        this.put(at + Uop.displacement, value + more);
-      }
+    for (let i = 0; i < WORDS; i++) i32[to + i] = records[template + i];
+    i32[to + (Uop.ip >> 2)] = ip;
+    const displacement = records[template + Record.displacement];
+    const immediate = records[template + Record.immediate];
+    if (displacement) this.displace(template, displacement, bytes, position, at, ip);
+    if (immediate) this.fill(template, immediate, bytes, position, at, ip);
+  }
+
+  private displace(template: number, place: number, bytes: Uint8Array, position: number, at: number, ip: number): void {
+    const { records } = this;
+    const from = position + (place & 0xff);
+    const size = (place >> 8) & 0xff;
+    const addressBits = place >>> 16;
+    if (size === 8) {
+      this.copy(bytes, from, at + Uop.displacement);
+      return;
     }
-    if (!immediate) return;
-    const from = position + immediate.at;
-    if (immediate.size === 8) {
+    let value = signed(bytes, from, size);
+    if (records[template + Record.flags] & Flags.relative) value += ip + this.length(template);
+    if (addressBits === 32) value >>>= 0;
+    else if (addressBits === 16) value &= 0xffff;
+    this.put(at + Uop.displacement, value + records[template + Record.more]);
+  }
+
+  private fill(template: number, place: number, bytes: Uint8Array, position: number, at: number, ip: number): void {
+    const from = position + (place & 0xff);
+    const size = (place >> 8) & 0xff;
+    if (size === 8) {
       this.copy(bytes, from, at + Uop.immediate);
       return;
     }
-    let value = signed(bytes, from, immediate.size);
-    if (!immediate.signed) value = immediate.size === 4 ? value >>> 0 : value & (immediate.size === 2 ? 0xffff : 0xff);
+    const flags = this.records[template + Record.flags];
+    let value = signed(bytes, from, size);
+    if (!(flags & Flags.signed)) value = size === 4 ? value >>> 0 : value & (size === 2 ? 0xffff : 0xff);
     this.put(at + Uop.immediate, value);
-    if (!immediate.branch) return;
-    const target = end + value;
-    i32[(at + Uop.target) >> 2] = target >= 0 && target < PAGE ? 0 : -1;
+    if (!(flags & Flags.branch)) return;
+    const target = ip + this.length(template) + value;
+    this.memory.i32[(at + Uop.target) >> 2] = target >= 0 && target < PAGE ? 0 : -1;
   }
 
   private put(at: number, value: number): void {
@@ -196,6 +236,12 @@ export class Templates {
   private copy(bytes: Uint8Array, from: number, to: number): void {
     for (let i = 0; i < 8; i++) this.memory.u8[to + i] = bytes[from + i];
   }
+}
+
+function doubled(numbers: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+  const more = new Int32Array(numbers.length * 2);
+  more.set(numbers);
+  return more;
 }
 
 function signed(bytes: Uint8Array, at: number, size: number): number {

@@ -3,8 +3,7 @@
  * and then needs no look at the TLB, which changes outside of regions only.
  */
 import { PAGE, State, Uop } from '../../cpu/layout';
-import type { MachineMemory } from '../../mmu/memory';
-import type { RegionBlock } from './regionPlan';
+import type { RegionBlock, UopMemory } from './regionPlan';
 
 /** The registers that an address is made of, and the page of its displacement, as one number. */
 export type AddressKey = number;
@@ -27,14 +26,14 @@ function keyOf(base: number, index: number, page: number): AddressKey {
 }
 
 /** Of the micro-op's memory operand. */
-export function operandKey(memory: MachineMemory, uop: number): AddressKey {
+export function operandKey(memory: UopMemory, uop: number): AddressKey {
   // The low half tells enough: displacements of 64 bits are rare.
   const page = memory.i32[(uop + Uop.displacement) >> 2] >> Math.log2(PAGE);
   return keyOf(memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1], page);
 }
 
 /** Accesses of a block through the same registers, where there are several. */
-export function repeatedAccesses(memory: MachineMemory, { instructions }: RegionBlock): Map<AddressKey, Accesses> {
+export function repeatedAccesses(memory: UopMemory, { instructions }: RegionBlock): Map<AddressKey, Accesses> {
   const found = new Map<AddressKey, Accesses>();
   const note = (key: AddressKey, reads: boolean, writes: boolean): void => {
     const known = found.get(key);

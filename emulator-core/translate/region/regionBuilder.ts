@@ -5,7 +5,6 @@
  */
 import { State, Uop } from '../../cpu/layout';
 import type { VectorOperationName } from '../../cpu/vector/operations';
-import type { MachineMemory } from '../../mmu/memory';
 import type { HandlerForm } from '../abi';
 import type { Bits } from '../builder';
 import { cpu, state, truncate } from '../operands';
@@ -16,6 +15,7 @@ import { v128 } from '../wasmSimd';
 import { operandKey } from './checkedPages';
 import { RegionFlags } from './regionFlags';
 import { RegionMemory } from './regionMemory';
+import type { UopMemory } from './regionPlan';
 import type { RegionState } from './regionState';
 
 /** The instruction cannot be part of a region: the interpreter does it each time. */
@@ -45,7 +45,7 @@ export class RegionBuilder extends SemanticsBuilder {
 
   constructor(
     private readonly s: RegionState,
-    private readonly from: MachineMemory,
+    private readonly from: UopMemory,
     readonly uop: number,
     /** The interpreter's handler. */
     private readonly handler: number,

@@ -11,7 +11,7 @@ import { RegionState } from './regionState';
 /** What became of a plan. 'plan again': instructions turned out not to be for compiling, which is known from now on; 'nothing': all of them. */
 export type CompiledPlan = Fn | 'plan again' | 'nothing';
 
-export function compileRegion(source: PlanSource, plan: RegionPlan): CompiledPlan {
+export function compileRegion(source: PlanSource, plan: Pick<RegionPlan, 'blocks'>): CompiledPlan {
   return new RegionEmitter(source, plan).emit();
 }
 
@@ -25,7 +25,7 @@ class RegionEmitter {
 
   constructor(
     private readonly source: PlanSource,
-    private readonly plan: RegionPlan,
+    private readonly plan: Pick<RegionPlan, 'blocks'>,
   ) {
     const { blocks } = plan;
     this.s = new RegionState(blocks[0].uop);

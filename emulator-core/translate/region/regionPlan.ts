@@ -82,9 +82,12 @@ export interface Surroundings {
   find(rip: bigint): { uop: number; page: CodePage } | undefined;
 }
 
+/** The memory that micro-ops are in. */
+export type UopMemory = Pick<MachineMemory, 'u8' | 'u16' | 'i32' | 'i64'>;
+
 /** What the planner needs to know of the code cache. */
 export interface PlanSource {
-  memory: MachineMemory;
+  memory: UopMemory;
   forms: CompiledForms;
   /** The interpreter's handler of a micro-op, which may have a region's now. */
   handler(uop: number): number;
@@ -94,6 +97,8 @@ export interface PlanSource {
 export class CompiledForms {
   private readonly known = new Map<number, CompiledForm | undefined>();
   private readonly probe = new Probe();
+  /** Called when instructions of a form turn out not to be for compiling. */
+  onRefused: (code: number, handler: number) => void = () => {};
 
   constructor(private readonly handlers: HandlerModule['handlers']) {}
 
@@ -109,6 +114,7 @@ export class CompiledForms {
   /** It turned out that instructions of the form cannot be compiled. */
   refuse(code: number, handler: number): void {
     this.known.set(code * 0x10000 + handler, undefined);
+    this.onRefused(code, handler);
   }
 
   private find(code: number, handler: number): CompiledForm | undefined {
@@ -273,7 +279,7 @@ class Planner {
 
   /** The micro-op at an offset from the start of a page, in it or beyond. */
   private place(offset: number, page: PlannedPage): Place | undefined {
-    const inside = page.page.uops.get(offset);
+    const inside = page.page.uop(offset);
     if (inside !== undefined) return { uop: inside, page };
     const { around } = this;
     if (!around || (offset >= 0 && offset < PAGE)) return undefined;
@@ -291,7 +297,7 @@ class Planner {
 
   /** The micro-op decoded at where the instruction ends in the page; 0 when there is none. */
   private behind(uop: number, { page }: PlannedPage): number {
-    return page.uops.get(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
+    return page.uop(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
   }
 
   private block(leader: number, page: PlannedPage, numbers: ReadonlyMap<number, number>): RegionBlock {

@@ -1,14 +1,13 @@
 /** Runs random programs in every mode of compiling and compares the machines wherever they stop. */
 import { disassemble } from '../../../emulator-core/x86/disassembler';
 import { Random } from '../../differential/values';
-import type { CompileMode } from '../../../emulator-core/cpu/compiledCode';
 import { CODE } from '../../differential/protocol';
 import { makePools, type Pools } from './body';
 import { makeProgram, type Program } from './program';
-import { Side } from './side';
+import { Side, type SideMode } from './side';
 import { ripOf } from './world';
 
-const MODES: readonly CompileMode[] = ['off', 'always', 'auto'];
+const MODES: readonly SideMode[] = ['off', 'always', 'auto', 'away'];
 /** Programs after which machines are made anew. */
 const MACHINE_PROGRAMS = 2000;
 const NOP = 0x90;

@@ -40,7 +40,7 @@ export function summary(t: Totals, seconds: number): string {
     `${((100 * (t.compiled[mode] ?? 0)) / Math.max(1, t.instructions)).toFixed(0)} % ${mode}`;
   return (
     `${t.blocks} blocks of ${t.programs} programs in ${seconds.toFixed(0)} s (${Math.round(t.blocks / seconds)} a second): ` +
-    `${t.instructions} instructions in each mode, by compiled code ${share('always')}, ${share('auto')}; ` +
+    `${t.instructions} instructions in each mode, by compiled code ${share('always')}, ${share('auto')}, ${share('away')}; ` +
     `${t.regions} regions (always), ${t.exceptions} exceptions, ${t.comparisons} comparisons`
   );
 }

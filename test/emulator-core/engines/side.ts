@@ -3,6 +3,7 @@ import type { CompileMode } from '../../../emulator-core/cpu/compiledCode';
 import { State, Uop } from '../../../emulator-core/cpu/layout';
 import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
 import { CODE, DATA, READ_ONLY, STATUS, TEMPLATE } from '../../differential/protocol';
+import { SlowCompiler } from '../slowCompiler';
 import { TestMachine } from '../testMachine';
 import { STACK_TOP, type Episode, type Program } from './program';
 import { BRANCH_TABLE, FEATURES, STACK, STACK_BYTES, USED, addressOf, enterSegments, enterWorld, ripOf } from './world';
@@ -20,6 +21,12 @@ export const VISIBLE: readonly (readonly [number, number])[] = [
 /** Exceptions of a program whose description is kept. */
 const REMEMBERED = 6;
 
+/** 'away': as 'auto', but compiled elsewhere, which takes its time. */
+export type SideMode = CompileMode | 'away';
+
+/** Looks that it takes until something compiled elsewhere is there: runs of the core. */
+const AWAY = 3;
+
 export class Side {
   readonly t: TestMachine;
   program!: Program;
@@ -31,10 +38,11 @@ export class Side {
   private readonly words: Uint32Array;
 
   constructor(
-    readonly mode: CompileMode,
+    readonly mode: SideMode,
     codeCache?: number,
   ) {
-    this.t = new TestMachine({ features: FEATURES, compile: mode });
+    const compiler = mode === 'away' ? () => new SlowCompiler(AWAY) : undefined;
+    this.t = new TestMachine({ features: FEATURES, compile: mode === 'away' ? 'auto' : mode, compiler });
     const { machine, cpu } = this.t;
     const { memory } = machine;
     if (codeCache !== undefined) Object.assign(memory, { uopEnd: memory.uopBase + codeCache * Uop.bytes });
@@ -57,7 +65,7 @@ export class Side {
   load(program: Program): void {
     const { t } = this;
     this.program = program;
-    if (this.mode === 'auto') {
+    if (this.mode === 'auto' || this.mode === 'away') {
       t.machine.core.code.heat = program.heat;
       t.machine.core.compiled.hotter = 2 * program.heat;
     }

@@ -89,7 +89,7 @@ describe('the pages of the code cache', () => {
     const { core } = new TestMachine().machine;
     const context = core.code.context('bounded', () => ({ decode: { bitness: 64, flat: [], units: {} } as never }));
     const first = core.code.page(context, 0);
-    for (let page = 1; page <= 20_000; page++) core.code.page(context, page);
+    for (let page = 1; page <= 10_000; page++) core.code.page(context, page);
     assert.strictEqual(core.code.flushes, 1);
     assert.strictEqual(first.valid, false);
     const again = core.code.page(context, 0);
