@@ -18,7 +18,7 @@ const expected = [
   /^LICENSE$/,
   /^out\/THIRD-PARTY-NOTICES\.txt$/,
   /^out\/extension\.js$/,
-  /^out\/debug-adapter\/(main|cli)\.js$/,
+  /^out\/debug-adapter\/(main|cli|compilerThread)\.js$/,
   /^syntaxes\/[\w.-]+\.json$/,
   /^media\/.+\.(svg|png|md|css|js)$/,
   // The walkthrough starts this one, with its sources.
@@ -32,6 +32,7 @@ const necessary = [
   'out/extension.js',
   'out/debug-adapter/main.js',
   'out/debug-adapter/cli.js',
+  'out/debug-adapter/compilerThread.js',
   'samples/hello-guest/hello.elf',
 ];
 

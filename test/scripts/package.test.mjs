@@ -8,6 +8,7 @@ const good = [
   'out/extension.js',
   'out/debug-adapter/main.js',
   'out/debug-adapter/cli.js',
+  'out/debug-adapter/compilerThread.js',
   'samples/hello-guest/hello.elf',
   'syntaxes/gas.tmLanguage.json',
   'media/exits.svg',
