@@ -133,8 +133,13 @@ export const State = {
   plainPage: 0x312c,
   /** Registers of the local APIC, 64 of 32 bits. */
   apic: 0x3380,
-  size: 0x3480,
+  /** Pages that the loops of the region that runs have found in the soft TLB: one LoopPage each. */
+  loopPages: 0x3480,
+  size: 0x3500,
 } as const;
+
+/** `tag`: linear page address, -1: none; as the soft TLB's. */
+export const LoopPage = { entries: 8, tag: 0, addend: 8, size: 16 } as const;
 
 /** `interrupt`: one waits for RFLAGS.IF, whose bit this is. `other`: NMIs are blocked, or an event other than an interrupt waits. */
 export const EventWaits = { other: 1, interrupt: 1 << 9 } as const;

@@ -1,6 +1,6 @@
 /**
- * Pages that a block of a region has found in the soft TLB: the next access through the same registers mostly goes to the same page,
- * and then needs no look at the TLB, which changes outside of regions only.
+ * Pages that a block or a loop of a region has found in the soft TLB: the next access through the same registers mostly goes to the
+ * same page, and then needs no look at the TLB, which changes outside of regions only.
  */
 import { PAGE, State, Uop } from '../../cpu/layout';
 import type { RegionBlock, UopMemory } from './regionPlan';
@@ -25,6 +25,13 @@ function keyOf(base: number, index: number, page: number): AddressKey {
   return (page * SLOTS + index) * SLOTS + base;
 }
 
+/** State offsets of base and index. */
+function registersOf(key: AddressKey): [base: number, index: number] {
+  const base = ((key % SLOTS) + SLOTS) % SLOTS;
+  const index = Math.floor(key / SLOTS) % SLOTS;
+  return [base, (index + SLOTS) % SLOTS];
+}
+
 /** Of the micro-op's memory operand. */
 export function operandKey(memory: UopMemory, uop: number): AddressKey {
   // The low half tells enough: displacements of 64 bits are rare.
@@ -33,9 +40,36 @@ export function operandKey(memory: UopMemory, uop: number): AddressKey {
 }
 
 /** Accesses of a block through the same registers, where there are several. */
-export function repeatedAccesses(memory: UopMemory, { instructions }: RegionBlock): Map<AddressKey, Accesses> {
+export function repeatedAccesses(memory: UopMemory, block: RegionBlock): Map<AddressKey, Accesses> {
   const found = new Map<AddressKey, Accesses>();
-  const note = (key: AddressKey, reads: boolean, writes: boolean): void => {
+  note(memory, block, found);
+  for (const [key, { count }] of found) if (count === 1) found.delete(key);
+  return found;
+}
+
+/**
+ * Accesses of a loop's blocks, but for those through registers that it loads: where these point to is likely to be another page each
+ * time, as in a linked list.
+ */
+export function loopAccesses(memory: UopMemory, blocks: readonly RegionBlock[]): Map<AddressKey, Accesses> {
+  const found = new Map<AddressKey, Accesses>();
+  const loaded = new Set<number>();
+  for (const block of blocks) {
+    note(memory, block, found);
+    for (const { uop, info, form } of block.instructions) {
+      const loads = form.operands.length > 1 && form.operands[1].kind === 'm' && form.operands[0].kind === 'r';
+      if (loads || info.row.mnemonic === 'Pop') loaded.add(memory.i32[(uop + Uop.r0) >> 2] & ~7);
+    }
+  }
+  for (const key of found.keys()) {
+    const [base, index] = registersOf(key);
+    if (loaded.has(base) || loaded.has(index)) found.delete(key);
+  }
+  return found;
+}
+
+function note(memory: UopMemory, { instructions }: RegionBlock, found: Map<AddressKey, Accesses>): void {
+  const add = (key: AddressKey, reads: boolean, writes: boolean): void => {
     const known = found.get(key);
     if (!known) found.set(key, { reads, writes, count: 1 });
     else {
@@ -45,9 +79,7 @@ export function repeatedAccesses(memory: UopMemory, { instructions }: RegionBloc
     }
   };
   for (const { uop, form, writes, stack } of instructions) {
-    if (stack) note(STACK_KEY, true, true);
-    if (form.operands.some(({ kind }) => kind === 'm')) note(operandKey(memory, uop), !writes, writes);
+    if (stack) add(STACK_KEY, true, true);
+    if (form.operands.some(({ kind }) => kind === 'm')) add(operandKey(memory, uop), !writes, writes);
   }
-  for (const [key, { count }] of found) if (count === 1) found.delete(key);
-  return found;
 }

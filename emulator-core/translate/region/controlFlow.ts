@@ -20,6 +20,7 @@ export class ControlFlow {
   private readonly forward: Int32Array;
   private readonly header: Uint8Array;
   private readonly children: number[][];
+  private readonly predecessors: number[][];
   /** Where branches to a loop's header or a merging node go, while they are open. */
   private readonly labels = new Map<number, Label>();
 
@@ -30,6 +31,7 @@ export class ControlFlow {
     this.forward = new Int32Array(count);
     this.header = new Uint8Array(count);
     this.children = Array.from({ length: count }, () => []);
+    this.predecessors = Array.from({ length: count }, () => []);
     this.sort();
     this.findDominators();
     for (const node of this.sorted) {
@@ -49,6 +51,25 @@ export class ControlFlow {
   /** A loop begins at the node. */
   isHeader(node: number): boolean {
     return this.header[node] !== 0;
+  }
+
+  /** For each node, the header of the innermost loop that it is in; -1: none. */
+  loops(): Int32Array {
+    const inner = new Int32Array(this.graph.count).fill(-1);
+    // Outer loops' headers come first.
+    for (const header of this.sorted) {
+      if (!this.header[header]) continue;
+      const queue = this.predecessors[header].filter((node) => this.dominates(header, node));
+      const seen = new Set([header]);
+      inner[header] = header;
+      for (let node = queue.pop(); node !== undefined; node = queue.pop()) {
+        if (seen.has(node)) continue;
+        seen.add(node);
+        inner[node] = header;
+        queue.push(...this.predecessors[node]);
+      }
+    }
+    return inner;
   }
 
   /**
@@ -147,8 +168,7 @@ export class ControlFlow {
   }
 
   private findDominators(): void {
-    const { dominator, sorted, graph } = this;
-    const predecessors: number[][] = Array.from({ length: graph.count }, () => []);
+    const { dominator, sorted, graph, predecessors } = this;
     for (const node of sorted) for (const to of graph.successors(node)) predecessors[to].push(node);
     dominator[0] = 0;
     for (let changed = true; changed;) {

@@ -1,7 +1,7 @@
 /** One region as one WebAssembly function (micro-op, vCPU) -> 0, with the type of the interpreter's handlers. */
 import { Uop } from '../../cpu/layout';
 import { I64, get, i64, i64c, type Expr, type Fn } from '../wasm';
-import { repeatedAccesses } from './checkedPages';
+import { loopAccesses, repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
@@ -20,6 +20,8 @@ class RegionEmitter {
   private readonly flow: ControlFlow;
   /** For each block: instructions that may be charged from there on before the budget is looked at again. */
   private readonly charges: number[];
+  /** For each block the header of its loop, or -1. */
+  private readonly loops: Int32Array;
   private instructions = 0;
   private refused = false;
 
@@ -34,6 +36,17 @@ class RegionEmitter {
     this.charges = this.flow.longest((node) =>
       edgesOf(blocks[node]).map((edge) => ({ to: destination(edge), cost: this.cost(edge) })),
     );
+    this.loops = this.findLoops();
+  }
+
+  private findLoops(): Int32Array {
+    const loops = this.flow.loops();
+    for (const header of new Set(loops)) {
+      if (header < 0) continue;
+      const blocks = this.plan.blocks.filter((_, i) => loops[i] === header);
+      this.s.setLoop(header, loopAccesses(this.source.memory, blocks));
+    }
+    return loops;
   }
 
   emit(): CompiledPlan {
@@ -42,12 +55,21 @@ class RegionEmitter {
     const flags = new RegionFlags(s, s);
     const f = s.wrap(
       left,
-      () => this.flow.emit(s.f, (node) => this.block(node)),
+      () => {
+        this.needs(0);
+        this.flow.emit(s.f, (node) => this.block(node));
+      },
       () => flags.settle(),
     );
     // What goes on at a refused instruction that the region begins at would go on at the region, for ever.
     if (this.refused) return 'plan again';
     return this.instructions ? f : 'nothing';
+  }
+
+  /** Where the budget does not cover all until a loop begins anew, the interpreter goes on at the block. */
+  private needs(node: number): void {
+    const { uop } = this.plan.blocks[node];
+    this.s.needs(this.charges[node], uop, this.source.handler(uop));
   }
 
   private left(uop: number): number {
@@ -64,10 +86,7 @@ class RegionEmitter {
     const { s } = this;
     const block = this.plan.blocks[node];
     if (this.flow.merges(node)) s.flags = { kind: 'dynamic' };
-    s.beginBlock(repeatedAccesses(this.source.memory, block));
-    if (node === 0 || this.flow.isHeader(node)) {
-      s.needs(this.charges[node], block.uop, this.source.handler(block.uop));
-    }
+    s.beginBlock(repeatedAccesses(this.source.memory, block), this.loops[node]);
     for (const instruction of block.instructions) {
       const done = this.instruction(node, block, instruction);
       s.endInstruction();
@@ -135,6 +154,8 @@ class RegionEmitter {
       s.goOn(uop);
       return;
     }
+    // On the way there, where it is known how the flags stand, and not in the loop, which need not keep them for this.
+    if (this.flow.isHeader(edge.block)) this.needs(edge.block);
     if (this.flow.merges(edge.block)) s.tellFlags();
     this.flow.goTo(node, edge.block);
   }

@@ -5,7 +5,7 @@ import type { Bits, Width } from '../builder';
 import { MemoryEmitter, type ModifiedOperand } from '../memoryEmitter';
 import { loadBits, storeBits } from '../operands';
 import type { SemanticsBuilder } from '../semanticsBuilder';
-import { I32, I64, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
+import { I32, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
 import { STACK_KEY, type AddressKey } from './checkedPages';
 import type { KnownPage, RegionState } from './regionState';
 
@@ -52,21 +52,20 @@ export class RegionMemory extends MemoryEmitter {
 
   /** As hit(), in the page that the block knows, or is to know from now on. */
   private hitPage(linear: Expr, bits: Width, tag: number, page: KnownPage): Expr {
-    const { f } = this.s;
+    const { s } = this;
     const find = (): void => {
       const entry = this.entryOf(linear, bits, tag);
       // Where both are done, the page is known when it may be both read and written.
       const other = tag === Tlb.tagRead ? Tlb.tagWrite : Tlb.tagRead;
       const both = page.reads && page.writes;
-      set(page.tag, i64.load(entry, both ? other : tag))(f);
-      set(page.addend, i32.load(entry, Tlb.addend))(f);
+      s.setPage(page, i64.load(entry, both ? other : tag), i32.load(entry, Tlb.addend));
     };
     // What is not aligned differs from every page: only the TLB's entry tells whether it goes beyond the page.
     const aligned = i64.and(linear, i64c(-4096n | BigInt(bits / 8 - 1)));
-    if (page.found) ifElse(f, i64.ne(aligned, get(page.tag, I64)), find);
+    if (page.found) ifElse(s.f, i64.ne(aligned, s.pageTag(page)), find);
     else find();
     page.found = true;
-    return i32.add(i32.wrap(linear), get(page.addend, I32));
+    return i32.add(i32.wrap(linear), s.pageAddend(page));
   }
 
   load(linear: Expr, bits: Bits, stack: boolean): Expr {

@@ -2,7 +2,7 @@
  * What a region's function keeps in locals while it runs: general registers, flags, budget. Each is loaded where the function begins and
  * stored where it is left.
  */
-import { Jump, State, Uop } from '../../cpu/layout';
+import { Jump, LoopPage, State, Uop } from '../../cpu/layout';
 import { Pseudo, RegionImport } from '../abi';
 import { jumpEntry } from '../dispatch';
 import { cpu } from '../operands';
@@ -17,6 +17,7 @@ import {
   i32,
   i32c,
   i64,
+  i64c,
   ifElse,
   select,
   set,
@@ -50,10 +51,12 @@ export interface PendingFlags {
   from: 'subtract' | 'logic' | 'other';
 }
 
-/** A page in locals, once the block has found one: its linear address, and what makes a host address of a linear one in it. */
+/**
+ * A page, once the block or loop has found one: its linear address, and what makes a host address of a linear one in it. A block's are in
+ * locals. A loop's are in memory, at an offset in State: as locals they would be moved about in each round.
+ */
 export interface KnownPage extends Accesses {
-  tag: number;
-  addend: number;
+  place: { tag: number; addend: number } | { slot: number };
   found: boolean;
 }
 
@@ -85,6 +88,9 @@ export class RegionState {
   /** It has code of several pages: ripBase is not always what it was at the entry. */
   crosses = false;
   private readonly pages = new Map<AddressKey, KnownPage>();
+  /** Pages of loops, by their headers: from one round to the next. */
+  private readonly loopPages = new Map<number, Map<AddressKey, KnownPage>>();
+  private usedSlots = 0;
   private readonly pageLocals: { tag: number; addend: number }[] = [];
   private readonly registers = new Map<number, number>();
   private readonly written = new Set<number>();
@@ -93,17 +99,47 @@ export class RegionState {
   private readonly free = new Map<Type, number[]>();
   private readonly taken: { type: Type; local: number }[] = [];
 
-  /** A block begins, with accesses that come repeatedly. */
-  beginBlock(accesses: ReadonlyMap<AddressKey, Accesses>): void {
+  /** The accesses of a loop; before its blocks begin. */
+  setLoop(header: number, accesses: ReadonlyMap<AddressKey, Accesses>): void {
+    const pages = new Map<AddressKey, KnownPage>();
+    for (const [key, how] of accesses) {
+      if (this.usedSlots === LoopPage.entries) break;
+      const slot = State.loopPages + LoopPage.size * this.usedSlots++;
+      // Looked at each time, as a round before may have found it.
+      pages.set(key, { ...how, place: { slot }, found: true });
+    }
+    this.loopPages.set(header, pages);
+  }
+
+  /** A block begins, with accesses that come repeatedly. `loop`: the header of the loop that it is in, or -1. */
+  beginBlock(accesses: ReadonlyMap<AddressKey, Accesses>, loop: number): void {
     this.pages.clear();
+    const known = this.loopPages.get(loop);
+    for (const [key, page] of known ?? []) this.pages.set(key, page);
     let used = 0;
     for (const [key, how] of accesses) {
+      if (known?.has(key)) continue;
       const locals = (this.pageLocals[used++] ??= { tag: this.f.local(I64), addend: this.f.local(I32) });
-      this.pages.set(key, { ...how, ...locals, found: false });
+      this.pages.set(key, { ...how, place: locals, found: false });
     }
   }
   knownPage(key: AddressKey): KnownPage | undefined {
     return this.pages.get(key);
+  }
+  pageTag({ place }: KnownPage): Expr {
+    return 'slot' in place ? i64.load(cpu, place.slot + LoopPage.tag) : get(place.tag, I64);
+  }
+  pageAddend({ place }: KnownPage): Expr {
+    return 'slot' in place ? i32.load(cpu, place.slot + LoopPage.addend) : get(place.addend, I32);
+  }
+  setPage({ place }: KnownPage, tag: Expr, addend: Expr): void {
+    if ('slot' in place) {
+      i64.store(cpu, tag, place.slot + LoopPage.tag)(this.f);
+      i32.store(cpu, addend, place.slot + LoopPage.addend)(this.f);
+    } else {
+      set(place.tag, tag)(this.f);
+      set(place.addend, addend)(this.f);
+    }
   }
 
   gpr(register: number): Expr {
@@ -241,6 +277,10 @@ export class RegionState {
     for (const [register, local] of this.registers) load(local, i64.load(cpu, State.gpr + register * 8));
     if (this.usesFlags) {
       for (const slot of ['fc', 'fz', 'fs'] as const) load(this[slot], i64.load(cpu, State[slot]));
+    }
+    // No address is that one: they are compared without the bits of their offset.
+    for (let i = 0; i < this.usedSlots; i++) {
+      i64.store(cpu, i64c(-1), State.loopPages + LoopPage.size * i + LoopPage.tag)(before);
     }
     load(this.ripBase, i64.load(cpu, State.ripBase));
     load(this.tlb, i32.load(cpu, State.tlb));
