@@ -71,3 +71,64 @@ describe('pages that a block of a region has found', () => {
     });
   }
 });
+
+describe('pages that a loop has found', () => {
+  /** Runs a loop compiled, then interpreted, with the same result; returns RAX. */
+  function both(
+    code: string,
+    registers: Parameters<TestMachine['set']>[0],
+    count: number,
+    prepare: (t: TestMachine) => void,
+  ): bigint {
+    const results = (['always', 'off'] as const).map((compile) => {
+      const t = new TestMachine({ compile }).enter('64');
+      prepare(t);
+      t.writeHex(CODE, code);
+      for (let round = 0; round < 3; round++) {
+        t.set(registers);
+        t.cpu.rip = BigInt(CODE);
+        t.machine.run(count);
+      }
+      assert.equal(t.machine.core.compiledInstructions > count, compile === 'always');
+      return [t.get('rax'), t.get('rcx'), t.cpu.rip, t.machine.core.retired];
+    });
+    assert.deepEqual(results[0], results[1]);
+    return results[0][0] as bigint;
+  }
+
+  it('change where an array goes on in the next page', () => {
+    // add rax, [rsi]; mov [rdi], rax; add rsi, 8; add rdi, 8; dec rcx; jnz; jmp to itself
+    const sum = both(
+      '480306 488907 4883c608 4883c708 48ffc9 75ed ebfe',
+      { rax: 0, rsi: DATA - 80, rdi: DATA + 0x2000 - 24, rcx: 20 },
+      130,
+      (t) => {
+        for (let i = 0; i < 20; i++) t.write64(DATA - 80 + 8 * i, BigInt(i + 1));
+      },
+    );
+    assert.equal(sum, 210n);
+  });
+
+  it('change with each element of a list whose elements are in two pages in turn', () => {
+    // add rax, [rsi+8]; mov rsi, [rsi]; dec rcx; jnz; jmp to itself
+    const at = (i: number): number => DATA + (i % 2) * 0x1000 + 16 * i;
+    const sum = both('48034608 488b36 48ffc9 75f4 ebfe', { rax: 0, rsi: at(0), rcx: 20 }, 90, (t) => {
+      for (let i = 0; i < 20; i++) {
+        t.write64(at(i), BigInt(at(i + 1)));
+        t.write64(at(i) + 8, BigInt(i + 1));
+      }
+    });
+    assert.equal(sum, 210n);
+  });
+
+  it('are more than a region knows', () => {
+    // Ten loads through other registers, each in its own page: add rax, [reg]; ...; dec rcx; jnz; jmp to itself
+    const registers = ['rdx', 'rbx', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r14', 'r15'] as const;
+    const loads = '480302 480303 480306 480307 490300 490301 490302 490303 490306 490307';
+    const where = Object.fromEntries(registers.map((name, i) => [name, DATA + 0x1000 * i]));
+    const sum = both(loads + '48ffc9 75dd ebfe', { rax: 0, rcx: 5, ...where }, 70, (t) => {
+      registers.forEach((_, i) => t.write64(DATA + 0x1000 * i, 1n << BigInt(4 * i)));
+    });
+    assert.equal(sum, 0x5555555555n);
+  });
+});

@@ -115,3 +115,23 @@ describe('control flow of a region', () => {
     }
   });
 });
+
+describe('loops of a graph', () => {
+  const loops = (graph: Graph): number[] => [
+    ...new ControlFlow({ count: graph.length, successors: (node) => graph[node] }).loops(),
+  ];
+
+  it('are found by their headers, the innermost for each node', () => {
+    // 0 -> 1; 1 -> 2, 5; 2 -> 3; 3 -> 2, 4; 4 -> 1; 5 ends: the loop of 2 and 3 in that of 1 to 4
+    assert.deepEqual(loops([[1], [2, 5], [3], [2, 4], [1], []]), [-1, 1, 2, 2, 1, -1]);
+  });
+
+  it('are none in code without a way back, and one of a node that leads to itself', () => {
+    assert.deepEqual(loops([[1, 2], [3], [3], []]), [-1, -1, -1, -1]);
+    assert.deepEqual(loops([[0, 1], []]), [0, -1]);
+  });
+
+  it('have one header though two ways lead back to it', () => {
+    assert.deepEqual(loops([[1], [2, 3], [1], [1, 4], []]), [-1, 1, 1, 1, -1]);
+  });
+});
