@@ -76,13 +76,14 @@ export async function build({ only, minify = false, watch = false } = {}) {
   const unknown = names.find((name) => !(name in bundles));
   if (unknown) throw new UserError(`no bundle '${unknown}'; there are ${Object.keys(bundles).join(', ')}`);
   const esbuild = await import('esbuild');
-  const { icedPlugin } = await import('./lib/icedPlugin.mjs');
-  const { handlersPlugin } = await import('./lib/handlersPlugin.mjs');
+  const { icedPlugin, icedWasm } = await import('./lib/icedPlugin.mjs');
+  const { handlersPlugin, handlersWasm } = await import('./lib/handlersPlugin.mjs');
   const { noticesFor, packagesOf } = await import('./lib/notices.mjs');
   const inside = new Set();
   const outputs = [];
   const started = Date.now();
   for (const name of names) {
+    const beside = name === 'adapter' && !watch;
     const options = {
       ...(await bundles[name]()),
       minify,
@@ -90,7 +91,7 @@ export async function build({ only, minify = false, watch = false } = {}) {
       metafile: true,
       write: watch,
       // While watching, handlers are generated at run time: a change of an instruction shows at once.
-      plugins: watch ? [icedPlugin()] : [icedPlugin(), handlersPlugin(esbuild)],
+      plugins: watch ? [icedPlugin()] : [icedPlugin({ beside }), handlersPlugin(esbuild, { beside })],
     };
     if (watch) {
       const context = await esbuild.context({ ...options, logLevel: 'info' });
@@ -101,6 +102,11 @@ export async function build({ only, minify = false, watch = false } = {}) {
       const { metafile, outputFiles } = await esbuild.build(options);
       packagesOf(metafile).forEach((one) => inside.add(one));
       outputs.push(...outputFiles);
+      if (beside) {
+        for (const { name, contents } of [icedWasm, handlersWasm]) {
+          outputs.push({ path: path.join(root, 'out/debug-adapter', name), contents: await contents(esbuild) });
+        }
+      }
     } catch {
       throw new UserError(`the bundle '${name}' does not build`); // esbuild has printed why
     }

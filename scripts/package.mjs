@@ -19,6 +19,7 @@ const expected = [
   /^out\/THIRD-PARTY-NOTICES\.txt$/,
   /^out\/extension\.js$/,
   /^out\/debug-adapter\/(main|cli|compilerThread)\.js$/,
+  /^out\/debug-adapter\/(handlers|iced_x86_bg)\.wasm$/,
   /^syntaxes\/[\w.-]+\.json$/,
   /^media\/.+\.(svg|png|md|css|js)$/,
   // The walkthrough starts this one, with its sources.
@@ -33,6 +34,8 @@ const necessary = [
   'out/debug-adapter/main.js',
   'out/debug-adapter/cli.js',
   'out/debug-adapter/compilerThread.js',
+  'out/debug-adapter/handlers.wasm',
+  'out/debug-adapter/iced_x86_bg.wasm',
   'samples/hello-guest/hello.elf',
 ];
 

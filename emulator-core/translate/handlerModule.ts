@@ -19,10 +19,18 @@ export function pack(made: HandlerModule): PrebuiltHandlers {
   return { module: made.bytes, variants: Int16Array.from(variants), tableSize: made.tableSize };
 }
 
-export function unpack({ module, variants, tableSize }: PrebuiltHandlers): HandlerModule {
+export function unpack(packed: PrebuiltHandlers): HandlerModule {
+  const { variants, tableSize } = packed;
   const handlers: HandlerModule['handlers'] = [];
   for (let at = 0; at < variants.length; at += VARIANTS + 1) {
     handlers[variants[at]] = Int32Array.from(variants.subarray(at + 1, at + 1 + VARIANTS));
   }
-  return { bytes: module, handlers, tableSize };
+  // Those who only compile regions do not need it.
+  return {
+    get bytes() {
+      return packed.module;
+    },
+    handlers,
+    tableSize,
+  };
 }

@@ -37,14 +37,37 @@ async function generate(esbuild) {
   return module.exports.packed;
 }
 
-/** @returns {import('esbuild').Plugin} */
-export function handlersPlugin(esbuild) {
+const made = (esbuild) => (generated ??= generate(esbuild));
+
+/** The module, and its name beside a bundle. */
+export const handlersWasm = {
+  name: 'handlers.wasm',
+  contents: async (esbuild) => (await made(esbuild)).module,
+};
+
+const embedded = (module) => `
+  const module = bytes(${JSON.stringify(base64(module))});
+  const read = () => module;`;
+const besides = `
+  const read = () => {
+    const { readFileSync } = require('node:fs');
+    return new Uint8Array(readFileSync(require('node:path').join(__dirname, '${handlersWasm.name}')));
+  };`;
+
+function base64(view) {
+  return Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('base64');
+}
+
+/**
+ * @param {{ beside?: boolean }} options `beside`: the module lies beside the bundle, which is for Node
+ * @returns {import('esbuild').Plugin}
+ */
+export function handlersPlugin(esbuild, { beside = false } = {}) {
   return {
     name: 'handlers',
     setup(build) {
       build.onLoad({ filter: /[\\/]translate[\\/]prebuilt\.ts$/ }, async (args) => {
-        const packed = await (generated ??= generate(esbuild));
-        const base64 = (view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('base64');
+        const packed = await made(esbuild);
         const contents = `
           function bytes(text) {
             const raw = atob(text);
@@ -52,8 +75,9 @@ export function handlersPlugin(esbuild) {
             for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
             return out;
           }
+          ${beside ? besides : embedded(packed.module)}
           export const prebuilt = {
-            module: bytes(${JSON.stringify(base64(packed.module))}),
+            get module() { return read(); },
             variants: new Int16Array(bytes(${JSON.stringify(base64(packed.variants))}).buffer),
             tableSize: ${packed.tableSize},
           };`;

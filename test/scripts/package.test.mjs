@@ -9,6 +9,8 @@ const good = [
   'out/debug-adapter/main.js',
   'out/debug-adapter/cli.js',
   'out/debug-adapter/compilerThread.js',
+  'out/debug-adapter/handlers.wasm',
+  'out/debug-adapter/iced_x86_bg.wasm',
   'samples/hello-guest/hello.elf',
   'syntaxes/gas.tmLanguage.json',
   'media/exits.svg',
