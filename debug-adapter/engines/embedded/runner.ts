@@ -141,7 +141,8 @@ export class Runner {
         if (ahead > 2 && !this.pauseRequested) await rest(Math.min(ahead, 20));
         since = this.host.clock();
       }
-      if (this.pauseRequested) return 'paused';
+      // Half a reset is nothing to look at.
+      if (this.pauseRequested && !machine.resetting) return 'paused';
     }
   }
 
