@@ -302,7 +302,7 @@ export class Machine implements CoreHost {
 
   /**
    * Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded.
-   * @param own the guest's own reset, over which disks keep what was written
+   * @param own the guest's own reset, over which disks keep what was written, and the log its exits
    */
   reset(own = false): void {
     clear(this.memory.ram);
@@ -343,7 +343,7 @@ export class Machine implements CoreHost {
     this.platform.reset();
     if (!own) for (const disk of this.parts.disks) disk.reset();
     this.delivery.reset();
-    this.vmm.reset();
+    this.vmm.reset(own);
     this.monitors.reset();
     this.scheduler.reset();
     this.guest?.reset();

@@ -349,7 +349,7 @@ class EmbeddedTarget implements Target {
     await this.still('the guest is being restarted', () => inSlices(this.machine.resetInSteps()));
     await this.begin();
     this.stopExit = undefined;
-    this.exitsSent = 0;
+    this.exitsBeginAnew();
     void this.flush(true);
   }
 
@@ -394,7 +394,7 @@ class EmbeddedTarget implements Target {
     );
     this.stopExit = undefined;
     this.hits.stop = undefined;
-    this.exitsSent = 0;
+    this.exitsBeginAnew();
     this.flush(true);
     return remarks;
   }
@@ -511,6 +511,11 @@ class EmbeddedTarget implements Target {
   }
   beforeExitsAreLost(take: () => void): void {
     this.takeExits = take;
+    this.exitsOffered = this.machine.vmm.log.nextSeq;
+  }
+  /** The log is another one. */
+  private exitsBeginAnew(): void {
+    this.exitsSent = 0;
     this.exitsOffered = this.machine.vmm.log.nextSeq;
   }
   private offerExits(): void {

@@ -1,5 +1,6 @@
 /** A guest that resets the machine, again and again. */
 import assert from 'node:assert/strict';
+import { runGuest } from '../../../../debug-adapter/cli/runGuest';
 import { createEmbeddedTarget } from '../../../../debug-adapter/engines/embedded';
 import type { Target } from '../../../../debug-adapter/target';
 
@@ -20,6 +21,39 @@ function createTarget(memory: number): Promise<Target> {
 }
 
 describe("a guest's own reset", () => {
+  it('leaves the log of exits: each is listed once, in order', async () => {
+    const LIVES = 40;
+    const quit = new AbortController();
+    const exits: [name: string, icount: number][] = [];
+    let resets = 0;
+    const outcome = await runGuest(
+      { createTarget: () => createTarget(4 << 20) },
+      {
+        signal: quit.signal,
+        onExits: (list) => {
+          for (const { seq, name, icount, summary } of list) {
+            assert.equal(seq, exits.length);
+            exits.push([name, icount]);
+            if (name === 'IO_INSTRUCTION' && summary.includes('0xcf9')) resets++;
+          }
+          if (resets >= LIVES) quit.abort();
+        },
+      },
+    );
+    assert.equal(outcome.end.kind, 'quit');
+    assert.equal(outcome.lostExits, 0);
+    assert.equal(
+      exits.length,
+      outcome.exitCounters.reduce((sum, { count }) => sum + count, 0),
+    );
+    assert.ok(resets >= LIVES);
+    exits.forEach(([name, icount], i) => {
+      const at = i % (ROUNDS + 1);
+      if (at === ROUNDS) assert.deepEqual([name, icount], ['IO_INSTRUCTION', INSTRUCTIONS - 1], `exit ${i}`);
+      else assert.deepEqual([name, icount], ['CPUID', 2 + 4 * at], `exit ${i}`);
+    });
+  });
+
   it('keeps writes from outside away and input for later, and a pause waits for its end', async () => {
     const target = await createTarget(256 << 20);
     try {
