@@ -76,6 +76,8 @@ export class Machine implements CoreHost {
   readonly guest?: GuestInterface;
   readonly boot: BootResult;
   hooks: MachineHooks;
+  /** Instructions that retired before the guest reset the machine itself, of all times that it has. */
+  retiredBefore = 0;
   /** Why the machine ended; it runs no more. */
   end?: MachineEnd;
 
@@ -330,7 +332,9 @@ export class Machine implements CoreHost {
   /** Goes on with the guest's own reset as long as patience lasts. Whether it is done. */
   private resetMore(): boolean {
     this.ownReset ??= this.resetInSteps(true);
+    const { retired } = this.core;
     while (!this.ownReset.next().done) if (--this.core.patience < 0) return false;
+    this.retiredBefore += retired;
     return true;
   }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { runGuest } from '../../../../debug-adapter/cli/runGuest';
 import { createEmbeddedTarget } from '../../../../debug-adapter/engines/embedded';
-import type { Target } from '../../../../debug-adapter/target';
+import type { RunRequest, StopEvent, Target } from '../../../../debug-adapter/target';
 
 const ROUNDS = 1000;
 /** mov edi, ROUNDS; again: xor eax, eax; cpuid; dec edi; jnz again; mov dx, 0cf9h; mov al, 6; out dx, al */
@@ -52,6 +52,44 @@ describe("a guest's own reset", () => {
       if (at === ROUNDS) assert.deepEqual([name, icount], ['IO_INSTRUCTION', INSTRUCTIONS - 1], `exit ${i}`);
       else assert.deepEqual([name, icount], ['CPUID', 2 + 4 * at], `exit ${i}`);
     });
+  });
+
+  it('is one step for the user, with all of it done behind it', async () => {
+    const target = await createTarget(256 << 20);
+    try {
+      const run = (request: RunRequest) =>
+        new Promise<StopEvent>((resolve, reject) => {
+          target.setEvents({
+            console: () => undefined,
+            note: () => undefined,
+            exitsChanged: () => undefined,
+            continued: () => undefined,
+            stopped: resolve,
+            ended: () => reject(new Error('the guest has ended')),
+          });
+          target.run(request);
+        });
+      const entry = await target.readRegister(0, 'rip');
+      await target.writeMemory('physical', 0, 0xff00000n, Uint8Array.of(0x55));
+      const steps: [RunRequest, number][] = [
+        [{ kind: 'stepInstruction', cpu: 0, over: false }, 0],
+        // As many instructions more as it would be without the reset.
+        [{ kind: 'gotoIcount', icount: INSTRUCTIONS + 100 }, 100],
+        [{ kind: 'gotoIcount', icount: 3 * INSTRUCTIONS + 7 }, 7],
+      ];
+      for (const [step, expected] of steps) {
+        await run({ kind: 'gotoIcount', icount: INSTRUCTIONS - 1 });
+        assert.equal(target.icount(), INSTRUCTIONS - 1);
+        await run(step);
+        assert.equal(target.icount(), expected);
+        if (!expected) assert.equal(await target.readRegister(0, 'rip'), entry);
+        assert.deepEqual([...(await target.readMemory('physical', 0, 0xff00000n, 1))], [0]);
+        // Not under way any more: this would be refused.
+        await target.writeMemory('physical', 0, 0xff00000n, Uint8Array.of(0x55));
+      }
+    } finally {
+      target.dispose();
+    }
   });
 
   it('keeps writes from outside away and input for later, and a pause waits for its end', async () => {
