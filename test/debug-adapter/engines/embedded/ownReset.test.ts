@@ -54,6 +54,12 @@ describe("a guest's own reset", () => {
     });
   });
 
+  it('does not lead around a limit of instructions', async () => {
+    const maxIcount = 3 * INSTRUCTIONS + 7;
+    const outcome = await runGuest({ createTarget: () => createTarget(4 << 20) }, { maxIcount });
+    assert.deepEqual([outcome.end, outcome.icount], [{ kind: 'limit', icount: maxIcount }, 7]);
+  });
+
   it('is one step for the user, with all of it done behind it', async () => {
     const target = await createTarget(256 << 20);
     try {
