@@ -53,8 +53,8 @@ export type { MachineEnd, MachineHooks, MachineOptions, RunResult } from './mach
 
 /** Idle jumps in one call of run() before it returns, so that it always does. */
 const MAX_IDLE_JUMPS = 1000;
-/** Bytes of RAM: some milliseconds. */
-const CLEARED_AT_ONCE = 8 << 20;
+/** Bytes of RAM: as long as a slow step (Core.patience) takes. */
+const CLEARED_AT_ONCE = 64 << 10;
 
 export class Machine implements CoreHost {
   readonly memory: MachineMemory;
@@ -76,6 +76,8 @@ export class Machine implements CoreHost {
   readonly guest?: GuestInterface;
   readonly boot: BootResult;
   hooks: MachineHooks;
+  /** Instructions that retired before the guest reset the machine itself, of all times that it has. */
+  retiredBefore = 0;
   /** Why the machine ended; it runs no more. */
   end?: MachineEnd;
 
@@ -88,6 +90,8 @@ export class Machine implements CoreHost {
   private sliceEnd = Infinity;
   private stopRequested = false;
   private resetRequested = false;
+  /** The guest's own reset, when there was no time for all of it. */
+  private ownReset?: Generator<void, void>;
   /** Changes from outside, what has been seen already, and the devices' messages. */
   private readonly timeline: Timeline;
   private readonly keys = new ConsoleKeys((bytes) => this.platform.consoleInput(bytes));
@@ -301,33 +305,50 @@ export class Machine implements CoreHost {
 
   /**
    * Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded.
-   * @param keepDisks the guest's own reset, over which disks keep what was written
+   * @param own the guest's own reset, over which disks keep what was written, and the log its exits
    */
-  reset(keepDisks = false): void {
+  reset(own = false): void {
     clear(this.memory.ram);
-    this.powerOn(keepDisks);
+    this.powerOn(own);
   }
 
-  /** reset() in steps of some milliseconds, for a caller that has other things to do between them. Nobody else may touch the machine. */
-  *resetInSteps(): Generator<void, void> {
+  /**
+   * reset() in small steps, some twenty microseconds each but the last, for a caller that has other things to do between them. Nobody else
+   * may touch the machine.
+   */
+  *resetInSteps(own = false): Generator<void, void> {
     const { ram } = this.memory;
     for (let at = 0; at < ram.length; at += CLEARED_AT_ONCE) {
       clear(ram, at, Math.min(ram.length, at + CLEARED_AT_ONCE));
       yield;
     }
-    this.powerOn(false);
+    this.powerOn(own);
   }
 
-  private powerOn(keepDisks: boolean): void {
+  /** The guest is resetting the machine, and run() had no patience for all of it: only run() may touch the machine, which goes on with it. */
+  get resetting(): boolean {
+    return this.ownReset !== undefined;
+  }
+
+  /** Goes on with the guest's own reset as long as patience lasts. Whether it is done. */
+  private resetMore(): boolean {
+    this.ownReset ??= this.resetInSteps(true);
+    const { retired } = this.core;
+    while (!this.ownReset.next().done) if (--this.core.patience < 0) return false;
+    this.retiredBefore += retired;
+    return true;
+  }
+
+  private powerOn(own: boolean): void {
     loadGuest(this.options, this.memory.ram);
     this.core.code.flush();
     // Time first: devices note when they were reset.
     this.core.retired = 0;
     this.clock.reset();
     this.platform.reset();
-    if (!keepDisks) for (const disk of this.parts.disks) disk.reset();
+    if (!own) for (const disk of this.parts.disks) disk.reset();
     this.delivery.reset();
-    this.vmm.reset();
+    this.vmm.reset(own);
     this.monitors.reset();
     this.scheduler.reset();
     this.guest?.reset();
@@ -335,6 +356,7 @@ export class Machine implements CoreHost {
     this.end = undefined;
     this.stopRequested = false;
     this.resetRequested = false;
+    this.ownReset = undefined;
     this.timeline.reset();
     this.enterGuest();
     if (this.recording) this.history.begin();
@@ -410,8 +432,9 @@ export class Machine implements CoreHost {
       if (this.stopRequested) return 'stopped';
       if (this.resetRequested) {
         // Instructions are counted anew from a reset on; the budget is not.
-        until -= this.core.retired;
-        this.reset(true);
+        const { retired } = this.core;
+        if (!this.resetMore()) return 'budget';
+        until -= retired;
       }
       timeline.applyDue();
       timeline.deliver();

@@ -1,6 +1,6 @@
 /** The guest's serial console as a terminal: output as it comes, typing and pasting go to the guest. */
 import * as vscode from 'vscode';
-import { ConsoleText, lumpDelay, sizeCommand, typedBytes, type CarriageReturns } from './consoleText';
+import { ConsoleText, isHot, lumpDelay, sizeCommand, typedBytes, type CarriageReturns } from './consoleText';
 
 export class SerialConsole implements vscode.Pseudoterminal {
   private readonly write = new vscode.EventEmitter<string>();
@@ -10,6 +10,8 @@ export class SerialConsole implements vscode.Pseudoterminal {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Characters of the lump before. */
   private lump = 0;
+  /** The window has not taken the lump before yet: the next one grows meanwhile. */
+  private behind = false;
   private opened = false;
   private size: vscode.TerminalDimensions | undefined;
   ended = false;
@@ -103,7 +105,11 @@ export class SerialConsole implements vscode.Pseudoterminal {
   private append(text: string): void {
     if (!text) return;
     this.pending.push(text);
-    this.timer ??= setTimeout(() => this.flush(), lumpDelay(this.lump));
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (!this.behind) this.timer ??= setTimeout(() => this.flush(), lumpDelay(this.lump));
   }
 
   private flush(): void {
@@ -112,8 +118,22 @@ export class SerialConsole implements vscode.Pseudoterminal {
     const text = this.pending.join('');
     this.pending = [];
     this.lump = text.length;
-    if (this.opened && text) this.write.fire(text);
+    if (!this.opened || !text) return;
+    this.write.fire(text);
+    if (isHot(text.length)) void this.awaitWindow();
   }
+
+  private async awaitWindow(): Promise<void> {
+    this.behind = true;
+    await windowTurn().catch(() => undefined); // it is closing
+    this.behind = false;
+    if (this.pending.length > 0) this.schedule();
+  }
+}
+
+/** Resolves when the editor's window has taken what it was sent before: it answers in order, and this is the least that one can ask it for. */
+async function windowTurn(): Promise<void> {
+  await vscode.commands.executeCommand('setContext', 'ringside.hasConsole', true);
 }
 
 /** The consoles of all sessions. A new session's console takes the place of an ended one with the same name. */

@@ -69,7 +69,12 @@ const HOT = 80 * 24;
  * @returns milliseconds to gather the next one
  */
 export function lumpDelay(before: number): number {
-  return before < HOT ? 16 : 100;
+  return isHot(before) ? 100 : 16;
+}
+
+/** Whether a lump of so many characters fills the screen. */
+export function isHot(characters: number): boolean {
+  return characters >= HOT;
 }
 
 /** Typed or pasted text for the UART: Enter is CR on a serial line, and pasted text ends its lines with LF or CR LF. */

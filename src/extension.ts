@@ -24,7 +24,7 @@ export interface RingsideApi {
 export function activate(context: vscode.ExtensionContext): RingsideApi {
   const consoles = new SerialConsoles();
   const sessions = new GuestSessions(consoles);
-  const launch = registerLaunch(context);
+  const launch = registerLaunch(context, (session, event) => sessions.get(session.id)?.received(event));
   const vmExits = new VmExitsView(sessions);
   const ept = createEptView(sessions);
   const pageTables = createPageTablesView(sessions);

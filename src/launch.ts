@@ -1,5 +1,6 @@
 /** From F5 to a running adapter: configurations out of nothing, checks before the launch, the adapter's process. */
 import * as vscode from 'vscode';
+import { AdapterProcess, type OwnEvent } from './adapterProcess';
 import { classifyKernel, headerLength, type KernelFile } from './kernelFile';
 
 export const debugType = 'ringside';
@@ -12,7 +13,10 @@ interface Candidate {
   kind: KernelFile;
 }
 
-export function registerLaunch(context: vscode.ExtensionContext): LaunchProvider {
+export function registerLaunch(
+  context: vscode.ExtensionContext,
+  own: (session: vscode.DebugSession, event: OwnEvent) => void,
+): LaunchProvider {
   const provider = new LaunchProvider(context.extensionUri);
   const { Initial, Dynamic } = vscode.DebugConfigurationProviderTriggerKind;
   context.subscriptions.push(
@@ -22,7 +26,7 @@ export function registerLaunch(context: vscode.ExtensionContext): LaunchProvider
       { provideDebugConfigurations: (folder) => provider.dynamicConfigurations(folder) },
       Dynamic,
     ),
-    vscode.debug.registerDebugAdapterDescriptorFactory(debugType, new AdapterFactory(context.extensionUri)),
+    vscode.debug.registerDebugAdapterDescriptorFactory(debugType, new AdapterFactory(context.extensionUri, own)),
     vscode.commands.registerCommand('ringside.debugFile', (uri?: vscode.Uri) => debugFile(provider, uri)),
     vscode.commands.registerCommand('ringside.debugSample', () => start(provider.sampleConfiguration())),
   );
@@ -209,13 +213,17 @@ async function exists(path: string, folder: vscode.WorkspaceFolder | undefined):
  * process.execPath is Electron, which ELECTRON_RUN_AS_NODE turns into Node; on a server it is Node, which ignores it.
  */
 export class AdapterFactory implements vscode.DebugAdapterDescriptorFactory {
-  constructor(private readonly extensionUri: vscode.Uri) {}
+  /** @param own takes Ringside's own events of a session */
+  constructor(
+    private readonly extensionUri: vscode.Uri,
+    private readonly own: (session: vscode.DebugSession, message: OwnEvent) => void,
+  ) {}
 
   createDebugAdapterDescriptor(session: vscode.DebugSession): vscode.DebugAdapterDescriptor {
     const program = vscode.Uri.joinPath(this.extensionUri, 'out', 'debug-adapter', 'main.js').fsPath;
-    return new vscode.DebugAdapterExecutable(process.execPath, [program], {
-      cwd: session.workspaceFolder?.uri.fsPath,
-      env: { ELECTRON_RUN_AS_NODE: '1' },
-    });
+    const cwd = session.workspaceFolder?.uri.fsPath;
+    const env = { ...process.env, ELECTRON_RUN_AS_NODE: '1' };
+    const adapter = new AdapterProcess([process.execPath, program], { cwd, env }, (event) => this.own(session, event));
+    return new vscode.DebugAdapterInlineImplementation(adapter);
   }
 }

@@ -52,7 +52,7 @@ export class GuestSession implements vscode.Disposable {
     private readonly consoles: SerialConsoles,
   ) {}
 
-  /** Every message from the adapter, as the debug adapter tracker sees it. */
+  /** Every message from the adapter: Ringside's own events from its process, all else as the debug adapter tracker sees it. */
   received(message: { type: string; event?: string; command?: string; success?: boolean; body?: unknown }): void {
     if (message.type === 'response') {
       const runs = ['continue', 'next', 'stepIn', 'stepOut', 'stepBack', 'reverseContinue', 'configurationDone'];
@@ -82,7 +82,7 @@ export class GuestSession implements vscode.Disposable {
     }
   }
 
-  /** A custom event. They are taken here, too, so that all messages come in the order in which the adapter sent them. */
+  /** A custom event; through the tracker, too, where the adapter is a server (debugServer). */
   private custom(event: string, body: unknown): void {
     switch (event) {
       case 'ringside/exitsChanged': {

@@ -77,6 +77,8 @@ class GuestRun {
     this.done = resolve;
     this.fail = reject;
   });
+  /** This leg ends where the run does. */
+  private toLimit = false;
   private idleChecks = 0;
   private idleIcount = -1;
 
@@ -142,7 +144,9 @@ class GuestRun {
   private stopped(event: StopEvent): void {
     this.takeExits();
     if (this.wanted) return this.done(this.wanted);
-    const { onStop } = this.options;
+    const { onStop, maxIcount } = this.options;
+    // A guest that has reset itself counts anew, and could do so for ever.
+    if (this.toLimit && event.reason === 'goto') return this.done({ kind: 'limit', icount: maxIcount! });
     if (!onStop) return this.goOn();
     const goOn = () => {
       // Whoever wanted an end meanwhile has got it: the machine stood still.
@@ -163,6 +167,7 @@ class GuestRun {
     const slices = options.onExits && !target.beforeExitsAreLost;
     const slice = slices ? (options.exitSlice ?? 32768) : Infinity;
     const next = Math.min(limit, icount + slice, options.nextStop?.() ?? Infinity);
+    this.toLimit = next !== Infinity && next === limit && target.capabilities.timeTravel;
     if (next === Infinity || !target.capabilities.timeTravel) target.run({ kind: 'continue' });
     else target.run({ kind: 'gotoIcount', icount: next });
   }

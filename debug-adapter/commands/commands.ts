@@ -9,6 +9,7 @@ import { closest, showAddress } from '../expression/compile';
 import { hypercallLines } from '../hypercalls';
 import type { Frame } from '../stack';
 import type { DecodedField, PagingWalk } from '../target';
+import { LINUX_TOPICS } from './linuxTopics';
 import { parseExamine, perLine, showUnit } from './examine';
 import { screenText } from './screenText';
 import { POWER_COMMANDS } from './powerCommand';
@@ -32,7 +33,7 @@ export interface Command {
   run: (context: CommandContext, argument: string, input: RegExpExecArray) => Promise<string> | string;
 }
 
-interface Topic {
+export interface Topic {
   name: string;
   arguments?: string;
   help: string;
@@ -203,6 +204,7 @@ const TOPICS: readonly Topic[] = [
     help: 'the Linux kernel: version, where KASLR put it, where its symbols are from',
     run: ({ debuggee: { kernel } }) => kernel.describe(),
   },
+  ...LINUX_TOPICS,
   {
     name: 'files',
     help: 'files with symbols, and what could not be understood in them',

@@ -232,7 +232,10 @@ class EmbeddedTarget implements Target {
         note: (text) => this.notes.push(text),
         expecting: () => this.links.busy,
         atOnce: () => (this.takeExits ? EXITS_AT_ONCE : Infinity),
-        ran: () => this.offerExits(),
+        ran: () => {
+          this.offerExits();
+          if (!this.standsFor) this.letInputIn();
+        },
       },
       launch.pace ?? false,
     );
@@ -346,14 +349,18 @@ class EmbeddedTarget implements Target {
     await this.still('the guest is being restarted', () => inSlices(this.machine.resetInSteps()));
     await this.begin();
     this.stopExit = undefined;
-    this.exitsSent = 0;
+    this.exitsBeginAnew();
     void this.flush(true);
   }
 
   // ---- snapshots -------------------------------------------------------------------------------------------------
 
+  /** What the machine stands still for, if it does. */
+  private get standsFor(): string | undefined {
+    return this.busy ?? (this.machine.resetting ? 'the guest is resetting the machine' : undefined);
+  }
   private checkIdle(): void {
-    if (this.busy) throw new Error(`${this.busy}: wait for its end`);
+    if (this.standsFor) throw new Error(`${this.standsFor}: wait for its end`);
   }
 
   /** Keeps the machine still while `work` is under way. */
@@ -365,14 +372,17 @@ class EmbeddedTarget implements Target {
       return await work();
     } finally {
       this.busy = undefined;
-      for (const input of this.waiting.splice(0)) input();
+      this.letInputIn();
     }
   }
 
   /** Input waits while the machine has to stand still. */
   private whenIdle(input: () => void): void {
-    if (this.busy) this.waiting.push(input);
+    if (this.standsFor) this.waiting.push(input);
     else input();
+  }
+  private letInputIn(): void {
+    for (const input of this.waiting.splice(0)) input();
   }
 
   async save(write: (data: Uint8Array) => Promise<void>, work: SnapshotWork = {}): Promise<void> {
@@ -384,7 +394,7 @@ class EmbeddedTarget implements Target {
     );
     this.stopExit = undefined;
     this.hits.stop = undefined;
-    this.exitsSent = 0;
+    this.exitsBeginAnew();
     this.flush(true);
     return remarks;
   }
@@ -503,6 +513,11 @@ class EmbeddedTarget implements Target {
     this.takeExits = take;
     this.exitsOffered = this.machine.vmm.log.nextSeq;
   }
+  /** The log is another one. */
+  private exitsBeginAnew(): void {
+    this.exitsSent = 0;
+    this.exitsOffered = this.machine.vmm.log.nextSeq;
+  }
   private offerExits(): void {
     if (!this.takeExits) return;
     const { nextSeq } = this.machine.vmm.log;
@@ -591,7 +606,7 @@ class EmbeddedTarget implements Target {
   }
   pointer(dx: number, dy: number, wheel: number, buttons: number): boolean {
     // What a hand does meanwhile is not worth keeping.
-    if (this.busy) return false;
+    if (this.standsFor) return false;
     const listens = this.machine.user.pointer(dx, dy, wheel, buttons);
     if (listens) this.runner.inputArrived();
     return listens;

@@ -342,9 +342,10 @@ export class Vmm {
     // The bitmap lies among the structures that the machine restores; what exits is for the debugger to say, now as then.
     this.fillMsrBitmap();
   }
-  reset(): void {
-    this.log.reset();
-    for (const cpu of this.vcpus) this.setLastSeq(cpu, -1);
+  /** @param own the guest has reset itself: what it did before stays in the log, and its last exits in the VMCSs */
+  reset(own: boolean): void {
+    if (!own) this.log.reset();
+    if (!own) for (const cpu of this.vcpus) this.setLastSeq(cpu, -1);
     this.passing = undefined;
     this.update();
   }

@@ -81,15 +81,62 @@ describe('reset', () => {
   });
 
   it('a guest that resets the machine for ever does not keep run()', () => {
-    // mov dx, 0cf9h; mov al, 6; out dx, al
-    const kernel = {
-      name: 'k',
-      kernel: Uint8Array.of(0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee),
-      protocol: 'raw' as const,
-    };
-    const options = { memory: 4 << 20, cpus: 1, vendor: 'intel' as const, features: [], debugExit: true, startTime: 0 };
-    const machine = new Machine({ ...options, kernel: { ...kernel, cmdline: '', modules: [] } }, quietHooks());
+    const machine = resetting(4 << 20);
     assert.strictEqual(machine.run(10), 'budget');
     assert.strictEqual(machine.core.retired, 1);
   });
+
+  it("the guest's own is done in steps for who has no patience, and comes to the same", () => {
+    const memory = 16 << 20;
+    const MARK = 64 << 10;
+    const [atOnce, inSteps] = [resetting(memory), resetting(memory)];
+    const marks = (machine: Machine): number => {
+      let set = 0;
+      for (let at = MARK - 1; at < memory; at += MARK) if (machine.memory.ram[at] === 0x55) set++;
+      return set;
+    };
+    for (const machine of [atOnce, inSteps]) {
+      machine.record();
+      for (let at = MARK - 1; at < memory; at += MARK) machine.memory.ram[at] = 0x55;
+    }
+    assert.equal(atOnce.run(4), 'budget');
+    const patience = 10;
+    let left = memory / MARK;
+    let calls = 0;
+    do {
+      assert.equal(inSteps.run(calls ? 1 : 4, undefined, Infinity, patience), 'budget');
+      const now = marks(inSteps);
+      assert.ok(left - now <= patience + 1, `${left - now} pieces of ${MARK} bytes cleared in one call`);
+      left = now;
+      calls++;
+    } while (inSteps.resetting);
+    assert.ok(calls > memory / MARK / (patience + 2), `${calls} calls`);
+    while (inSteps.core.retired < 1) inSteps.run(1);
+    const same = (): void => {
+      assert.equal(inSteps.core.retired, atOnce.core.retired);
+      assert.equal(inSteps.clock.now(), atOnce.clock.now());
+      assert.ok(Buffer.from(inSteps.memory.ram).equals(Buffer.from(atOnce.memory.ram)));
+      assert.deepEqual(inSteps.platform.save(), atOnce.platform.save());
+      assert.deepEqual(inSteps.vmm.log.newest(9), atOnce.vmm.log.newest(9));
+    };
+    same();
+    // Recorded history begins at the reset.
+    for (const machine of [atOnce, inSteps]) {
+      assert.equal(machine.history.restoreBefore(0), 0);
+      assert.equal(machine.run(2), 'budget');
+    }
+    same();
+  });
 });
+
+/** A machine whose guest resets it with its third instruction, again and again. */
+function resetting(memory: number): Machine {
+  // mov dx, 0cf9h; mov al, 6; out dx, al
+  const kernel = {
+    name: 'k',
+    kernel: Uint8Array.of(0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee),
+    protocol: 'raw' as const,
+  };
+  const options = { memory, cpus: 1, vendor: 'intel' as const, features: [], debugExit: true, startTime: 0 };
+  return new Machine({ ...options, kernel: { ...kernel, cmdline: '', modules: [] } }, quietHooks());
+}

@@ -10,6 +10,7 @@ import { findChromium, installHint, launchChromium } from '../../scripts/lib/chr
 import { count, printTests, resultFile, takeResults } from '../../scripts/lib/results.mjs';
 import { isMain, main, root, say, UserError } from '../../scripts/lib/project.mjs';
 import { ensureBed, startServer, worthShowing } from '../../scripts/testbed.mjs';
+import { windowProbe } from './windowProbe.mjs';
 
 /** How long the whole run may take, in milliseconds, before it counts as hanging. */
 const limit = 8 * 60_000;
@@ -24,9 +25,10 @@ export async function runInExtensionHost() {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'ringside-vscode-'));
   const result = process.env.RINGSIDE_TEST_RESULT || resultFile();
   const log = [];
+  const probe = await windowProbe();
   const server = await startServer(bed, {
     folder,
-    env: { RINGSIDE_TEST_RESULT: result },
+    env: { RINGSIDE_TEST_RESULT: result, RINGSIDE_TEST_WINDOW: probe.url },
     onLine: (line) => log.push(line),
   });
   let browser;
@@ -39,6 +41,7 @@ export async function runInExtensionHost() {
       setTimeout(() => reject(new UserError(`no end after ${limit / 1000} s`)), limit).unref();
       void server.ended.then(() => reject(new UserError('code-server ended')));
     });
+    await probe.watch(page);
     await page.exposeFunction('codeAutomationLog', (type, args) => log.push(`${type}: ${JSON.stringify(args)}`));
     await page.goto(
       server.url(path.join(root, 'samples'), [
@@ -57,6 +60,7 @@ export async function runInExtensionHost() {
   } finally {
     await browser?.close();
     await server.stop();
+    probe.close();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }

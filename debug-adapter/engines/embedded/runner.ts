@@ -121,10 +121,13 @@ export class Runner {
     const { machine } = this;
     const started = { wall: this.host.clock(), virtual: machine.clock.now() };
     let since = started.wall;
+    // Counted over resets by the guest, behind which its own count begins anew.
+    const end = until + machine.retiredBefore;
     for (;;) {
-      const left = until - machine.core.retired;
-      if (left <= 0) return 'done';
-      const most = Math.min(left, this.host.atOnce());
+      const left = end - machine.retiredBefore - machine.core.retired;
+      // Half a reset is nothing to stop in.
+      if (left <= 0 && !machine.resetting) return 'done';
+      const most = Math.max(0, Math.min(left, this.host.atOnce()));
       const result = this.burst.run(most, (count, patience) =>
         machine.run(count, only, this.waiting.idleUntil(), patience),
       );
@@ -141,7 +144,7 @@ export class Runner {
         if (ahead > 2 && !this.pauseRequested) await rest(Math.min(ahead, 20));
         since = this.host.clock();
       }
-      if (this.pauseRequested) return 'paused';
+      if (this.pauseRequested && !machine.resetting) return 'paused';
     }
   }
 
