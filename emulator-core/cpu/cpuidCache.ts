@@ -20,7 +20,7 @@ export function rememberCpuid(cpu: Vcpu, leaf: number, subleaf: number, result: 
     forgetCpuid(cpu);
     cpu.set32(State.cpuidKey + 4 * i, value);
   }
-  const entry = State.cpuid + cpuidEntry(leaf, subleaf) * CpuidAnswer.size;
+  const entry = State.cpuid + cpuidEntry(leaf) * CpuidAnswer.size;
   cpu.set32(entry + CpuidAnswer.leaf, leaf);
   cpu.set32(entry + CpuidAnswer.subleaf, subleaf);
   cpu.set32(entry + CpuidAnswer.known, 1);
