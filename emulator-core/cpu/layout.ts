@@ -255,7 +255,10 @@ export const Uop = {
   bytes: 64,
 } as const;
 
-/** stack: the memory operand refers to SS, so that a non-canonical address is #SS. */
-export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8, stack: 16 } as const;
+/**
+ * stack: the memory operand refers to SS, so that a non-canonical address is #SS. device: it has read a device's register that handlers
+ * read by themselves, since it was decoded.
+ */
+export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8, stack: 16, device: 32 } as const;
 
 export const PAGE = 4096;

@@ -102,6 +102,10 @@ export class RegionState {
       this.pages.set(key, { ...how, ...locals, found: false });
     }
   }
+  /** What the block knows of pages is to be found anew. */
+  forgetPages(): void {
+    for (const page of this.pages.values()) page.found = false;
+  }
   knownPage(key: AddressKey): KnownPage | undefined {
     return this.pages.get(key);
   }
