@@ -115,8 +115,6 @@ export const State = {
   amd: 0x3134,
   /** The budget when an IRET that set RFLAGS.RF was followed at once by another instruction, else -1. i32 */
   resumed: 0x3138,
-  /** Non-zero: exits are for TypeScript alone, which asks the debugger whether to stop. i32 */
-  exitsAsked: 0x310c,
   /** Where the log of exits is in the memory (virt/exitRow.ts), and the vCPU's number. i32 */
   exitLog: 0x3110,
   index: 0x3114,

@@ -14,20 +14,32 @@ import { i32, i32c, i64, i64c, type Expr } from './wasm';
 
 const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
 
+/** The log of exits before one: its address, the seq that comes, and whether exits are for TypeScript alone (i32). */
+interface LogBefore {
+  log: Expr;
+  seq: Expr;
+  asked: Expr;
+}
+
+function logBefore(b: SemanticsBuilder): LogBefore {
+  const log = b.let(b.exitLog());
+  const seq = b.let(i64.load(log, ExitLogLayout.next));
+  return { log, seq, asked: i64.geU(seq, i64.load(log, ExitLogLayout.limit)) };
+}
+
 /**
  * Records an exit, as Vmm.tryExit does.
  * @param qualification i64
  * @param access of an access to memory: its linear and guest-physical address, i64
  */
-export function emitExit(
+function emitExit(
   b: SemanticsBuilder,
+  { log, seq }: LogBefore,
   reason: number,
   qualification: Expr,
   access?: { linear: Expr; physical: Expr },
 ): void {
   const { f } = b;
-  const log = b.let(i32.load(cpu, State.exitLog));
-  const seq = b.let(i64.load(log, ExitLogLayout.next));
   const number = b.let(i64.add(seq, i64c(1)));
   i64.store(log, number, ExitLogLayout.next)(f);
   i64.store(cpu, number, State.lastExit)(f);
@@ -64,9 +76,10 @@ export function emitCpuid(b: SemanticsBuilder, reason: number): void {
   const answer = (offset: number): Expr => i32.load(entry, State.cpuid + offset);
   const other = CPUID_KEY.map((slot, i) => i32.xor(i32.load(cpu, slot), i32.load(cpu, State.cpuidKey + 4 * i)));
   other.push(i32.xor(answer(CpuidAnswer.leaf), leaf), i32.xor(answer(CpuidAnswer.subleaf), subleaf));
-  other.push(i32.eqz(answer(CpuidAnswer.known)), i32.load(cpu, State.exitsAsked));
+  const before = logBefore(b);
+  other.push(i32.eqz(answer(CpuidAnswer.known)), before.asked);
   b.assistWhen(other.reduce((a, e) => i32.or(a, e)));
-  emitExit(b, reason, i64c(0));
+  emitExit(b, before, reason, i64c(0));
   const registers = [CpuidAnswer.eax, CpuidAnswer.ebx, CpuidAnswer.ecx, CpuidAnswer.edx];
   [RAX, RBX, RCX, RDX].forEach((register, i) => b.setReg(register, 32, i64.load32u(entry, State.cpuid + registers[i])));
 }
@@ -83,8 +96,9 @@ export function cpuidEntry(leaf: number): number {
  */
 export function emitPortByte(b: SemanticsBuilder, reason: number, port: Expr, qualification: Expr): void {
   const at = b.let(i32.add(i32.load(cpu, State.ports), port));
-  b.assistWhen(i32.or(i32.load(cpu, State.exitsAsked), i32.eqz(i32.load8u(at, 0))));
-  emitExit(b, reason, qualification);
+  const before = logBefore(b);
+  b.assistWhen(i32.or(before.asked, i32.eqz(i32.load8u(at, 0))));
+  emitExit(b, before, reason, qualification);
   i32.store8(at, i32.wrap(b.reg(RAX, 8)), PORT_COUNT)(b.f);
 }
 
@@ -99,10 +113,11 @@ export function plainRead(b: SemanticsBuilder, linear: Expr, entry: Expr): { oth
   const page = b.let(i32.load(entry, Tlb.addend));
   const offset = b.let(i32.and(i32.wrap(linear), i32c(PAGE - 1)));
   const plain = i64.and(i64.shrU(i64c(APIC_PLAIN_REGISTERS), i64.extendU(i32.shrU(offset, i32c(4)))), i64c(1));
+  const before = logBefore(b);
   const other = [
     i64.ne(i64.load(entry, Tlb.tagRead), device),
     i32.ne(page, i32.load(cpu, State.plainPage)),
-    i32.load(cpu, State.exitsAsked),
+    before.asked,
     // No multiple of 16 below 400h.
     i32.and(offset, i32c(0xc0f)),
     i64.eqz(plain),
@@ -110,7 +125,7 @@ export function plainRead(b: SemanticsBuilder, linear: Expr, entry: Expr): { oth
   const read = (): Expr => {
     const physical = i64.or(i64.shl(i64.extendU(page), i64c(12)), i64.extendU(offset));
     const qualification = i64c(encodeEptViolationQualification(EptAccess.read, 0, 'page'));
-    emitExit(b, ExitReason.eptViolation, qualification, { linear, physical });
+    emitExit(b, before, ExitReason.eptViolation, qualification, { linear, physical });
     return i64.load32u(i32.add(cpu, i32.shrU(offset, i32c(2))), State.apic);
   };
   return { other, read };

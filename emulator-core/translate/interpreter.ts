@@ -142,6 +142,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
   charged(): Expr {
     return i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left));
   }
+  exitLog(): Expr {
+    return i32.load(cpu, State.exitLog);
+  }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
       tailCall(this.f, Import.fault, uop, cpu, i32c(vector));

@@ -150,6 +150,11 @@ export class ExitLog {
     this.setNumber(this.at, value);
   }
 
+  /** Exits from this seq on are for TypeScript alone. */
+  set limit(seq: number) {
+    this.setNumber(this.at + (ExitLogLayout.limit >> 2), seq);
+  }
+
   /** Seq that the next exit gets: the number of exits so far. */
   get nextSeq(): number {
     return this.next;

@@ -49,8 +49,10 @@ const HYPERCALLS = EVENTS + EXIT_LOG_SIZE * ExitEvent.size;
 export const ExitLogLayout = {
   /** Exits so far: the seq of the next one. u64 */
   next: 0,
+  /** The seq from which on exits are for TypeScript alone: 0 while the debugger is asked whether to stop. u64 */
+  limit: 8,
   /** How often each basic reason was, by reason. u64 */
-  counts: 8,
+  counts: 16,
   /** A row for each exit that is kept: that of seq is the one at its low bits. */
   rows: ROWS,
   /** At the same places, what not all exits have. */

@@ -25,8 +25,6 @@ export interface RunnerHost {
   /** Whether the guest waits for somebody outside of the machine. */
   expecting(): boolean;
   note(text: string): void;
-  /** How many instructions may run before `ran` is called. */
-  atOnce(): number;
   /** Some instructions have run forward. */
   ran(): void;
 }
@@ -124,8 +122,7 @@ export class Runner {
     for (;;) {
       const left = until - machine.core.retired;
       if (left <= 0) return 'done';
-      const most = Math.min(left, this.host.atOnce());
-      const result = this.burst.run(most, (count, patience) =>
+      const result = this.burst.run(left, (count, patience) =>
         machine.run(count, only, this.waiting.idleUntil(), patience),
       );
       this.host.ran();

@@ -194,6 +194,9 @@ export class RegionBuilder extends SemanticsBuilder {
   charged(): Expr {
     return i32.add(get(this.s.budget, I32), i32c(this.field(Uop.left)));
   }
+  exitLog(): Expr {
+    return i32c(this.from.exitLogBase);
+  }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());
   }
