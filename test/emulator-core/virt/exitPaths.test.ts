@@ -94,6 +94,28 @@ describe('exits on every path', () => {
   });
 
   for (const compile of MODES) {
+    it(`${compile}: a run ends soon when as many have gathered as somebody wants`, () => {
+      const rounds = 3000;
+      const [start, gathering] = [machine(compile), machine(compile)];
+      for (const t of [start, gathering]) {
+        t.machine.platform.apic(0).writeRegister(0xf0, 0x1ff);
+        t.run(CODE, program(rounds), { r8: APIC + 0xf0, rsp: 0x9000 }, 1);
+      }
+      start.machine.run(1e6);
+      const { vmm } = gathering.machine;
+      let runs = 0;
+      for (let before = vmm.log.nextSeq; gathering.machine.vcpus[0].activity === 'active'; before = vmm.log.nextSeq) {
+        vmm.gather(1000);
+        assert.strictEqual(gathering.machine.run(1e6, undefined, 0), vmm.hasGathered ? 'budget' : 'idle');
+        const gathered = vmm.log.nextSeq - before;
+        // What is left of a block: here 7 exits.
+        assert.ok(gathered <= 1007, `${gathered} have gathered`);
+        if (gathered >= 1000) runs++;
+      }
+      assert.strictEqual(runs, Math.floor((7 * rounds) / 1007));
+      assert.deepStrictEqual(left(gathering), left(start));
+    });
+
     it(`${compile}: the log keeps the newest, and counts all`, () => {
       const t = machine(compile);
       const count = EXIT_LOG_SIZE + 1000;
