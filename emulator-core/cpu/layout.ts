@@ -124,8 +124,7 @@ export const State = {
   lastExit: 0x3120,
   /** Address of the table of ports (devices/bus.ts). i32 */
   ports: 0x3128,
-  /** Answers of CPUID that are known: what they depend on (i32 each), then one CpuidAnswer each. */
-  cpuidKey: 0x3140,
+  /** Answers of CPUID that are known: one CpuidAnswer each. */
   cpuid: 0x3180,
   /** Guest-physical page whose registers reads find as they are kept, -1: none. i32 */
   plainPage: 0x312c,
@@ -137,20 +136,24 @@ export const State = {
 /** `interrupt`: one waits for RFLAGS.IF, whose bit this is. `other`: NMIs are blocked, or an event other than an interrupt waits. */
 export const EventWaits = { other: 1, interrupt: 1 << 9 } as const;
 
-/** An answer of CPUID: for which EAX and ECX, whether it is one, and the registers. i32 each */
+/** An answer of CPUID: for which EAX and ECX, and the registers. i32 each. One that is none has a leaf whose place is another. */
 export const CpuidAnswer = {
   entries: 16,
   leaf: 0,
   subleaf: 4,
-  known: 8,
   eax: 16,
   ebx: 20,
   ecx: 24,
   edx: 28,
   size: 32,
 } as const;
-/** The slots that answers of CPUID depend on, in the order of State.cpuidKey; the low halves. */
-export const CPUID_KEY = [State.cr4, State.xcr0, State.xss] as const;
+
+/**
+ * Index of CPUID's answer for a leaf: ECX does not count, as it is what the last CPUID left there, and would have to be waited for.
+ */
+export function cpuidEntry(leaf: number): number {
+  return (leaf ^ (leaf >>> 28)) & (CpuidAnswer.entries - 1);
+}
 
 /** One segment register: selector and the hidden part. */
 export const Segment = {

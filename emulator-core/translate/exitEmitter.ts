@@ -2,7 +2,7 @@
  * Instructions that always exit to the VMM and whose exits nobody has to look at: the handler records them and does what the VMM
  * would. All else is the assist's.
  */
-import { CPUID_KEY, CpuidAnswer, PAGE, State, Tlb } from '../cpu/layout';
+import { CpuidAnswer, PAGE, State, Tlb } from '../cpu/layout';
 import { APIC_PLAIN_REGISTERS } from '../devices/apicRegisters';
 import { PORT_COUNT } from '../devices/bus';
 import { EXIT_LOG_SIZE, ExitAddresses, ExitHead, ExitLogLayout, ExitPart, ExitRow } from '../virt/exitRow';
@@ -54,7 +54,7 @@ function emitExit(
   const parts = access ? ExitPart.addresses : 0;
   const fixed = i64c((BigInt(reason) << 32n) | (BigInt(parts) << BigInt(ExitHead.parts)));
   const length = access ? i64c(0) : i64.shl(b.fields.length(), i64c(ExitHead.instructionLength));
-  put(ExitRow.head, i64.or(i64.load32u(cpu, State.index), i64.or(length, fixed)));
+  put(ExitRow.head, i64.or(b.cpuIndex(), i64.or(length, fixed)));
   put(ExitRow.rip, i64.and(i64.sub(b.fields.next(), b.fields.length()), state(State.linearMask)));
   put(ExitRow.qualification, qualification);
   put(ExitRow.rax, b.gpr(RAX));
@@ -70,23 +70,16 @@ function emitExit(
 export function emitCpuid(b: SemanticsBuilder, reason: number): void {
   const leaf = b.let(i32.wrap(b.reg(RAX, 32)));
   const subleaf = b.let(i32.wrap(b.reg(RCX, 32)));
-  // By the leaf alone: ECX is what the last CPUID left there, and would have to be waited for.
+  // As cpuidEntry().
   const index = i32.and(i32.xor(leaf, i32.shrU(leaf, i32c(28))), i32c(CpuidAnswer.entries - 1));
   const entry = b.let(i32.add(cpu, i32.shl(index, i32c(Math.log2(CpuidAnswer.size)))));
   const answer = (offset: number): Expr => i32.load(entry, State.cpuid + offset);
-  const other = CPUID_KEY.map((slot, i) => i32.xor(i32.load(cpu, slot), i32.load(cpu, State.cpuidKey + 4 * i)));
-  other.push(i32.xor(answer(CpuidAnswer.leaf), leaf), i32.xor(answer(CpuidAnswer.subleaf), subleaf));
+  const unknown = i32.or(i32.xor(answer(CpuidAnswer.leaf), leaf), i32.xor(answer(CpuidAnswer.subleaf), subleaf));
   const before = logBefore(b);
-  other.push(i32.eqz(answer(CpuidAnswer.known)), before.asked);
-  b.assistWhen(other.reduce((a, e) => i32.or(a, e)));
+  b.assistWhen(i32.or(unknown, before.asked));
   emitExit(b, before, reason, i64c(0));
   const registers = [CpuidAnswer.eax, CpuidAnswer.ebx, CpuidAnswer.ecx, CpuidAnswer.edx];
   [RAX, RBX, RCX, RDX].forEach((register, i) => b.setReg(register, 32, i64.load32u(entry, State.cpuid + registers[i])));
-}
-
-/** Index of a CPUID answer, as emitCpuid finds it. */
-export function cpuidEntry(leaf: number): number {
-  return (leaf ^ (leaf >>> 28)) & (CpuidAnswer.entries - 1);
 }
 
 /**

@@ -145,6 +145,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
   exitLog(): Expr {
     return i32.load(cpu, State.exitLog);
   }
+  cpuIndex(): Expr {
+    return i64.load32u(cpu, State.index);
+  }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
       tailCall(this.f, Import.fault, uop, cpu, i32c(vector));

@@ -197,6 +197,9 @@ export class RegionBuilder extends SemanticsBuilder {
   exitLog(): Expr {
     return i32c(this.from.exitLogBase);
   }
+  cpuIndex(): Expr {
+    return this.from.cpus === 1 ? i64c(0) : i64.load32u(cpu, State.index);
+  }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());
   }
