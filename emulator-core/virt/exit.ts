@@ -95,7 +95,7 @@ const EVENT = [
 const HYPERCALL = ['rbx', 'rsi'] as const;
 
 /**
- * Ring of the newest 65,536 exits, with a counter per basic reason that never forgets. It is kept as exitRow.ts says, for whoever
+ * Ring of the newest 16,384 exits, with a counter per basic reason that never forgets. It is kept as exitRow.ts says, for whoever
  * records an exit; VmExit objects are made for those who ask.
  */
 export class ExitLog {

@@ -3,8 +3,8 @@
  * themselves. Numbers of 64 bits are little-endian and lie at multiples of 8.
  */
 
-/** Exits that the log keeps. */
-export const EXIT_LOG_SIZE = 65536;
+/** Exits that the log keeps: more than any client asks for at once, and rows that stay in a processor's second-level cache. */
+export const EXIT_LOG_SIZE = 16384;
 
 /** Offsets in a row: what every exit has, in one cache line, as exits can be so frequent that memory is what bounds them. */
 export const ExitRow = {
