@@ -22,7 +22,7 @@ interface LogBefore {
 }
 
 function logBefore(b: SemanticsBuilder): LogBefore {
-  const log = b.let(b.exitLog());
+  const log = b.let(i32.load(cpu, State.exitLog));
   const seq = b.let(i64.load(log, ExitLogLayout.next));
   return { log, seq, asked: i64.geU(seq, i64.load(log, ExitLogLayout.limit)) };
 }
@@ -54,7 +54,7 @@ function emitExit(
   const parts = access ? ExitPart.addresses : 0;
   const fixed = i64c((BigInt(reason) << 32n) | (BigInt(parts) << BigInt(ExitHead.parts)));
   const length = access ? i64c(0) : i64.shl(b.fields.length(), i64c(ExitHead.instructionLength));
-  put(ExitRow.head, i64.or(b.cpuIndex(), i64.or(length, fixed)));
+  put(ExitRow.head, i64.or(i64.load32u(cpu, State.index), i64.or(length, fixed)));
   put(ExitRow.rip, i64.and(i64.sub(b.fields.next(), b.fields.length()), state(State.linearMask)));
   put(ExitRow.qualification, qualification);
   put(ExitRow.rax, b.gpr(RAX));

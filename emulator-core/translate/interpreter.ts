@@ -142,12 +142,6 @@ export class InterpreterBuilder extends SemanticsBuilder {
   charged(): Expr {
     return i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left));
   }
-  exitLog(): Expr {
-    return i32.load(cpu, State.exitLog);
-  }
-  cpuIndex(): Expr {
-    return i64.load32u(cpu, State.index);
-  }
   faultIf(condition: Expr, vector: number): void {
     ifElse(this.f, condition, () => {
       tailCall(this.f, Import.fault, uop, cpu, i32c(vector));

@@ -88,10 +88,6 @@ export abstract class SemanticsBuilder implements Builder {
   abstract assistWhen(condition: Expr): void;
   /** Instructions that State.icountEnd counts and that have not retired, this one included; i32. */
   abstract charged(): Expr;
-  /** Address of the log of exits; i32. */
-  abstract exitLog(): Expr;
-  /** Number of the vCPU; i64. */
-  abstract cpuIndex(): Expr;
   abstract faultIf(condition: Expr, vector: number): void;
   abstract protectionFaultIf(condition: Expr): void;
   abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };

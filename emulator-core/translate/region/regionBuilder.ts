@@ -194,12 +194,6 @@ export class RegionBuilder extends SemanticsBuilder {
   charged(): Expr {
     return i32.add(get(this.s.budget, I32), i32c(this.field(Uop.left)));
   }
-  exitLog(): Expr {
-    return i32c(this.from.exitLogBase);
-  }
-  cpuIndex(): Expr {
-    return this.from.cpus === 1 ? i64c(0) : i64.load32u(cpu, State.index);
-  }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());
   }
