@@ -138,6 +138,7 @@ export class Machine implements CoreHost {
     this.vmm = new Vmm(this.memory, this.vcpus, this.ept, {
       icount: () => this.core.icount,
       asksAtExits: () => this.hooks.exit !== undefined,
+      gathered: () => this.core.endRun(),
       stopAtExit: (cpu, exit) => this.stopIf(cpu, this.hooks.exit?.(cpu, exit) ?? false),
     });
     this.guestRam = new GuestRam(this.memory.ram, this.core.memoryPath);

@@ -107,10 +107,7 @@ export function exceptionNames(): NamedItem[] {
 /** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
 const clock = (): number => performance.now();
 const EXITS_INTERVAL_MS = 100;
-/**
- * Who wants every exit gets them when so many are new, and as many instructions run between two looks at that: there is room for three
- * exits of each instruction.
- */
+/** Who wants every exit gets them when so many are new. */
 const EXITS_AT_ONCE = EXIT_LOG_SIZE / 4;
 /** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
 const START_TIME = Date.UTC(2026, 0, 1);
@@ -183,9 +180,8 @@ class EmbeddedTarget implements Target {
   private notes: string[] = [];
   private exitsSent = 0;
   private exitsSentAt = 0;
-  /** Of whoever wants every exit; and how many there were at the last call. */
+  /** Of whoever wants every exit. */
   private takeExits?: () => void;
-  private exitsOffered = 0;
   private stopExit?: ExitRecord;
   /** What the machine has to stand still for: 'a snapshot is being saved'. */
   private busy?: string;
@@ -231,7 +227,6 @@ class EmbeddedTarget implements Target {
         clock,
         note: (text) => this.notes.push(text),
         expecting: () => this.links.busy,
-        atOnce: () => (this.takeExits ? EXITS_AT_ONCE : Infinity),
         ran: () => {
           this.offerExits();
           if (!this.standsFor) this.letInputIn();
@@ -511,19 +506,18 @@ class EmbeddedTarget implements Target {
   }
   beforeExitsAreLost(take: () => void): void {
     this.takeExits = take;
-    this.exitsOffered = this.machine.vmm.log.nextSeq;
+    this.machine.vmm.gather(EXITS_AT_ONCE);
   }
   /** The log is another one. */
   private exitsBeginAnew(): void {
     this.exitsSent = 0;
-    this.exitsOffered = this.machine.vmm.log.nextSeq;
+    if (this.takeExits) this.machine.vmm.gather(EXITS_AT_ONCE);
   }
   private offerExits(): void {
-    if (!this.takeExits) return;
-    const { nextSeq } = this.machine.vmm.log;
-    if (nextSeq - this.exitsOffered < EXITS_AT_ONCE) return;
-    this.exitsOffered = nextSeq;
+    const { vmm } = this.machine;
+    if (!this.takeExits || !vmm.hasGathered) return;
     this.takeExits();
+    vmm.gather(EXITS_AT_ONCE);
   }
   engineCounters(): EngineCounters {
     const { core } = this.machine;

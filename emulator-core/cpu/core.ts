@@ -408,6 +408,12 @@ export class Core {
     this.shorten(this.memory.i32[(this.current + Uop.left) >> 2]);
   }
 
+  /** As when `patience` is at its end. */
+  endRun(): void {
+    this.patience = 0;
+    this.endSoon();
+  }
+
   /** One of the steps that `patience` counts, within an instruction. */
   slowStep(): void {
     if (--this.patience <= 0) this.endSoon();

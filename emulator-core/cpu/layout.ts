@@ -115,8 +115,6 @@ export const State = {
   amd: 0x3134,
   /** The budget when an IRET that set RFLAGS.RF was followed at once by another instruction, else -1. i32 */
   resumed: 0x3138,
-  /** Non-zero: exits are for TypeScript alone, which asks the debugger whether to stop. i32 */
-  exitsAsked: 0x310c,
   /** Where the log of exits is in the memory (virt/exitRow.ts), and the vCPU's number. i32 */
   exitLog: 0x3110,
   index: 0x3114,
@@ -126,8 +124,7 @@ export const State = {
   lastExit: 0x3120,
   /** Address of the table of ports (devices/bus.ts). i32 */
   ports: 0x3128,
-  /** Answers of CPUID that are known: what they depend on (i32 each), then one CpuidAnswer each. */
-  cpuidKey: 0x3140,
+  /** Answers of CPUID that are known: one CpuidAnswer each. */
   cpuid: 0x3180,
   /** Guest-physical page whose registers reads find as they are kept, -1: none. i32 */
   plainPage: 0x312c,
@@ -144,20 +141,24 @@ export const LoopPage = { entries: 8, tag: 0, addend: 8, size: 16 } as const;
 /** `interrupt`: one waits for RFLAGS.IF, whose bit this is. `other`: NMIs are blocked, or an event other than an interrupt waits. */
 export const EventWaits = { other: 1, interrupt: 1 << 9 } as const;
 
-/** An answer of CPUID: for which EAX and ECX, whether it is one, and the registers. i32 each */
+/** An answer of CPUID: for which EAX and ECX, and the registers. i32 each. One that is none has a leaf whose place is another. */
 export const CpuidAnswer = {
   entries: 16,
   leaf: 0,
   subleaf: 4,
-  known: 8,
   eax: 16,
   ebx: 20,
   ecx: 24,
   edx: 28,
   size: 32,
 } as const;
-/** The slots that answers of CPUID depend on, in the order of State.cpuidKey; the low halves. */
-export const CPUID_KEY = [State.cr4, State.xcr0, State.xss] as const;
+
+/**
+ * Index of CPUID's answer for a leaf: ECX does not count, as it is what the last CPUID left there, and would have to be waited for.
+ */
+export function cpuidEntry(leaf: number): number {
+  return (leaf ^ (leaf >>> 28)) & (CpuidAnswer.entries - 1);
+}
 
 /** One segment register: selector and the hidden part. */
 export const Segment = {
@@ -260,7 +261,10 @@ export const Uop = {
   bytes: 64,
 } as const;
 
-/** stack: the memory operand refers to SS, so that a non-canonical address is #SS. */
-export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8, stack: 16 } as const;
+/**
+ * stack: the memory operand refers to SS, so that a non-canonical address is #SS. device: it has read a device's register that handlers
+ * read by themselves, since it was decoded.
+ */
+export const UopFlag = { rep: 1, repne: 2, lock: 4, memory: 8, stack: 16, device: 32 } as const;
 
 export const PAGE = 4096;

@@ -69,6 +69,10 @@ export class InterpreterBuilder extends SemanticsBuilder {
   get usedMemory(): boolean {
     return this.memory.used;
   }
+  /** The entry (i32) of the soft TLB in use for a linear address. */
+  tlbEntry(linear: Expr): Expr {
+    return this.memory.tlbEntry(linear);
+  }
 
   constructor(
     form: HandlerForm,

@@ -96,7 +96,7 @@ export abstract class MemoryEmitter {
   }
 
   /** TLB entry address (i32) for a linear address. */
-  protected tlbEntry(linear: Expr, table = this.tlb()): Expr {
+  tlbEntry(linear: Expr, table = this.tlb()): Expr {
     // (linear >> 12) % entries * entry size
     const shift = Math.log2(4096 / Tlb.entrySize);
     const at = i32.and(i32.wrap(i64.shrU(linear, i64c(shift))), i32c((Tlb.entries - 1) * Tlb.entrySize));

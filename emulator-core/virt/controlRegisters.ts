@@ -6,6 +6,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged, readOperand } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
+import { forgetCpuid } from '../cpu/cpuidCache';
 import { highOf, lowOf } from '../cpu/halves';
 import { SegmentIndex, State, Uop } from '../cpu/layout';
 import { Cr0, Cr4, Efer, GuestFault, Rights, Vector, type Vcpu } from '../cpu/vcpu';
@@ -155,6 +156,7 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     if (changed & bits & Cr4.PCIDE && (!cpu.longMode || cpu.get32(State.cr3) & 0xfff)) refuse();
     if (changed & CR4_POINTERS && paePaging(cpu.cr0, bits, cpu.efer)) loadPointers(cpu, cpu.get32(State.cr3));
     cpu.set64(State.cr4, value);
+    forgetCpuid(cpu);
     cpu.modeChanged();
     if (changed & CR4_TRANSLATION) c.flushTranslations();
   }

@@ -3,7 +3,18 @@
  * Source: Intel SDM Vol. 3C, "VM-Exit Information Fields" and "Recording VM-Exit Information".
  */
 
-import { EXIT_LOG_BYTES, EXIT_LOG_SIZE, EXIT_REASON_COUNT, ExitLogLayout, ExitRow } from './exitRow';
+import {
+  EXIT_LOG_BYTES,
+  EXIT_LOG_SIZE,
+  EXIT_REASON_COUNT,
+  ExitAddresses,
+  ExitEvent,
+  ExitHead,
+  ExitHypercall,
+  ExitLogLayout,
+  ExitPart,
+  ExitRow,
+} from './exitRow';
 
 export { EXIT_LOG_SIZE } from './exitRow';
 
@@ -72,21 +83,19 @@ export interface ExitLogState {
   counts: number[];
 }
 
-const NUMBERS = [
-  'cpu',
-  'reason',
-  'instructionLength',
+const ROW = ['rip', 'qualification', 'rax', 'rcx', 'rdx'] as const;
+const ADDRESSES = ['guestLinear', 'guestPhysical'] as const;
+const EVENT = [
   'instructionInfo',
   'interruptionInfo',
   'interruptionError',
   'idtVectoringInfo',
   'idtVectoringError',
-  'firmware',
 ] as const;
-const BIGINTS = ['rip', 'qualification', 'guestLinear', 'guestPhysical', 'rax', 'rcx', 'rdx', 'rbx', 'rsi'] as const;
+const HYPERCALL = ['rbx', 'rsi'] as const;
 
 /**
- * Ring of the newest 65,536 exits, with a counter per basic reason that never forgets. It is kept as exitRow.ts says, for whoever
+ * Ring of the newest 16,384 exits, with a counter per basic reason that never forgets. It is kept as exitRow.ts says, for whoever
  * records an exit; VmExit objects are made for those who ask.
  */
 export class ExitLog {
@@ -117,7 +126,21 @@ export class ExitLog {
     return this.at + (ExitLogLayout.counts >> 2) + (reason & (EXIT_REASON_COUNT - 1)) * 2;
   }
   private rowWord(seq: number): number {
-    return this.at + (ExitLogLayout.rows >> 2) + (seq & MASK) * (ExitRow.size >> 2);
+    return this.row(seq & MASK);
+  }
+
+  /** Indices in `words` of what an exit has, by its place in the log. */
+  row(place: number): number {
+    return this.at + ((ExitLogLayout.rows + place * ExitRow.size) >> 2);
+  }
+  addresses(place: number): number {
+    return this.at + ((ExitLogLayout.addresses + place * ExitAddresses.size) >> 2);
+  }
+  event(place: number): number {
+    return this.at + ((ExitLogLayout.events + place * ExitEvent.size) >> 2);
+  }
+  hypercall(place: number): number {
+    return this.at + ((ExitLogLayout.hypercalls + place * ExitHypercall.size) >> 2);
   }
 
   private get next(): number {
@@ -127,18 +150,21 @@ export class ExitLog {
     this.setNumber(this.at, value);
   }
 
+  /** Exits from this seq on are for TypeScript alone. */
+  set limit(seq: number) {
+    this.setNumber(this.at + (ExitLogLayout.limit >> 2), seq);
+  }
+
   /** Seq that the next exit gets: the number of exits so far. */
   get nextSeq(): number {
     return this.next;
   }
 
-  /**
-   * Begins to record an exit, and counts it: the index in `words` of its row, of which number and reason are set, and all else is what
-   * was there before.
-   */
+  /** Begins to record an exit, and counts it: its place. Of its row number and reason are set, and all else is what was there before. */
   begin(reason: number): number {
     const { words, at } = this;
-    const row = at + (ExitLogLayout.rows >> 2) + (words[at] & MASK) * (ExitRow.size >> 2);
+    const place = words[at] & MASK;
+    const row = this.row(place);
     const low = (words[at] + 1) | 0;
     words[at] = low;
     if (low === 0) words[at + 1]++;
@@ -148,30 +174,74 @@ export class ExitLog {
     const count = this.countWord(reason);
     words[count]++;
     if (words[count] === 0) words[count + 1]++;
-    return row;
+    return place;
   }
 
   /** Copies `exit` into the ring, gives it its `seq` and returns that. */
   record(exit: VmExit): number {
+    const { words, wide } = this;
     const seq = this.next;
-    const row = this.begin(exit.reason);
-    this.setNumber(row + (ExitRow.icount >> 2), exit.icount);
+    const place = this.begin(exit.reason);
+    const row = this.row(place);
     exit.seq = seq;
-    for (const name of NUMBERS) this.words[row + (ExitRow[name] >> 2)] = exit[name];
-    for (const name of BIGINTS) this.wide[(row + (ExitRow[name] >> 2)) >> 1] = exit[name];
+    this.setNumber(row + (ExitRow.icount >> 2), exit.icount);
+    for (const name of ROW) wide[(row + (ExitRow[name] >> 2)) >> 1] = exit[name];
+    // All of it: it happens rarely.
+    const parts = (exit.firmware ? ExitPart.firmware : 0) | ExitPart.addresses | ExitPart.event | ExitPart.hypercall;
+    this.setHead(row, exit.cpu, exit.instructionLength, parts);
+    const [addresses, event, hypercall] = [this.addresses(place), this.event(place), this.hypercall(place)];
+    for (const name of ADDRESSES) wide[(addresses + (ExitAddresses[name] >> 2)) >> 1] = exit[name];
+    for (const name of EVENT) words[event + (ExitEvent[name] >> 2)] = exit[name];
+    for (const name of HYPERCALL) wide[(hypercall + (ExitHypercall[name] >> 2)) >> 1] = exit[name];
     return seq;
+  }
+
+  /** Sets a row's head: vCPU, VM-exit instruction length, ExitPart bits. */
+  setHead(row: number, cpu: number, instructionLength: number, parts: number): void {
+    const length = (instructionLength & 0xff) << ExitHead.instructionLength;
+    this.words[row + (ExitRow.head >> 2)] = (cpu & 0xffff) | length | (parts << ExitHead.parts);
+  }
+  private cpuOf(row: number): number {
+    return this.words[row + (ExitRow.head >> 2)] & 0xffff;
   }
 
   /** A copy of exit `seq`, or undefined when it has left the ring or never happened. */
   get(seq: number): VmExit | undefined {
     if (!this.has(seq)) return undefined;
-    const row = this.rowWord(seq);
-    const exit = emptyExit();
-    exit.seq = seq;
-    exit.icount = this.number(row + (ExitRow.icount >> 2));
-    for (const name of NUMBERS) exit[name] = this.words[row + (ExitRow[name] >> 2)] >>> 0;
-    for (const name of BIGINTS) exit[name] = this.wide[(row + (ExitRow[name] >> 2)) >> 1];
-    return exit;
+    const { words, wide } = this;
+    const place = seq & MASK;
+    const row = this.row(place);
+    const head = words[row + (ExitRow.head >> 2)];
+    const parts = head >>> ExitHead.parts;
+    const [addresses, event, hypercall] = [this.addresses(place), this.event(place), this.hypercall(place)];
+    const address = (offset: number): bigint =>
+      parts & ExitPart.addresses ? wide[(addresses + (offset >> 2)) >> 1] : 0n;
+    const information = (offset: number): number => (parts & ExitPart.event ? words[event + (offset >> 2)] >>> 0 : 0);
+    const argument = (offset: number): bigint =>
+      parts & ExitPart.hypercall ? wide[(hypercall + (offset >> 2)) >> 1] : 0n;
+    // Spelled out: a trace makes very many.
+    return {
+      seq,
+      icount: this.number(row + (ExitRow.icount >> 2)),
+      cpu: this.cpuOf(row),
+      reason: words[row + (ExitRow.reason >> 2)] >>> 0,
+      rip: wide[(row + (ExitRow.rip >> 2)) >> 1],
+      qualification: wide[(row + (ExitRow.qualification >> 2)) >> 1],
+      instructionLength: (head >>> ExitHead.instructionLength) & 0xff,
+      instructionInfo: information(ExitEvent.instructionInfo),
+      guestLinear: address(ExitAddresses.guestLinear),
+      guestPhysical: address(ExitAddresses.guestPhysical),
+      interruptionInfo: information(ExitEvent.interruptionInfo),
+      interruptionError: information(ExitEvent.interruptionError),
+      idtVectoringInfo: information(ExitEvent.idtVectoringInfo),
+      idtVectoringError: information(ExitEvent.idtVectoringError),
+      rax: wide[(row + (ExitRow.rax >> 2)) >> 1],
+      rcx: wide[(row + (ExitRow.rcx >> 2)) >> 1],
+      rdx: wide[(row + (ExitRow.rdx >> 2)) >> 1],
+      firmware: parts & ExitPart.firmware,
+      rbx: argument(ExitHypercall.rbx),
+      rsi: argument(ExitHypercall.rsi),
+    };
   }
 
   /** The newest exits, newest first; at most `count`, and with `before` only those with a smaller seq. */
@@ -188,7 +258,7 @@ export class ExitLog {
   /** The newest exit of vCPU `cpu` that is still in the ring. */
   newestOf(cpu: number): VmExit | undefined {
     for (let seq = this.next - 1; this.has(seq); seq--) {
-      if (this.words[this.rowWord(seq) + (ExitRow.cpu >> 2)] === cpu) return this.get(seq);
+      if (this.cpuOf(this.rowWord(seq)) === cpu) return this.get(seq);
     }
     return undefined;
   }

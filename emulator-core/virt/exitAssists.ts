@@ -7,7 +7,7 @@
 import type { Assist } from '../cpu/assists/operands';
 import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
-import { rememberCpuid } from '../cpu/cpuidCache';
+import { forgetCpuid, rememberCpuid } from '../cpu/cpuidCache';
 import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
@@ -243,6 +243,7 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
       const value = (BigInt(cpu.gpr32(RDX)) << 32n) | BigInt(cpu.gpr32(RAX));
       if (cpu.gpr32(RCX) !== 0 || !validXcr0(h.features, value)) throw new GuestFault(Vector.GP, 0);
       cpu.set64(State.xcr0, value);
+      forgetCpuid(cpu);
       cpu.modeChanged();
     },
     pause: (c) => {

@@ -36,6 +36,8 @@ export interface VmmHost {
   asksAtExits(): boolean;
   /** A recorded exit: true when the debugger wants to stop before it is handled. */
   stopAtExit(cpu: Vcpu, exit: VmExit): boolean;
+  /** So many exits have gathered as Vmm.gather says: the run is to end soon. */
+  gathered(): void;
 }
 
 /** CR0 and CR4 bits that the guest owns: writes to them alone do not exit. The rest is the VMM's. */
@@ -66,6 +68,9 @@ export class Vmm {
   private passing?: PassedExits;
   /** stopAtExit has to be asked. */
   private asks = true;
+  /** Of whoever wants every exit: how many are to gather, and the seq at which they have. */
+  private gathers = Infinity;
+  private gatheredAt = Infinity;
 
   constructor(
     private readonly memory: MachineMemory,
@@ -202,7 +207,7 @@ export class Vmm {
   tryExit(cpu: Vcpu, reason: number, rip: bigint, facts: ExitFacts): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
     this.recorder.event(cpu, reason, this.host.icount(), rip, facts);
-    return this.asks && this.ask(cpu, reason);
+    return this.recorded(cpu, reason);
   }
 
   /**
@@ -212,7 +217,7 @@ export class Vmm {
   tryInstructionExit(cpu: Vcpu, uop: number, reason: number, qualification: number, low = 0, high = 0): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
     this.recorder.instruction(cpu, uop, reason, qualification, low, high);
-    return this.asks && this.ask(cpu, reason);
+    return this.recorded(cpu, reason);
   }
 
   /** A VMCALL. `firmware`: of the machine's own */
@@ -220,7 +225,7 @@ export class Vmm {
     const reason = ExitReason.vmcall;
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
     this.recorder.instruction(cpu, uop, reason, 0, 0, 0, firmware ? 1 : 0);
-    return this.asks && this.ask(cpu, reason);
+    return this.recorded(cpu, reason);
   }
 
   /**
@@ -239,6 +244,12 @@ export class Vmm {
   ): boolean {
     if (this.passing && this.passesOver(cpu.index, reason)) return false;
     this.recorder.memory(cpu, uop, reason, qualification, low, high, page);
+    return this.recorded(cpu, reason);
+  }
+
+  /** An exit has been recorded: whether to stop at it. */
+  private recorded(cpu: Vcpu, reason: number): boolean {
+    if (this.hasGathered) this.host.gathered();
     return this.asks && this.ask(cpu, reason);
   }
 
@@ -253,11 +264,22 @@ export class Vmm {
     return true;
   }
 
+  /** From now on host.gathered() is called when `count` exits have been recorded, and for each one behind them until this is called anew. */
+  gather(count: number): void {
+    this.gathers = count;
+    this.gatheredAt = this.log.nextSeq + count;
+    this.update();
+  }
+
+  /** As many exits have been recorded as gather() said. */
+  get hasGathered(): boolean {
+    return this.log.nextSeq >= this.gatheredAt;
+  }
+
   /** Before the guest runs: whether exits are asked about may have changed. */
   update(): void {
     this.asks = this.host.asksAtExits();
-    const asked = this.asks || this.passing ? 1 : 0;
-    for (const cpu of this.vcpus) cpu.set32(State.exitsAsked, asked);
+    this.log.limit = this.asks || this.passing ? 0 : Math.min(this.gatheredAt - 1, Number.MAX_SAFE_INTEGER);
   }
 
   /** Newest exit of a vCPU (seq), -1: none. */
@@ -336,6 +358,7 @@ export class Vmm {
   }
   restore(s: SavedVmm): void {
     this.log.restore(s.log);
+    this.gatheredAt = this.log.nextSeq + this.gathers;
     s.lastSeq.forEach((seq, i) => this.setLastSeq(this.vcpus[i], seq));
     this.passing = s.passing;
     this.update();
@@ -344,8 +367,11 @@ export class Vmm {
   }
   /** @param own the guest has reset itself: what it did before stays in the log, and its last exits in the VMCSs */
   reset(own: boolean): void {
-    if (!own) this.log.reset();
-    if (!own) for (const cpu of this.vcpus) this.setLastSeq(cpu, -1);
+    if (!own) {
+      this.log.reset();
+      this.gatheredAt = this.gathers;
+      for (const cpu of this.vcpus) this.setLastSeq(cpu, -1);
+    }
     this.passing = undefined;
     this.update();
   }

@@ -25,8 +25,6 @@ export interface RunnerHost {
   /** Whether the guest waits for somebody outside of the machine. */
   expecting(): boolean;
   note(text: string): void;
-  /** How many instructions may run before `ran` is called. */
-  atOnce(): number;
   /** Some instructions have run forward. */
   ran(): void;
 }
@@ -127,8 +125,7 @@ export class Runner {
       const left = end - machine.retiredBefore - machine.core.retired;
       // Half a reset is nothing to stop in.
       if (left <= 0 && !machine.resetting) return 'done';
-      const most = Math.max(0, Math.min(left, this.host.atOnce()));
-      const result = this.burst.run(most, (count, patience) =>
+      const result = this.burst.run(Math.max(0, left), (count, patience) =>
         machine.run(count, only, this.waiting.idleUntil(), patience),
       );
       this.host.ran();

@@ -3,7 +3,7 @@
  * the fast path ends (a TLB miss, an exception, an operation outside) the interpreter does the whole instruction, of which nothing has
  * happened then.
  */
-import { State, Uop } from '../../cpu/layout';
+import { State, Uop, UopFlag } from '../../cpu/layout';
 import type { VectorOperationName } from '../../cpu/vector/operations';
 import type { HandlerForm } from '../abi';
 import type { Bits } from '../builder';
@@ -20,6 +20,9 @@ import type { RegionState } from './regionState';
 
 /** The instruction cannot be part of a region: the interpreter does it each time. */
 export class NotForCompiling extends Error {}
+
+/** The instruction may exit first and be left to the interpreter then: it has to be emitted without exits of its own (UopFlag.device). */
+export class NotWithExits extends Error {}
 
 /** Where a branch goes, to be emitted where control has come to that. */
 export interface BranchEdges {
@@ -66,6 +69,7 @@ export class RegionBuilder extends SemanticsBuilder {
       operandKey(from, uop),
       () => s.f.depth === this.depth,
       () => this.interpret(),
+      (this.byte(Uop.flags) & UopFlag.device) !== 0,
     );
     this.vectors = new VectorEmitter(this, this.memory, form);
   }
@@ -104,6 +108,10 @@ export class RegionBuilder extends SemanticsBuilder {
 
   /** The interpreter does the instruction. */
   private interpret(): void {
+    if (this.memory.exited) {
+      this.from.u8[this.uop + Uop.flags] &= ~UopFlag.device;
+      throw new NotWithExits();
+    }
     if (this.s.f.depth === this.depth) throw new NotForCompiling();
     this.s.interpret(this.uop, this.handler);
   }

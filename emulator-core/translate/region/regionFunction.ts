@@ -3,7 +3,7 @@ import { Uop } from '../../cpu/layout';
 import { I64, get, i64, i64c, type Expr, type Fn } from '../wasm';
 import { loopAccesses, repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
-import { NotForCompiling, RegionBuilder } from './regionBuilder';
+import { NotForCompiling, NotWithExits, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
 import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
 import { RegionState } from './regionState';
@@ -105,8 +105,9 @@ class RegionEmitter {
   }
 
   /** False: control does not go on behind it. */
-  private instruction(node: number, block: RegionBlock, { uop, info, form, writes }: RegionInstruction): boolean {
+  private instruction(node: number, block: RegionBlock, one: RegionInstruction): boolean {
     const { s, source } = this;
+    const { uop, info, form, writes } = one;
     const { f, flags } = s;
     const length = f.code.length;
     const depth = f.depth;
@@ -126,12 +127,16 @@ class RegionEmitter {
       this.instructions++;
       return !builder.ended;
     } catch (e) {
-      if (!(e instanceof NotForCompiling)) throw e;
-      source.forms.refuse(info.code, handler);
-      this.refused = true;
       f.code.length = length;
       f.depth = depth;
       s.flags = flags;
+      if (e instanceof NotWithExits) {
+        s.forgetPages();
+        return this.instruction(node, block, one);
+      }
+      if (!(e instanceof NotForCompiling)) throw e;
+      source.forms.refuse(info.code, handler);
+      this.refused = true;
       s.goOn(uop);
       return false;
     }

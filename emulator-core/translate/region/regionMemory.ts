@@ -2,14 +2,18 @@
 import { Tlb } from '../../cpu/layout';
 import type { HandlerForm } from '../abi';
 import type { Bits, Width } from '../builder';
+import { plainRead } from '../exitEmitter';
 import { MemoryEmitter, type ModifiedOperand } from '../memoryEmitter';
 import { loadBits, storeBits } from '../operands';
 import type { SemanticsBuilder } from '../semanticsBuilder';
-import { I32, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
+import { I32, I64, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
 import { STACK_KEY, type AddressKey } from './checkedPages';
 import type { KnownPage, RegionState } from './regionState';
 
 export class RegionMemory extends MemoryEmitter {
+  /** The instruction may have exited: the interpreter must not do it another time. */
+  exited = false;
+
   constructor(
     b: SemanticsBuilder,
     form: HandlerForm,
@@ -21,6 +25,8 @@ export class RegionMemory extends MemoryEmitter {
     private readonly always: () => boolean,
     /** Emits what leaves the instruction to the interpreter. */
     private readonly interpret: () => void,
+    /** The instruction has read a device's register (UopFlag.device). */
+    private readonly device: boolean,
   ) {
     super(b, form, writes);
   }
@@ -69,7 +75,27 @@ export class RegionMemory extends MemoryEmitter {
   }
 
   load(linear: Expr, bits: Bits, stack: boolean): Expr {
+    if (this.device && bits === 32 && !stack) return this.deviceRead(linear);
     return this.b.let(loadBits(this.hit(linear, bits, Tlb.tagRead, stack ? STACK_KEY : this.key), bits));
+  }
+
+  /** As load(), of what has been a device's register before: that needs no interpreter. */
+  private deviceRead(linear: Expr): Expr {
+    const { f } = this.s;
+    const result = this.b.local(I64);
+    const entry = this.tlbEntry(linear);
+    ifElse(
+      f,
+      this.tlbMiss(entry, linear, 32, Tlb.tagRead),
+      () => {
+        const { other, read } = plainRead(this.b, linear, entry);
+        this.refuse(other);
+        set(result, read())(f);
+      },
+      () => set(result, loadBits(this.hostAddress(linear, entry), 32))(f),
+    );
+    this.exited = true;
+    return get(result, I64);
   }
 
   store(linear: Expr, bits: Bits, value: Expr, stack: boolean): void {

@@ -123,6 +123,10 @@ export class RegionState {
       this.pages.set(key, { ...how, place: locals, found: false });
     }
   }
+  /** What the block knows of pages is to be found anew. */
+  forgetPages(): void {
+    for (const page of this.pages.values()) page.found = false;
+  }
   knownPage(key: AddressKey): KnownPage | undefined {
     return this.pages.get(key);
   }

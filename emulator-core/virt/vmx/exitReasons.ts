@@ -40,15 +40,19 @@ const bits = (exit: VmExit, low: bigint, width: number) => BigInt.asUintN(width,
 const low32 = (value: bigint) => BigInt.asUintN(32, value);
 const x = (value: bigint | number) => '0x' + value.toString(16);
 
-// The qualification's fields are taken out with plain numbers: conditions are evaluated very often.
-const ioSize = (exit: VmExit) => Number(bits(exit, 0n, 3)) + 1;
-const ioIn = (exit: VmExit) => (exit.qualification & 8n) !== 0n;
-const ioString = (exit: VmExit) => (exit.qualification & 16n) !== 0n;
-const ioRep = (exit: VmExit) => (exit.qualification & 32n) !== 0n;
-const ioPort = (exit: VmExit) => bits(exit, 16n, 16);
+// Port I/O's qualification is taken apart as a plain number: conditions are evaluated very often, and traces have very many of these.
+const number32 = (value: bigint) => Number(BigInt.asUintN(32, value));
+const IO_IN = 8;
+const IO_STRING = 16;
+const IO_REP = 32;
+const ioSize = (qualification: number) => (qualification & 7) + 1;
 /** What OUT writes; IN has no value yet, and a string instruction's is in memory. */
-const ioValue = (exit: VmExit) =>
-  ioIn(exit) || ioString(exit) ? undefined : BigInt.asUintN(ioSize(exit) * 8, exit.rax);
+const ioValue = (exit: VmExit, qualification: number) => {
+  if (qualification & (IO_IN | IO_STRING)) return undefined;
+  const value = number32(exit.rax);
+  const size = ioSize(qualification);
+  return size === 4 ? value : value & (size === 2 ? 0xffff : 0xff);
+};
 
 const crAccess = (exit: VmExit) => Number(bits(exit, 4n, 2));
 const gpr = (exit: VmExit) => Number(bits(exit, 8n, 4));
@@ -93,10 +97,10 @@ function eptAccess(exit: VmExit): string {
 }
 
 function ioSummary(exit: VmExit): string {
-  const size = `(${ioSize(exit) * 8} bits)`;
-  const name = (ioRep(exit) ? 'rep ' : '') + (ioIn(exit) ? 'in' : 'out') + (ioString(exit) ? 's' : '');
-  const value = ioValue(exit);
-  return `${name} ${x(ioPort(exit))} ${value === undefined ? '' : `<- ${x(value)} `}${size}`;
+  const how = number32(exit.qualification);
+  const name = (how & IO_REP ? 'rep ' : '') + (how & IO_IN ? 'in' : 'out') + (how & IO_STRING ? 's' : '');
+  const value = ioValue(exit, how);
+  return `${name} ${x(how >>> 16)} ${value === undefined ? '' : `<- ${x(value)} `}(${ioSize(how) * 8} bits)`;
 }
 
 function crSummary(exit: VmExit): string {
@@ -217,14 +221,17 @@ row(29, 'MOV_DR', 'MOV to or from a debug register', INSTRUCTIONS, {
 row(30, 'IO_INSTRUCTION', 'IN, OUT, INS or OUTS', INSTRUCTIONS, {
   qualification: Q.IO_QUALIFICATION,
   fields: {
-    port: ioPort,
-    size: (exit) => BigInt(ioSize(exit)),
-    write: (exit) => (ioIn(exit) ? 0n : 1n),
+    port: (exit) => BigInt(number32(exit.qualification) >>> 16),
+    size: (exit) => BigInt(ioSize(number32(exit.qualification))),
+    write: (exit) => (number32(exit.qualification) & IO_IN ? 0n : 1n),
     string: flag(16n),
     rep: flag(32n),
     immediate: flag(64n),
-    value: ioValue,
-    gla: (exit) => (ioString(exit) ? exit.guestLinear : undefined),
+    value: (exit) => {
+      const value = ioValue(exit, number32(exit.qualification));
+      return value === undefined ? undefined : BigInt(value);
+    },
+    gla: (exit) => (number32(exit.qualification) & IO_STRING ? exit.guestLinear : undefined),
   },
   summary: ioSummary,
 });

@@ -44,15 +44,15 @@ describe('VM exit log', () => {
     assert.equal(log.get(-1), undefined);
   });
 
-  it('forgets the oldest beyond 65,536 but counts all', () => {
+  it('forgets the oldest beyond 16,384 but counts all', () => {
     const log = new ExitLog();
     fill(log, 5, 12);
     fill(log, EXIT_LOG_SIZE);
-    assert.equal(EXIT_LOG_SIZE, 65536);
+    assert.equal(EXIT_LOG_SIZE, 16384);
     assert.equal(log.get(4), undefined);
     assert.equal(log.get(5)?.icount, 50);
     assert.deepEqual(log.counters(), [
-      { reason: 10, count: 65536 },
+      { reason: 10, count: 16384 },
       { reason: 12, count: 5 },
     ]);
     assert.equal(log.newest(1e9).length, EXIT_LOG_SIZE);

@@ -34,7 +34,7 @@ const program = (rounds: number): string =>
 
 describe('exits on every path', () => {
   it('are the same records, asked about or not, compiled or not, run at once or in slices', () => {
-    const rounds = 2500;
+    const rounds = 6000;
     const registers = { r8: APIC + 0xf0, rsp: 0x9000 };
     const run = (
       compile: (typeof MODES)[number],
@@ -55,7 +55,7 @@ describe('exits on every path', () => {
       { reason: ExitReason.ioInstruction, count: 3 * rounds },
       { reason: ExitReason.eptViolation, count: 2 * rounds },
     ]);
-    assert.strictEqual((JSON.parse(expected.exits) as unknown[]).length, 7 * rounds + 1);
+    assert.strictEqual((JSON.parse(expected.exits) as unknown[]).length, EXIT_LOG_SIZE);
     for (const compile of MODES) {
       assert.deepStrictEqual(run(compile, {}, 1e6), expected, compile);
       assert.deepStrictEqual(run(compile, {}, 997), expected, `${compile}, in slices`);
@@ -63,7 +63,59 @@ describe('exits on every path', () => {
     }
   });
 
+  it("of reads of a device's register, by instructions that do more than read it", () => {
+    // mov rsi, r8; mov rdi, r10; movsd; xor edx, edx; mov eax, 1000; div dword [r8]; add r11d, [r8]; dec ebp; jnz
+    const body = '4c89c6 4c89d7 a5 31d2 b8e8030000 41f730 450318 ffcd 75e8';
+    // Another register, which is 0: mov r8, r9; div dword [r8].
+    const rounds = 6000;
+    const code = `bd${Buffer.from(Uint32Array.of(rounds).buffer).toString('hex')} ${body} 4d89c8 41f730`;
+    const registers = { r8: APIC + 0xf0, r9: APIC + 0x280, r10: 0x200000, r11: 0, rsp: 0x9000 };
+    const run = (compile: (typeof MODES)[number], slice: number): ReturnType<typeof left> => {
+      const t = machine(compile);
+      t.machine.platform.apic(0).writeRegister(0xf0, 0x1ff);
+      t.run(CODE, code, registers, 1);
+      // Up to the division by 0, which does not retire.
+      const all = 9 * rounds + 2;
+      while (t.machine.core.retired < all) t.machine.run(Math.min(slice, all - t.machine.core.retired));
+      assert.strictEqual(t.vector, undefined);
+      t.machine.run(1);
+      assert.strictEqual(t.vector, 0, compile);
+      assert.strictEqual(t.get('r11'), BigInt(0x1ff * rounds));
+      assert.strictEqual(t.read32(0x200000), 0x1ff);
+      if (compile === 'auto' && slice < rounds) assert.ok(t.machine.core.compiledInstructions > rounds);
+      return left(t);
+    };
+    const expected = run('off', 1e6);
+    assert.deepStrictEqual(expected.counters, [{ reason: ExitReason.eptViolation, count: 3 * rounds + 1 }]);
+    for (const compile of MODES) {
+      assert.deepStrictEqual(run(compile, 1e6), expected, compile);
+      assert.deepStrictEqual(run(compile, 997), expected, `${compile}, in slices`);
+    }
+  });
+
   for (const compile of MODES) {
+    it(`${compile}: a run ends soon when as many have gathered as somebody wants`, () => {
+      const rounds = 3000;
+      const [start, gathering] = [machine(compile), machine(compile)];
+      for (const t of [start, gathering]) {
+        t.machine.platform.apic(0).writeRegister(0xf0, 0x1ff);
+        t.run(CODE, program(rounds), { r8: APIC + 0xf0, rsp: 0x9000 }, 1);
+      }
+      start.machine.run(1e6);
+      const { vmm } = gathering.machine;
+      let runs = 0;
+      for (let before = vmm.log.nextSeq; gathering.machine.vcpus[0].activity === 'active'; before = vmm.log.nextSeq) {
+        vmm.gather(1000);
+        assert.strictEqual(gathering.machine.run(1e6, undefined, 0), vmm.hasGathered ? 'budget' : 'idle');
+        const gathered = vmm.log.nextSeq - before;
+        // What is left of a block: here 7 exits.
+        assert.ok(gathered <= 1007, `${gathered} have gathered`);
+        if (gathered >= 1000) runs++;
+      }
+      assert.strictEqual(runs, Math.floor((7 * rounds) / 1007));
+      assert.deepStrictEqual(left(gathering), left(start));
+    });
+
     it(`${compile}: the log keeps the newest, and counts all`, () => {
       const t = machine(compile);
       const count = EXIT_LOG_SIZE + 1000;
