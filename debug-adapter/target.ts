@@ -286,6 +286,8 @@ export interface Target {
   vcpus(): VcpuInfo[];
   /** Retired instructions so far, over all vCPUs. */
   icount(): number;
+  /** Instructions that retired before the guest reset itself, of all times that it has, where that counts anew; absent: it does not. */
+  retiredBefore?(): number;
   /** The vCPU that retired the newest instruction; absent: the engine does not know. */
   lastVcpu?(): number;
   /** Width of the code at rip of `cpu`: decides how to disassemble and how wide pointers print. */

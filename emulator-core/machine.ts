@@ -331,6 +331,18 @@ export class Machine implements CoreHost {
     return this.ownReset !== undefined;
   }
 
+  /** The guest has asked for a reset, which is to be done before anything else. */
+  get resetPending(): boolean {
+    return this.resetRequested;
+  }
+
+  /** Does it, and nothing else: as much as so many slow steps allow. */
+  resetNow(patience: number): RunResult {
+    this.core.patience = patience;
+    this.resetMore();
+    return 'budget';
+  }
+
   /** Goes on with the guest's own reset as long as patience lasts. Whether it is done. */
   private resetMore(): boolean {
     this.ownReset ??= this.resetInSteps(true);
@@ -356,8 +368,7 @@ export class Machine implements CoreHost {
     this.keys.reset();
     this.end = undefined;
     this.stopRequested = false;
-    this.resetRequested = false;
-    this.ownReset = undefined;
+    this.forgetReset();
     this.timeline.reset();
     this.enterGuest();
     if (this.recording) this.history.begin();
@@ -432,8 +443,10 @@ export class Machine implements CoreHost {
       if (this.end) return 'ended';
       if (this.stopRequested) return 'stopped';
       if (this.resetRequested) {
-        // Instructions are counted anew from a reset on; the budget is not.
+        // Where all have run, it is the beginning of what comes next: what goes back to this very place must not go over it.
         const { retired } = this.core;
+        if (retired >= until && !this.ownReset) return 'budget';
+        // Instructions are counted anew from a reset on; the budget is not.
         if (!this.resetMore()) return 'budget';
         until -= retired;
       }
@@ -628,6 +641,7 @@ export class Machine implements CoreHost {
    */
   snapshot(progress?: Progress): Generator<Uint8Array | undefined, void> {
     if (this.end) throw new Error('the guest has ended');
+    if (this.resetRequested) throw new Error('the guest is about to reset the machine: a step further it has');
     return this.snapshots.sections(progress);
   }
 
@@ -644,7 +658,7 @@ export class Machine implements CoreHost {
     await this.snapshots.load(snapshot, turn);
     this.end = undefined;
     this.stopRequested = false;
-    this.resetRequested = false;
+    this.forgetReset();
     // What comes from here on has not been seen before, and those outside know nothing of what was under way.
     this.timeline.reset();
     this.platform.linksLost();
@@ -666,6 +680,11 @@ export class Machine implements CoreHost {
     this.end = saved.end;
     this.timeline.idle = false;
     this.stopRequested = false;
+    this.forgetReset();
+  }
+
+  private forgetReset(): void {
     this.resetRequested = false;
+    this.ownReset = undefined;
   }
 }

@@ -45,9 +45,10 @@ export class AdapterProcess implements vscode.DebugAdapter {
     const [program, ...rest] = command;
     this.process = spawn(program, rest, { ...options, stdio: 'pipe', windowsHide: true });
     const { stdin, stdout, stderr } = this.process;
-    stdout!.on('data', (data: Buffer) => this.received(data));
-    stderr!.on('data', (data: Buffer) => (this.errors = (this.errors + data.toString()).slice(-SHOWN)));
-    stdin!.on('error', () => undefined); // its end says why
+    // There are none where the process could not be started for want of resources.
+    stdout?.on('data', (data: Buffer) => this.received(data));
+    stderr?.on('data', (data: Buffer) => (this.errors = (this.errors + data.toString()).slice(-SHOWN)));
+    stdin?.on('error', () => undefined); // its end says why
     this.process.on('error', (error) => this.end(`can't be started: ${error.message}`));
     // When its streams are closed, too: what it said last has come.
     this.process.on('close', (code, signal) => this.end(`has ended by itself (${signal ?? `status ${code}`})`));
@@ -57,7 +58,7 @@ export class AdapterProcess implements vscode.DebugAdapter {
     const request = message as Message;
     if (request.type === 'request') this.open.set(request.seq, request);
     if (this.ended) this.refuse();
-    else this.process.stdin!.write(encodeMessage(message));
+    else this.process.stdin?.write(encodeMessage(message));
   }
 
   /** The session is over. */
@@ -67,17 +68,26 @@ export class AdapterProcess implements vscode.DebugAdapter {
   }
 
   private received(data: Buffer): void {
-    try {
-      for (const message of this.reader.add(data) as Message[]) {
-        if (message.type === 'response') this.open.delete(message.request_seq!);
-        if (message.event === 'terminated' || message.command === 'disconnect') this.over = true;
-        if (message.event?.startsWith('ringside/')) this.own(message as OwnEvent);
-        else this.messages.fire(message);
+    const messages = this.reader.add(data) as Generator<Message, void>;
+    for (;;) {
+      let next: IteratorResult<Message, void>;
+      try {
+        next = messages.next();
+      } catch (error) {
+        this.end(`does not speak DAP: ${(error as Error).message}`);
+        this.process.kill();
+        return;
       }
-    } catch (error) {
-      this.end(`does not speak DAP: ${(error as Error).message}`);
-      this.process.kill();
+      if (next.done) return;
+      this.pass(next.value);
     }
+  }
+
+  private pass(message: Message): void {
+    if (message.type === 'response') this.open.delete(message.request_seq!);
+    if (message.event === 'terminated' || message.command === 'disconnect') this.over = true;
+    if (message.event?.startsWith('ringside/')) this.own(message as OwnEvent);
+    else this.messages.fire(message);
   }
 
   /** The process is gone. */

@@ -19,18 +19,17 @@ export class MessageReader {
   /**
    * @param data the next bytes
    * @returns the messages that are complete now, parsed
-   * @throws Error for what is no DAP
+   * @throws Error for what is no DAP, behind the messages before it
    */
-  add(data: Uint8Array): unknown[] {
+  *add(data: Uint8Array): Generator<unknown, void> {
     this.parts.push(data);
     this.size += data.length;
-    const messages: unknown[] = [];
     for (;;) {
-      if (this.length < 0 && !this.takeHeader()) return messages;
-      if (this.size < this.length) return messages;
+      if (this.length < 0 && !this.takeHeader()) return;
+      if (this.size < this.length) return;
       const body = this.take(this.length);
       this.length = -1;
-      messages.push(JSON.parse(body.toString()));
+      yield JSON.parse(body.toString());
     }
   }
 

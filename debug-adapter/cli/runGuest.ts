@@ -1,5 +1,6 @@
 /** Runs a guest from power-on to an end: its own, a text on its console, or a limit. Over Target, so that any engine does. */
 import type { EndReason, EngineCounters, ExitCounter, ExitRecord, StopEvent, Target, TargetEvents } from '../target';
+import { totalIcount } from '../totalIcount';
 import { ConsoleWatch, panicMarks } from './consoleWatch';
 import { ExitDrain } from './exitDrain';
 import { exitStatus, type RunEnd } from './runEnd';
@@ -20,13 +21,13 @@ export interface RunOptions {
   onStart?: (target: Target) => void;
   /** The machine, stopped at its end, before it is disposed of. */
   onEnd?: (target: Target, end: RunEnd) => Promise<void>;
-  /** Where the run stops on its way, for `onStop`: the instruction count, more than the present one. */
+  /** Where the run stops on its way, for `onStop`: the total instruction count (totalIcount), more than the present one. */
   nextStop?: () => number;
   /** At each stop; the run goes on when it has resolved. */
   onStop?: (event: StopEvent) => Promise<void>;
   /** Ends the run when this has appeared on the console. */
   until?: string;
-  /** Ends the run when so many instructions have retired. */
+  /** Ends the run when so many instructions have retired, over resets by the guest, too. */
   maxIcount?: number;
   /** Ends the run early, with end 'quit'. */
   signal?: AbortSignal;
@@ -77,8 +78,6 @@ class GuestRun {
     this.done = resolve;
     this.fail = reject;
   });
-  /** This leg ends where the run does. */
-  private toLimit = false;
   private idleChecks = 0;
   private idleIcount = -1;
 
@@ -107,7 +106,7 @@ class GuestRun {
       return {
         end,
         status: exitStatus(end),
-        icount: target.icount(),
+        icount: totalIcount(target),
         exitCounters: target.exitCounters(),
         engine: target.engineCounters?.(),
         lostExits: this.drain.lost,
@@ -144,9 +143,7 @@ class GuestRun {
   private stopped(event: StopEvent): void {
     this.takeExits();
     if (this.wanted) return this.done(this.wanted);
-    const { onStop, maxIcount } = this.options;
-    // A guest that has reset itself counts anew, and could do so for ever.
-    if (this.toLimit && event.reason === 'goto') return this.done({ kind: 'limit', icount: maxIcount! });
+    const { onStop } = this.options;
     if (!onStop) return this.goOn();
     const goOn = () => {
       // Whoever wanted an end meanwhile has got it: the machine stood still.
@@ -161,15 +158,14 @@ class GuestRun {
   /** The next leg: to the instruction limit, to the next look at the exits, or without a bound. */
   private goOn(): void {
     const { target, options } = this;
-    const icount = target.icount();
+    const icount = totalIcount(target);
     const limit = options.maxIcount ?? Infinity;
     if (icount >= limit) return this.done({ kind: 'limit', icount });
     const slices = options.onExits && !target.beforeExitsAreLost;
     const slice = slices ? (options.exitSlice ?? 32768) : Infinity;
     const next = Math.min(limit, icount + slice, options.nextStop?.() ?? Infinity);
-    this.toLimit = next !== Infinity && next === limit && target.capabilities.timeTravel;
     if (next === Infinity || !target.capabilities.timeTravel) target.run({ kind: 'continue' });
-    else target.run({ kind: 'gotoIcount', icount: next });
+    else target.run({ kind: 'gotoIcount', icount: next - icount + target.icount() });
   }
 
   private console(data: Uint8Array): void {
@@ -192,7 +188,7 @@ class GuestRun {
     }
     const { maxIcount } = this.options;
     // An engine without time travel can't stop at an exact instruction: close to it then.
-    if (maxIcount !== undefined && this.target.running() && this.target.icount() >= maxIcount) {
+    if (maxIcount !== undefined && this.target.running() && totalIcount(this.target) >= maxIcount) {
       this.stop({ kind: 'limit', icount: maxIcount });
     }
   }
@@ -201,7 +197,7 @@ class GuestRun {
   private checkIdle(): void {
     this.takeExits();
     const { target } = this;
-    const icount = target.icount();
+    const icount = totalIcount(target);
     const asleep = target.running() && target.vcpus().every((vcpu) => vcpu.state !== 'running');
     const idle = asleep && icount === this.idleIcount && !this.options.inputPossible;
     this.idleIcount = icount;

@@ -278,6 +278,9 @@ class EmbeddedTarget implements Target {
     if (cpu.activity === 'active') return this.active ? 'running' : 'stopped';
     return cpu.activity;
   }
+  retiredBefore(): number {
+    return this.machine.retiredBefore;
+  }
   icount(): number {
     return this.machine.core.icount;
   }

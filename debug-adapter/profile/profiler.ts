@@ -4,6 +4,7 @@ import type { LaunchPlan } from '../launchConfig';
 import { StackWalker, type Frame } from '../stack';
 import { SymbolStore } from '../symbols/symbolStore';
 import type { StopEvent, Target } from '../target';
+import { totalIcount } from '../totalIcount';
 import { CallTree, type ProfileFrame } from './callTree';
 
 /** Instructions between two samples, unless it is told. */
@@ -27,7 +28,7 @@ export class Profiler {
   ) {
     this.stack = new StackWalker(target, this.symbols);
     this.kernel = new LinuxKernel(target, this.symbols, { changed: async () => this.arm(), note });
-    this.last = target.icount();
+    this.last = totalIcount(target);
   }
 
   /** For a machine that has not run. `note`: what the user should know of symbols. */
@@ -55,9 +56,9 @@ export class Profiler {
     this.target.setBreakpoints({ execution: [], data: [], exits: this.kernel.exitBreakpoints, exceptions: [] });
   }
 
-  /** The instruction count of the next sample. */
+  /** The total instruction count of the next sample. */
   get next(): number {
-    return (Math.floor(this.target.icount() / this.every) + 1) * this.every;
+    return (Math.floor(totalIcount(this.target) / this.every) + 1) * this.every;
   }
 
   /** The machine has stopped: takes a sample where one is due. */
@@ -65,7 +66,7 @@ export class Profiler {
     const { target, kernel, stack } = this;
     stack.clear();
     if (kernel.owns(event)) return kernel.stopped(event);
-    const icount = target.icount();
+    const icount = totalIcount(target);
     if (icount % this.every !== 0 || icount === this.last) return;
     await kernel.stopped(event);
     const cpu = target.lastVcpu?.() ?? event.cpu;

@@ -36,6 +36,8 @@ const BATCH_INSTRUCTIONS = 80;
 const FIRST_INSTRUCTIONS = 500;
 const FIRST_BATCH = 30;
 const FIRST_MICRO_OPS = { once: 64, anew: 200 };
+/** Jobs that another thread has at a time: one to do and one to wait. */
+const MAX_AWAY = 2;
 /** As BATCH_INSTRUCTIONS, where another thread compiles: finding the instructions takes less. */
 const BATCH_PLANNED = 400;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
@@ -215,7 +217,8 @@ export class CompiledCode implements PlanSource {
   /** To and from the thread that compiles. */
   private passOn(compiler: RegionCompiler): void {
     if (this.away.size) this.takeFinished(compiler);
-    if (!this.compiler) return;
+    // What the thread has not begun may be of no use any more when it has: a guest that changes its code would fill its queue without an end.
+    if (!this.compiler || this.away.size >= MAX_AWAY) return;
     if (this.waiting.length) this.compile(BATCH_PLANNED);
     else if (!this.ready.length) return;
     // While the thread has nothing to do, it may have little.
@@ -320,8 +323,8 @@ export class CompiledCode implements PlanSource {
     const started = this.now();
     const sent = this.away.get(result.id);
     this.away.delete(result.id);
-    // Without: the micro-ops that it was of are no more.
-    if (sent) this.takeJob(sent, result.done);
+    // Without any: the micro-ops that it was of are no more.
+    if (sent?.length) this.takeJob(sent, result.done);
     this.took(this.now() - started);
   }
 
@@ -432,7 +435,8 @@ export class CompiledCode implements PlanSource {
   private forget(): void {
     this.waiting = [];
     this.ready = [];
-    this.away.clear();
+    // They count until they come back.
+    for (const id of this.away.keys()) this.away.set(id, []);
     this.asked.clear();
     this.nextSlot = this.firstSlot;
   }

@@ -16,12 +16,13 @@ const Entry = { counts: 1, ends: 2 } as const;
 
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
+const NOTHING = new Uint16Array(0);
 
 export class CodePage {
   /** By page offset: 0, INSIDE, or 1 more than the index in `starts`. */
-  private readonly places = new Uint16Array(PAGE);
+  private places = new Uint16Array(PAGE);
   /** Micro-ops of the instructions decoded. */
-  readonly starts: number[] = [];
+  starts: readonly number[] = [];
   valid = true;
   constructor(
     readonly physical: number,
@@ -41,7 +42,14 @@ export class CodePage {
 
   /** An instruction was decoded. */
   add(offset: number, uop: number): void {
-    this.places[offset] = this.starts.push(uop);
+    this.places[offset] = (this.starts as number[]).push(uop);
+  }
+
+  /** Its micro-ops are no longer used. What still refers to the page keeps little of it. */
+  release(): void {
+    this.valid = false;
+    this.places = NOTHING;
+    this.starts = [];
   }
 
   /** Bytes from one offset to before another belong to instructions. */
@@ -179,6 +187,7 @@ export class CodeCache {
       this.onDropped(page);
       // Jump caches and links may still lead here.
       for (const uop of page.starts) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
+      page.release();
     }
     this.pages -= pages.length;
     this.byPhysical.delete(physical);

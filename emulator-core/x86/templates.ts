@@ -10,6 +10,8 @@ const WORDS = Uop.bytes / 4;
 /** Nodes of all trees, 1 KiB each, over which all of them are forgotten; and how many there are at first. */
 const MAX_NODES = 8192;
 const FIRST_NODES = 256;
+/** Templates over which all are forgotten: 96 bytes each. */
+const MAX_TEMPLATES = 65536;
 
 /** Bytes of an instruction that are a number, from its first byte on. */
 interface Constant {
@@ -102,7 +104,9 @@ export class Templates {
   /** The first node for instructions decoded in a context. */
   root(context: object): number {
     let root = this.roots.get(context);
-    if (root === undefined) this.roots.set(context, (root = this.node()));
+    if (root !== undefined) return root;
+    if (this.usedNodes >= MAX_NODES) this.clear();
+    this.roots.set(context, (root = this.node()));
     return root;
   }
 
@@ -139,7 +143,7 @@ export class Templates {
   add(context: object, bytes: Uint8Array, position: number, uop: number, facts: TemplateFacts): number {
     const { length, displacement, immediate } = facts;
     const head = Math.min(displacement?.at ?? length, immediate?.at ?? length);
-    if (this.usedNodes + head > MAX_NODES) this.clear();
+    if (this.usedNodes + head > MAX_NODES || this.count >= MAX_TEMPLATES) this.clear();
     let node = this.root(context);
     for (let i = 0; i < head - 1; i++) {
       const place = node * 256 + bytes[position + i];

@@ -86,6 +86,25 @@ describe('reset', () => {
     assert.strictEqual(machine.core.retired, 1);
   });
 
+  it('is gone back to the very place of without being done, and forgotten where another state comes', () => {
+    const machine = resetting(4 << 20);
+    machine.record();
+    // The third instruction has asked for it, and no more was to run.
+    assert.equal(machine.run(3), 'budget');
+    assert.ok(machine.resetPending);
+    assert.equal(machine.core.retired, 3);
+    assert.throws(() => machine.snapshot(), /about to reset the machine/);
+    machine.history.restoreBefore(0);
+    assert.ok(!machine.resetPending);
+    for (let i = 0; i < 3; i++) machine.run(1);
+    assert.deepEqual([machine.core.retired, machine.history.start, machine.retiredBefore], [3, 0, 0]);
+    // Half of it.
+    machine.run(1, undefined, Infinity, 5);
+    assert.ok(machine.resetting);
+    machine.history.restoreBefore(0);
+    assert.ok(!machine.resetting);
+  });
+
   it("the guest's own is done in steps for who has no patience, and comes to the same", () => {
     const memory = 16 << 20;
     const MARK = 64 << 10;

@@ -23,12 +23,24 @@ describe('messages of DAP in a stream', () => {
 
   it('may have further fields in their header', () => {
     const text = 'Content-Type: application/json\r\ncontent-length: 2\r\n\r\n{}';
-    assert.deepEqual(new MessageReader().add(Buffer.from(text)), [{}]);
+    assert.deepEqual([...new MessageReader().add(Buffer.from(text))], [{}]);
   });
 
   it('are told from what a program prints by mistake', () => {
-    assert.throws(() => new MessageReader().add(Buffer.from('hello\r\n\r\n')), /expected Content-Length, found "hello/);
-    assert.throws(() => new MessageReader().add(Buffer.alloc(5000, 'x')), /expected Content-Length/);
-    assert.throws(() => new MessageReader().add(Buffer.from(framed('{'))), SyntaxError);
+    assert.throws(
+      () => [...new MessageReader().add(Buffer.from('hello\r\n\r\n'))],
+      /expected Content-Length, found "hello/,
+    );
+    assert.throws(() => [...new MessageReader().add(Buffer.alloc(5000, 'x'))], /expected Content-Length/);
+    assert.throws(() => [...new MessageReader().add(Buffer.from(framed('{')))], SyntaxError);
+  });
+
+  it('has the messages before what is none', () => {
+    const seen: unknown[] = [];
+    assert.throws(() => {
+      for (const message of new MessageReader().add(Buffer.from(framed('{"a":1}') + 'junk\r\n\r\n')))
+        seen.push(message);
+    }, /expected Content-Length/);
+    assert.deepEqual(seen, [{ a: 1 }]);
   });
 });

@@ -123,10 +123,10 @@ export class Runner {
     const end = until + machine.retiredBefore;
     for (;;) {
       const left = end - machine.retiredBefore - machine.core.retired;
-      // Half a reset is nothing to stop in.
-      if (left <= 0 && !machine.resetting) return 'done';
+      // An instruction's step has the reset in it that it asks for.
+      if (left <= 0 && !machine.resetPending) return 'done';
       const result = this.burst.run(Math.max(0, left), (count, patience) =>
-        machine.run(count, only, this.waiting.idleUntil(), patience),
+        left <= 0 ? machine.resetNow(patience) : machine.run(count, only, this.waiting.idleUntil(), patience),
       );
       this.host.ran();
       if (result === 'ended') return 'ended';

@@ -7,7 +7,7 @@ import { KernelMemory, printable, type KernelContext } from './kernelMemory';
 
 /** Logarithms: no kernel can be configured to more (CONFIG_LOG_BUF_SHIFT is at most 25, log_buf_len= a little more). */
 const MOST_BITS = { records: 22, text: 27 };
-/** Bytes of text that are shown, from the newest. */
+/** Characters that are shown, from the newest message, and that message more with which they are reached. */
 const SHOWN = 4 << 20;
 
 /** enum desc_state: records that have all of their text. */
@@ -23,8 +23,13 @@ export interface KernelMessage {
   text: string;
 }
 
-/** Oldest first. @throws Error that says what was expected */
+/** The newest, oldest of these first. @throws Error that says what was expected */
 export async function listMessages(context: KernelContext): Promise<KernelMessage[]> {
+  return (await newestMessages(context)).messages;
+}
+
+/** So many that SHOWN is not exceeded. `more`: there may be older ones. */
+async function newestMessages(context: KernelContext): Promise<{ messages: KernelMessage[]; more: boolean }> {
   const memory = new KernelMemory(context, 'info dmesg');
   const { word } = memory;
   const at = await memory.pointer(memory.address('prb'), 'prb');
@@ -55,7 +60,8 @@ export async function listMessages(context: KernelContext): Promise<KernelMessag
   const [begin, next] = [kinds.desc.field('text_blk_lpos.begin'), kinds.desc.field('text_blk_lpos.next')];
   const [seq, time, length, level] = ['seq', 'ts_nsec', 'text_len', 'level'].map((name) => kinds.info.field(name));
   const found: KernelMessage[] = [];
-  for (let n = count - 1n; n >= 0n; n--) {
+  let size = 0;
+  for (let n = 0n; n < count && size <= SHOWN; n++) {
     const id = (last - n) & idMask;
     const index = id & (capacity - 1n);
     const desc = await memory.object(kinds.desc, descs + index * BigInt(kinds.desc.size));
@@ -65,10 +71,12 @@ export async function listMessages(context: KernelContext): Promise<KernelMessag
       const info = await memory.object(kinds.info, infos + index * BigInt(kinds.info.size));
       const block = dataBlock(text, desc.pointer(begin), desc.pointer(next), word);
       const bytes = block.subarray(0, info.number(length));
-      found.push({ seq: info.wide(seq), time: info.wide(time), level: info.number(level), text: printable(bytes) });
+      const message = { seq: info.wide(seq), time: info.wide(time), level: info.number(level), text: printable(bytes) };
+      size += lineOf(message.time, message.text).length;
+      found.push(message);
     }
   }
-  return found;
+  return { messages: found.reverse(), more: size > SHOWN };
 }
 
 /** The text of a block between two positions in the ring that never ends; none where it has none. */
@@ -86,23 +94,18 @@ function dataBlock(ring: Uint8Array, begin: bigint, next: bigint, word: 4 | 8): 
 
 /** As dmesg prints them: seconds in front of each line. */
 export async function messageLines(context: KernelContext): Promise<string> {
-  const messages = await listMessages(context);
-  const lines: string[] = [];
-  for (let size = 0, i = messages.length - 1; i >= 0; i--) {
-    const { time, text } = messages[i];
-    size += text.length;
-    if (size > SHOWN) {
-      lines.push(`... ${i + 1} older messages`);
-      break;
-    }
-    lines.push(
-      text
-        .split('\n')
-        .map((line) => `${stamp(time)}${line}`)
-        .join('\n'),
-    );
-  }
-  return lines.reverse().join('\n') || 'the kernel has not said anything yet';
+  const { messages, more } = await newestMessages(context);
+  const lines = messages.map(({ time, text }) => lineOf(time, text));
+  if (more) lines.unshift('... older messages');
+  return lines.join('\n') || 'the kernel has not said anything yet';
+}
+
+function lineOf(time: bigint, text: string): string {
+  const before = stamp(time);
+  return text
+    .split('\n')
+    .map((line) => before + line)
+    .join('\n');
 }
 
 function stamp(time: bigint): string {

@@ -6,6 +6,8 @@
 import { KernelMemory, type Field, type KernelContext, type KernelObject, type Struct } from './kernelMemory';
 
 const MOST = 4096;
+/** Users of all modules together. */
+const MOST_USERS = 65536;
 /** MODULE_REF_BASE: what the kernel itself holds of each that is loaded. */
 const REF_BASE = 1;
 /** enum module_state. */
@@ -58,28 +60,36 @@ export async function listModules(context: KernelContext): Promise<KernelModule[
   const references = module.find('refcnt');
   const users = module.find('source_list');
   const found: KernelModule[] = [];
+  let all = 0;
   for await (const address of memory.list(head, link.offset, MOST, 'the list of modules')) {
     const one = await memory.object(module, address);
     found.push({
       name: one.text(name),
       size: sizes.reduce((sum, field) => sum + one.number(field), 0),
       ...(references ? { references: one.signed(references) - REF_BASE } : {}),
-      users: users ? await usersOf(one, users, name, memory) : [],
+      users: users ? await usersOf(one, users, name, memory, MOST_USERS - all) : [],
       state: STATES[one.number(state)] ?? `state ${one.number(state)}`,
       base: one.pointer(base),
     });
+    all += found.at(-1)!.users.length;
   }
   return found;
 }
 
 /** Names of the modules that a list of struct module_use leads to. */
-async function usersOf(module: KernelObject, users: Field, name: Field, memory: KernelMemory): Promise<string[]> {
+async function usersOf(
+  module: KernelObject,
+  users: Field,
+  name: Field,
+  memory: KernelMemory,
+  most: number,
+): Promise<string[]> {
   const use = memory.struct('module_use');
   const link = use.field('source_list');
   const source = use.field('source');
   const what = `struct module of a user of ${module.text(name)}`;
   const names: string[] = [];
-  for await (const address of memory.list(module.at(users), link.offset, MOST, `the users of ${module.text(name)}`)) {
+  for await (const address of memory.list(module.at(users), link.offset, most, `the users of ${module.text(name)}`)) {
     const user = (await memory.object(use, address)).pointer(source);
     names.push(await memory.text(user + BigInt(name.offset), name.size, what));
   }

@@ -225,8 +225,12 @@ export class JobCompiler implements PlanSource {
     return { outcomes, module: new WebAssembly.Module(bytes), bytes: bytes.length, refused };
   }
 
+  /** undefined: it is known not to be for compiling, which whoever planned it does not know yet. */
   private instruction(uop: number): RegionInstruction | undefined {
-    const form = this.forms.get(this.memory.u16[(uop + Uop.code) >> 1], this.handler(uop));
+    const code = this.memory.u16[(uop + Uop.code) >> 1];
+    const handler = this.handler(uop);
+    const form = this.forms.get(code, handler);
+    if (!form) this.forms.onRefused(code, handler);
     return form && { uop, ...form };
   }
 }

@@ -82,6 +82,31 @@ describe('compiling elsewhere', () => {
     assert.ok(t.machine.core.compiledInstructions > MANY);
   });
 
+  it('has two jobs at a time at most, however often code changes', () => {
+    const compiler = new SlowCompiler(1e9);
+    const t = start(compiler);
+    for (let round = 0; round < 6; round++) {
+      t.machine.writePhysical(CODE, hex(LOOP));
+      if (round === 3) t.machine.core.code.flush();
+      t.set({ rdx: MANY });
+      t.cpu.rip = BigInt(CODE);
+      t.runInPieces(MANY);
+    }
+    assert.equal(compiler.jobs, 2);
+  });
+
+  it('tells each machine what cannot be compiled', () => {
+    // One after the other with the same compiler, as a thread's is for all machines of a process.
+    const shared = new SlowCompiler(1);
+    for (const machine of [1, 2]) {
+      const before = shared.jobs;
+      const t = start(shared, '4801d0 0fedc0 48ffca 75f5 f4');
+      t.runInPieces(MANY * 4);
+      assert.ok(t.machine.core.compiledInstructions > MANY, `machine ${machine}`);
+      assert.ok(shared.jobs - before <= 3, `machine ${machine}: ${shared.jobs - before} jobs`);
+    }
+  });
+
   it('goes on here when what compiles fails', () => {
     const compiler = new SlowCompiler(1e9);
     const t = start(compiler);

@@ -85,6 +85,15 @@ describe('self-modifying code', () => {
 });
 
 describe('the pages of the code cache', () => {
+  it('keep nothing of their micro-ops once these are dropped', () => {
+    const t = new TestMachine().enter('64').run(CODE, '90 90 90', {}, 3);
+    const { code } = t.machine.core;
+    const page = code.pageOf(t.machine.memory.uopBase)!;
+    assert.ok(page.valid && page.starts.length > 0);
+    code.drop(page.physical);
+    assert.deepStrictEqual([page.valid, page.starts.length, page.uop(CODE & 0xfff)], [false, 0, undefined]);
+  });
+
   it('are bounded: code on ever more pages empties it', () => {
     const { core } = new TestMachine().machine;
     const context = core.code.context('bounded', () => ({ decode: { bitness: 64, flat: [], units: {} } as never }));

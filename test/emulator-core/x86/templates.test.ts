@@ -73,4 +73,25 @@ describe('templates of decoded instructions', () => {
       assert.strictEqual(decoded(decoder, kinds[0], bytes, 0, true), plain, toHex(bytes));
     }
   });
+
+  it('are bounded, also where contexts come and go without any', () => {
+    const { nodes, records } = sizes();
+    for (let i = 0; i < 30_000; i++) {
+      // jmp far, which has two immediates: no template is made
+      decoded(decoder, context(32, true), Uint8Array.of(0xea, 1, 2, 3, 4, 5, 6), 0, true);
+    }
+    assert.ok(sizes().nodes <= Math.max(nodes, 8192 * 256), `${sizes().nodes}`);
+    assert.equal(sizes().records, records);
+    for (let i = 0; i < 200_000; i++) {
+      // lea with any prefix, ModRM and SIB: each a head of its own
+      const [a, b, c] = [i & 15, (i >> 4) & 63, (i >> 10) & 255];
+      decoded(decoder, kinds[0], Uint8Array.of(0x40 + a, 0x8d, b, c, 0, 0, 0, 0), 0, true);
+    }
+    assert.ok(sizes().records <= 65536 * 24, `${sizes().records}`);
+  });
+
+  function sizes(): { nodes: number; records: number } {
+    const { nodes, records } = (decoder as unknown as { templates: Record<'nodes' | 'records', Int32Array> }).templates;
+    return { nodes: nodes.length, records: records.length };
+  }
 });

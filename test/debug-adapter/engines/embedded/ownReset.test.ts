@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { runGuest } from '../../../../debug-adapter/cli/runGuest';
 import { createEmbeddedTarget } from '../../../../debug-adapter/engines/embedded';
 import type { RunRequest, StopEvent, Target } from '../../../../debug-adapter/target';
+import { totalIcount } from '../../../../debug-adapter/totalIcount';
 
 const ROUNDS = 1000;
 /** mov edi, ROUNDS; again: xor eax, eax; cpuid; dec edi; jnz again; mov dx, 0cf9h; mov al, 6; out dx, al */
@@ -12,11 +13,11 @@ const GUEST = [
 ];
 const INSTRUCTIONS = 1 + 4 * ROUNDS + 3;
 
-function createTarget(memory: number): Promise<Target> {
+function createTarget(memory: number, record = true): Promise<Target> {
   return createEmbeddedTarget({
     kernel: { name: 'resets', bytes: Uint8Array.from(GUEST) },
     ...{ modules: [], cmdline: '', boot: 'raw', disks: [], memory, cpus: 1, mode: 'bare' },
-    ...{ cpu: { vendor: 'intel', features: [] }, exits: [], record: true, stopOnEntry: false, debugExit: true },
+    ...{ cpu: { vendor: 'intel', features: [] }, exits: [], record, stopOnEntry: false, debugExit: true },
   });
 }
 
@@ -54,10 +55,37 @@ describe("a guest's own reset", () => {
     });
   });
 
+  it('does not lead around a limit of instructions without a recording, or with stops on the way', async () => {
+    const maxIcount = 3 * INSTRUCTIONS + 7;
+    const without = await runGuest(
+      { createTarget: () => createTarget(4 << 20, false) },
+      { maxIcount, onExits: () => {} },
+    );
+    assert.equal(without.end.kind, 'limit');
+    assert.ok(without.icount >= maxIcount, `${without.icount}`);
+    const every = 1000;
+    const stops: number[] = [];
+    let target!: Target;
+    const outcome = await runGuest(
+      { createTarget: () => createTarget(4 << 20) },
+      {
+        maxIcount,
+        onStart: (started) => (target = started),
+        nextStop: () => (Math.floor(totalIcount(target) / every) + 1) * every,
+        onStop: async () => void stops.push(totalIcount(target)),
+      },
+    );
+    assert.deepEqual(outcome.end, { kind: 'limit', icount: maxIcount });
+    assert.deepEqual(stops, [
+      ...Array.from({ length: Math.floor(maxIcount / every) }, (_, i) => (i + 1) * every),
+      maxIcount,
+    ]);
+  });
+
   it('does not lead around a limit of instructions', async () => {
     const maxIcount = 3 * INSTRUCTIONS + 7;
     const outcome = await runGuest({ createTarget: () => createTarget(4 << 20) }, { maxIcount });
-    assert.deepEqual([outcome.end, outcome.icount], [{ kind: 'limit', icount: maxIcount }, 7]);
+    assert.deepEqual([outcome.end, outcome.icount], [{ kind: 'limit', icount: maxIcount }, maxIcount]);
   });
 
   it('is one step for the user, with all of it done behind it', async () => {

@@ -344,7 +344,7 @@ describe("a Linux kernel's messages", () => {
     await assert.rejects(listMessages(kernel.context()), /2\^2 records and 2\^63 bytes of text: it is not set up/);
     kernel.put(RING + 40n, 6, 4).put(RING + 8n, 0x10n);
     await assert.rejects(listMessages(kernel.context()), {
-      message: "info dmesg: struct prb_desc at 0x58 can't be read: 0x58 is not mapped",
+      message: "info dmesg: struct prb_desc at 0x40 can't be read: 0x40 is not mapped",
     });
   });
 });
