@@ -85,8 +85,8 @@ export class CompilerThread {
       if (!message) return;
       const { machine, id, done } = message.message;
       this.replies++;
-      const machines = this.done.get(machine)?.deref();
-      if (machines) machines.push({ id, done });
+      const results = this.done.get(machine)?.deref();
+      if (results) results.push({ id, done });
       else this.done.delete(machine);
     }
   }

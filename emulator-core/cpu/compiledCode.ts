@@ -4,7 +4,8 @@
  */
 import type { MachineMemory } from '../mmu/memory';
 import type { HandlerModule } from '../translate/handlers';
-import { JobWriter, encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
+import { encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
+import { JobWriter } from '../translate/region/jobWords';
 import { compileRegion } from '../translate/region/regionFunction';
 import {
   CompiledForms,

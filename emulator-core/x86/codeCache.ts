@@ -12,17 +12,17 @@ const MAX_CONTEXTS = 480;
 const MAX_PAGES = 8192;
 
 /** What a micro-op is to its block. */
-const Entry = { counts: 1, ends: 2 } as const;
+const Role = { counts: 1, ends: 2 } as const;
 
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
 const NOTHING = new Uint16Array(0);
 
 export class CodePage {
-  /** By page offset: 0, INSIDE, or 1 more than the index in `starts`. */
+  /** By page offset: 0, INSIDE, or 1 more than the index in `uops`. */
   private places = new Uint16Array(PAGE);
   /** Micro-ops of the instructions decoded. */
-  starts: readonly number[] = [];
+  uops: readonly number[] = [];
   valid = true;
   constructor(
     readonly physical: number,
@@ -32,7 +32,7 @@ export class CodePage {
   /** The micro-op at a page offset; undefined: none, also beyond the page. */
   uop(offset: number): number | undefined {
     const place = this.places[offset];
-    return place === undefined || place === 0 || place === INSIDE ? undefined : this.starts[place - 1];
+    return place === undefined || place === 0 || place === INSIDE ? undefined : this.uops[place - 1];
   }
 
   /** A byte belongs to a decoded instruction. */
@@ -42,14 +42,14 @@ export class CodePage {
 
   /** An instruction was decoded. */
   add(offset: number, uop: number): void {
-    this.places[offset] = (this.starts as number[]).push(uop);
+    this.places[offset] = (this.uops as number[]).push(uop);
   }
 
   /** Its micro-ops are no longer used. What still refers to the page keeps little of it. */
   release(): void {
     this.valid = false;
     this.places = NOTHING;
-    this.starts = [];
+    this.uops = [];
   }
 
   /** Bytes from one offset to before another belong to instructions. */
@@ -87,7 +87,7 @@ export class CodeCache {
   private readonly starts: number[] = [];
   private readonly startPages: CodePage[] = [];
   /** Of the block that is being decoded, by micro-op. */
-  private readonly entries = new Uint8Array(MAX_BLOCK * 2 + 2);
+  private readonly roles = new Uint8Array(MAX_BLOCK * 2 + 2);
 
   constructor(
     private readonly memory: MachineMemory,
@@ -186,7 +186,7 @@ export class CodeCache {
       page.context.pages.delete(physical);
       this.onDropped(page);
       // Jump caches and links may still lead here.
-      for (const uop of page.starts) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
+      for (const uop of page.uops) this.memory.i32[(uop + Uop.handler) >> 2] = Pseudo.stale;
       page.release();
     }
     this.pages -= pages.length;
@@ -211,7 +211,7 @@ export class CodeCache {
     const first = this.nextUop;
     this.starts.push(first);
     this.startPages.push(page);
-    const { entries } = this;
+    const { roles } = this;
     let count = 0;
     let at = first;
     let offset = start;
@@ -239,7 +239,7 @@ export class CodeCache {
         // The instruction goes on in the next page: the run loop fetches it with both pages mapped.
         decoder.writePseudo(at, instructions > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
         if (instructions === 0) {
-          entries[count++] = Entry.counts;
+          roles[count++] = Role.counts;
           page.add(offset, at);
         }
         page.cover(offset, PAGE);
@@ -249,12 +249,12 @@ export class CodeCache {
       page.add(offset, at);
       if (context.breakpoints?.has(offset)) {
         decoder.writePseudo(at, Pseudo.assist, offset, SpecialCode.breakpoint);
-        entries[count++] = 0;
+        roles[count++] = 0;
         at += Uop.bytes;
       }
       decoder.write(at, offset, context.decode);
       const ends = decoder.endsBlock;
-      entries[count++] = ends ? Entry.counts | Entry.ends : Entry.counts;
+      roles[count++] = ends ? Role.counts | Role.ends : Role.counts;
       at += Uop.bytes;
       page.cover(offset + 1, offset + decoder.length);
       offset += decoder.length;
@@ -268,8 +268,8 @@ export class CodeCache {
     this.decoded += count;
     let left = 0;
     for (let i = count - 1; i >= 0; i--) {
-      if (entries[i] & Entry.ends) left = 0;
-      if (entries[i] & Entry.counts) left++;
+      if (roles[i] & Role.ends) left = 0;
+      if (roles[i] & Role.counts) left++;
       memory.i32[(first + i * Uop.bytes + Uop.left) >> 2] = left;
     }
     return first;

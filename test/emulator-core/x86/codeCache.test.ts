@@ -89,9 +89,9 @@ describe('the pages of the code cache', () => {
     const t = new TestMachine().enter('64').run(CODE, '90 90 90', {}, 3);
     const { code } = t.machine.core;
     const page = code.pageOf(t.machine.memory.uopBase)!;
-    assert.ok(page.valid && page.starts.length > 0);
+    assert.ok(page.valid && page.uops.length > 0);
     code.drop(page.physical);
-    assert.deepStrictEqual([page.valid, page.starts.length, page.uop(CODE & 0xfff)], [false, 0, undefined]);
+    assert.deepStrictEqual([page.valid, page.uops.length, page.uop(CODE & 0xfff)], [false, 0, undefined]);
   });
 
   it('are bounded: code on ever more pages empties it', () => {

@@ -1,0 +1,146 @@
+/** Plans of regions as numbers, which are quick to send, and back. */
+import { Uop } from '../../cpu/layout';
+import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
+
+const WORDS = Uop.bytes / 4;
+const EDGES = ['block', 'cross', 'enter', 'away'] as const;
+/** In place of a micro-op's address or an edge's kind: there is none. */
+const NONE = -1;
+/** Words that a job has room for at first. */
+const FIRST_WORDS = 1 << 14;
+
+export interface CompileJob {
+  /** How many plans there are, and their words, as JobWriter has them. */
+  count: number;
+  plans: Int32Array<ArrayBuffer>;
+  /** Micro-ops: address and words of each, with the interpreter's handlers. */
+  uops: Int32Array<ArrayBuffer>;
+  /** Addresses are below. */
+  end: number;
+}
+
+/** Numbers of 32 bits, one after the other. */
+class Words {
+  private words = new Int32Array(FIRST_WORDS);
+  length = 0;
+
+  add(value: number): void {
+    if (this.length === this.words.length) this.grow();
+    this.words[this.length++] = value;
+  }
+  private grow(): void {
+    const more = new Int32Array(this.words.length * 2);
+    more.set(this.words);
+    this.words = more;
+  }
+  /** All of them; there are none then. */
+  take(): Int32Array<ArrayBuffer> {
+    const taken = this.words.slice(0, this.length);
+    this.length = 0;
+    return taken;
+  }
+}
+
+/** Writes plans, and the micro-ops that they are of. */
+export class JobWriter {
+  private readonly plans = new Words();
+  private readonly uops = new Words();
+
+  constructor(private readonly source: PlanSource) {}
+
+  /** @param end all micro-ops of the machine are below */
+  write(plans: readonly RegionPlan[], end: number): CompileJob {
+    for (const { blocks } of plans) {
+      this.plans.add(blocks.length);
+      for (const block of blocks) this.block(block);
+    }
+    return { count: plans.length, plans: this.plans.take(), uops: this.uops.take(), end };
+  }
+
+  private block({ uop, instructions, stop, end, taken, next, returns }: RegionBlock): void {
+    const { plans } = this;
+    plans.add(uop);
+    plans.add(instructions.length);
+    this.uop(uop);
+    for (let i = 1; i < instructions.length; i++) this.uop(instructions[i].uop);
+    for (const place of [stop, end]) {
+      plans.add(place ?? NONE);
+      if (place !== undefined) this.uop(place);
+    }
+    this.edge(taken);
+    this.edge(next);
+    plans.add(returns?.length ?? 0);
+    for (const { ip, edge } of returns ?? []) {
+      plans.add(ip);
+      this.edge(edge);
+    }
+  }
+
+  private edge(edge: Edge | undefined): void {
+    const { plans } = this;
+    plans.add(edge ? EDGES.indexOf(edge.kind) : NONE);
+    if (edge?.kind === 'enter') {
+      plans.add(edge.uop);
+      this.uop(edge.uop);
+    } else if (edge?.kind === 'block' || edge?.kind === 'cross') {
+      plans.add(edge.block);
+      if (edge.kind === 'block') plans.add(edge.charge ? 1 : 0);
+    }
+  }
+
+  private uop(uop: number): void {
+    const { i32 } = this.source.memory;
+    this.uops.add(uop);
+    for (let i = 0; i < WORDS; i++) {
+      this.uops.add(i === Uop.handler >> 2 ? this.source.handler(uop) : i32[(uop >> 2) + i]);
+    }
+  }
+}
+
+/** Reads what JobWriter has written. */
+export class JobReader {
+  private at = 0;
+
+  constructor(
+    private readonly words: Int32Array,
+    private readonly instruction: (uop: number) => RegionInstruction | undefined,
+  ) {}
+
+  private get next(): number {
+    return this.words[this.at++];
+  }
+
+  /** The next plan; undefined: an instruction of it has been refused since it was planned. */
+  plan(): Pick<RegionPlan, 'blocks'> | undefined {
+    let refused = false;
+    const blocks = Array.from({ length: this.next }, (): RegionBlock => {
+      const uop = this.next;
+      const instructions: RegionInstruction[] = [];
+      for (let i = 0, count = this.next; i < count; i++) {
+        const instruction = this.instruction(uop + i * Uop.bytes);
+        if (instruction) instructions.push(instruction);
+        else refused = true;
+      }
+      const [stop, end] = [this.place(), this.place()];
+      const [taken, next] = [this.edge(), this.edge()];
+      const returns = Array.from({ length: this.next }, () => ({ ip: this.next, edge: this.edge()! }));
+      return { uop, instructions, stop, end, taken, next, returns: returns.length ? returns : undefined };
+    });
+    return refused ? undefined : { blocks };
+  }
+
+  private place(): number | undefined {
+    const place = this.next;
+    return place === NONE ? undefined : place;
+  }
+
+  private edge(): Edge | undefined {
+    const kind = this.next;
+    if (kind === NONE) return undefined;
+    const name = EDGES[kind];
+    if (name === 'away') return { kind: name };
+    if (name === 'enter') return { kind: name, uop: this.next };
+    const block = this.next;
+    return name === 'cross' ? { kind: name, block } : { kind: name, block, charge: this.next !== 0 };
+  }
+}
