@@ -41,7 +41,7 @@ describe('the compiler thread', function () {
       const machines = [machine(thread), machine(thread)];
       for (const t of machines) {
         await until(t, () => t.machine.core.compiledInstructions > 100_000);
-        assert.equal(t.machine.core.compiled.statistics.regions, 1);
+        assert.ok(t.machine.core.compiled.statistics.regions >= 1);
       }
       assert.ok(thread.replies >= 2);
     } finally {
