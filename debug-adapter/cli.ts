@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import packageJson from '../package.json';
 import { main } from './cli/main';
+import { exitStatus } from './cli/runEnd';
 import type { Keyboard, Services } from './cli/services';
 import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
 import type { Engine } from './engine';
@@ -50,10 +51,15 @@ function createTrace(path: string): { write(text: string): void; close(): void }
   };
 }
 
+/** Calls `action` at a signal, until what is returned is called: then one ends the program, which is on its way to its end. */
 function onInterrupt(action: () => void): () => void {
   const signals = ['SIGINT', 'SIGTERM'] as const;
   signals.forEach((signal) => process.on(signal, action));
-  return () => signals.forEach((signal) => process.off(signal, action));
+  return () => {
+    const end = (): never => process.exit(exitStatus({ kind: 'quit' }));
+    signals.forEach((signal) => process.on(signal, end));
+    signals.forEach((signal) => process.off(signal, action));
+  };
 }
 
 async function serveDap(port: number | undefined): Promise<number> {
