@@ -304,18 +304,16 @@ export class Machine implements CoreHost {
     this.core.flushAllTranslations();
   }
 
-  /**
-   * Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded.
-   * @param own the guest's own reset, over which disks keep what was written, and the log its exits
-   */
-  reset(own = false): void {
+  /** Power cycle: memory, devices and vCPUs as after construction. History begins anew if it was recorded. */
+  reset(): void {
     clear(this.memory.ram);
-    this.powerOn(own);
+    this.powerOn(false);
   }
 
   /**
    * reset() in small steps, some twenty microseconds each but the last, for a caller that has other things to do between them. Nobody else
    * may touch the machine.
+   * @param own the guest's own reset, over which disks keep what was written, and the log its exits
    */
   *resetInSteps(own = false): Generator<void, void> {
     const { ram } = this.memory;

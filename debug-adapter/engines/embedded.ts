@@ -347,7 +347,7 @@ class EmbeddedTarget implements Target {
     await this.still('the guest is being restarted', () => inSlices(this.machine.resetInSteps()));
     await this.begin();
     this.stopExit = undefined;
-    this.exitsBeginAnew();
+    this.exitsSent = 0;
     void this.flush(true);
   }
 
@@ -392,7 +392,7 @@ class EmbeddedTarget implements Target {
     );
     this.stopExit = undefined;
     this.hits.stop = undefined;
-    this.exitsBeginAnew();
+    this.exitsSent = 0;
     this.flush(true);
     return remarks;
   }
@@ -510,11 +510,6 @@ class EmbeddedTarget implements Target {
   beforeExitsAreLost(take: () => void): void {
     this.takeExits = take;
     this.machine.vmm.gather(EXITS_AT_ONCE);
-  }
-  /** The log is another one. */
-  private exitsBeginAnew(): void {
-    this.exitsSent = 0;
-    if (this.takeExits) this.machine.vmm.gather(EXITS_AT_ONCE);
   }
   private offerExits(): void {
     const { vmm } = this.machine;

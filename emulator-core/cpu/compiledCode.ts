@@ -83,8 +83,7 @@ interface Asked {
 
 /** A region that is planned. */
 interface PlannedRegion {
-  uop: number;
-  around: Asked['around'];
+  asked: Asked;
   plan: RegionPlan;
   first: boolean;
   /** Where it is compiled here. */
@@ -242,16 +241,16 @@ export class CompiledCode implements PlanSource {
     let instructions = 0;
     let taken = 0;
     while (taken < this.waiting.length && instructions < limit) {
-      const { uop, around } = this.waiting[taken++];
+      const asked = this.waiting[taken++];
+      const { uop, around } = asked;
       const page = this.code.pageOf(uop);
       if (!page?.valid || (this.regions.has(uop) && !around)) continue;
-      const { plan, fn } = this.region(page, uop, around && this.surroundings(around));
+      const { plan, wanted, fn } = this.region(page, uop, around && this.surroundings(around));
       for (const next of plan.continuations) this.ask(next);
-      if (!fn) continue;
-      const count = plan.blocks.reduce((sum, block) => sum + block.instructions.length, 0);
+      if (!wanted) continue;
+      const count = instructionsOf(plan);
       instructions += count;
-      const made = fn === 'elsewhere' ? undefined : fn;
-      this.ready.push({ uop, around, plan, first: this.cold, fn: made, instructions: count });
+      this.ready.push({ asked, plan, first: this.cold, fn, instructions: count });
       this.compiledInstructions += count;
       if (this.ready.length >= MODULE_REGIONS && this.compiler) break;
     }
@@ -280,17 +279,18 @@ export class CompiledCode implements PlanSource {
     return { base, find };
   }
 
-  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; fn?: Fn | 'elsewhere' } {
+  /** Plans a region, and compiles it where that is done here. `wanted`: there is something in it to be gained. */
+  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; wanted: boolean; fn?: Fn } {
     for (;;) {
       const most = this.cold ? FIRST_MICRO_OPS[around ? 'anew' : 'once'] : MAX_UOPS;
       const plan = planRegion(this, page, uop, most, around);
       // Nothing would be gained.
-      if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan };
-      if (this.compiler)
-        return { plan, fn: plan.blocks.some(({ instructions }) => instructions.length) ? 'elsewhere' : undefined };
+      if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan, wanted: false };
+      if (this.compiler) return { plan, wanted: instructionsOf(plan) > 0 };
       const fn = compileRegion(this, plan);
+      if (fn === 'nothing') return { plan, wanted: false };
       // Each time there is a form less that is tried.
-      if (fn !== 'plan again') return { plan, fn: fn === 'nothing' ? undefined : fn };
+      if (fn !== 'plan again') return { plan, wanted: true, fn };
     }
   }
 
@@ -315,7 +315,7 @@ export class CompiledCode implements PlanSource {
       // What it had is done here.
       this.compiler = undefined;
       for (const sent of [...this.away.values(), this.ready]) {
-        for (const { uop, around } of sent) this.waiting.push({ uop, around });
+        for (const { asked } of sent) this.waiting.push(asked);
       }
       this.away.clear();
       this.ready = [];
@@ -335,7 +335,7 @@ export class CompiledCode implements PlanSource {
     outcomes.forEach((outcome, i) => {
       const region = sent[i];
       if (outcome === 'compiled') made.push(isValid(region) ? region : undefined);
-      else if (outcome === 'plan again') this.waiting.push({ uop: region.uop, around: region.around });
+      else if (outcome === 'plan again') this.waiting.push(region.asked);
     });
     if (module && made.some((region) => region)) this.instantiate(made, module, bytes);
   }
@@ -368,7 +368,8 @@ export class CompiledCode implements PlanSource {
     const module = { regions: wanted.length };
     made.forEach((planned, i) => {
       if (!planned) return;
-      const { uop, plan, around, first } = planned;
+      const { asked, plan, first } = planned;
+      const { uop, around } = asked;
       const { pages } = plan;
       const before = this.regions.get(uop);
       if (before) this.release(before);
@@ -441,6 +442,10 @@ export class CompiledCode implements PlanSource {
     this.asked.clear();
     this.nextSlot = this.firstSlot;
   }
+}
+
+function instructionsOf({ blocks }: RegionPlan): number {
+  return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
 }
 
 /** Its code is still what it was planned from. */

@@ -4,6 +4,7 @@
  */
 import { ConstantOffsets, OpKind, type Decoder, type Instruction } from 'iced-x86';
 import { PAGE, Uop } from '../cpu/layout';
+import { doubled } from '../doubled';
 import type { MachineMemory } from '../mmu/memory';
 
 const WORDS = Uop.bytes / 4;
@@ -240,12 +241,6 @@ export class Templates {
   private copy(bytes: Uint8Array, from: number, to: number): void {
     for (let i = 0; i < 8; i++) this.memory.u8[to + i] = bytes[from + i];
   }
-}
-
-function doubled(numbers: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const more = new Int32Array(numbers.length * 2);
-  more.set(numbers);
-  return more;
 }
 
 function signed(bytes: Uint8Array, at: number, size: number): number {

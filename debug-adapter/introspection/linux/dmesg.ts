@@ -23,13 +23,8 @@ export interface KernelMessage {
   text: string;
 }
 
-/** The newest, oldest of these first. @throws Error that says what was expected */
-export async function listMessages(context: KernelContext): Promise<KernelMessage[]> {
-  return (await newestMessages(context)).messages;
-}
-
-/** So many that SHOWN is not exceeded. `more`: there may be older ones. */
-async function newestMessages(context: KernelContext): Promise<{ messages: KernelMessage[]; more: boolean }> {
+/** The newest, until SHOWN is reached, oldest of these first. `more`: there may be older ones. @throws Error that says what was expected */
+export async function listMessages(context: KernelContext): Promise<{ messages: KernelMessage[]; more: boolean }> {
   const memory = new KernelMemory(context, 'info dmesg');
   const { word } = memory;
   const at = await memory.pointer(memory.address('prb'), 'prb');
@@ -94,7 +89,7 @@ function dataBlock(ring: Uint8Array, begin: bigint, next: bigint, word: 4 | 8): 
 
 /** As dmesg prints them: seconds in front of each line. */
 export async function messageLines(context: KernelContext): Promise<string> {
-  const { messages, more } = await newestMessages(context);
+  const { messages, more } = await listMessages(context);
   const lines = messages.map(({ time, text }) => lineOf(time, text));
   if (more) lines.unshift('... older messages');
   return lines.join('\n') || 'the kernel has not said anything yet';

@@ -11,8 +11,9 @@ export type AddressKey = number;
 /** More than any offset in State. */
 const SLOTS = 1 << 14;
 
+const STACK_POINTER = State.gpr + 4 * 8;
 /** Accesses by way of the stack pointer. */
-export const STACK_KEY: AddressKey = keyOf(State.gpr + 4 * 8, State.zero, 0);
+export const STACK_KEY: AddressKey = keyOf(STACK_POINTER, State.zero, 0);
 
 /** How a block accesses memory through the same registers. */
 export interface Accesses {
@@ -23,13 +24,6 @@ export interface Accesses {
 
 function keyOf(base: number, index: number, page: number): AddressKey {
   return (page * SLOTS + index) * SLOTS + base;
-}
-
-/** State offsets of base and index. */
-function registersOf(key: AddressKey): [base: number, index: number] {
-  const base = ((key % SLOTS) + SLOTS) % SLOTS;
-  const index = Math.floor(key / SLOTS) % SLOTS;
-  return [base, (index + SLOTS) % SLOTS];
 }
 
 /** Of the micro-op's memory operand. */
@@ -61,9 +55,10 @@ export function loopAccesses(memory: UopMemory, blocks: readonly RegionBlock[]):
       if (loads || info.row.mnemonic === 'Pop') loaded.add(memory.i32[(uop + Uop.r0) >> 2] & ~7);
     }
   }
-  for (const key of found.keys()) {
-    const [base, index] = registersOf(key);
-    if (loaded.has(base) || loaded.has(index)) found.delete(key);
+  if (loaded.has(STACK_POINTER)) found.delete(STACK_KEY);
+  for (const { uop } of blocks.flatMap(({ instructions }) => instructions)) {
+    const [base, index] = [memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1]];
+    if (loaded.has(base) || loaded.has(index)) found.delete(operandKey(memory, uop));
   }
   return found;
 }

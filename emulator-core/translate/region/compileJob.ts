@@ -7,10 +7,8 @@ import { REGION_IMPORTS } from '../abi';
 import type { HandlerModule } from '../handlers';
 import { encodeModule, type Fn } from '../wasm';
 import { compileRegion } from './regionFunction';
-import { JobReader, type CompileJob } from './jobWords';
+import { JobReader, placeUops, type CompileJob } from './jobWords';
 import { CompiledForms, type PlanSource, type RegionInstruction, type UopMemory } from './regionPlan';
-
-const WORDS = Uop.bytes / 4;
 
 export type JobOutcome = 'compiled' | 'plan again' | 'nothing';
 
@@ -57,10 +55,7 @@ export class JobCompiler implements PlanSource {
 
   run(job: CompileJob): CompiledJob {
     if (job.end > this.size) this.memory = views((this.size = job.end));
-    const { i32 } = this.memory;
-    for (let at = 0; at < job.uops.length; at += 1 + WORDS) {
-      i32.set(job.uops.subarray(at + 1, at + 1 + WORDS), job.uops[at] >> 2);
-    }
+    placeUops(job, this.memory);
     const functions: Fn[] = [];
     const refused: CompiledJob['refused'] = [];
     this.forms.onRefused = (code, handler) => refused.push([code, handler]);

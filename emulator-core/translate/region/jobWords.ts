@@ -1,6 +1,7 @@
 /** Plans of regions as numbers, which are quick to send, and back. */
 import { Uop } from '../../cpu/layout';
-import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
+import { doubled } from '../../doubled';
+import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan, UopMemory } from './regionPlan';
 
 const WORDS = Uop.bytes / 4;
 const EDGES = ['block', 'cross', 'enter', 'away'] as const;
@@ -22,16 +23,11 @@ export interface CompileJob {
 /** Numbers of 32 bits, one after the other. */
 class Words {
   private words = new Int32Array(FIRST_WORDS);
-  length = 0;
+  private length = 0;
 
   add(value: number): void {
-    if (this.length === this.words.length) this.grow();
+    if (this.length === this.words.length) this.words = doubled(this.words);
     this.words[this.length++] = value;
-  }
-  private grow(): void {
-    const more = new Int32Array(this.words.length * 2);
-    more.set(this.words);
-    this.words = more;
   }
   /** All of them; there are none then. */
   take(): Int32Array<ArrayBuffer> {
@@ -97,7 +93,14 @@ export class JobWriter {
   }
 }
 
-/** Reads what JobWriter has written. */
+/** Puts a job's micro-ops to where they lie in their machine. */
+export function placeUops({ uops }: CompileJob, { i32 }: UopMemory): void {
+  for (let at = 0; at < uops.length; at += 1 + WORDS) {
+    i32.set(uops.subarray(at + 1, at + 1 + WORDS), uops[at] >> 2);
+  }
+}
+
+/** Reads the plans that JobWriter has written. */
 export class JobReader {
   private at = 0;
 

@@ -108,8 +108,8 @@ export class RegionFlags extends FlagsEmitter {
     const { f, flags } = s;
     s.usesFlags = true;
     if (flags.kind === 'pending') {
-      const carries = (): Expr => (flags.from === 'logic' ? i64c(0) : this.carries(i64c(64 - flags.bits)));
-      if (!flags.keepsCarry) set(s.fc, carries())(f);
+      if (flags.keepsCarry) return;
+      set(s.fc, flags.from === 'logic' ? i64c(0) : this.carries(i64c(64 - flags.bits)))(f);
     } else if (flags.kind === 'dynamic') {
       const pending = get(s.pending, I32);
       const mine = i32.and(pending, i32c(Pending.some | Pending.keepsCarry));

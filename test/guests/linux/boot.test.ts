@@ -4,37 +4,30 @@
  */
 import assert from 'node:assert/strict';
 import { withAdapter } from '../../debug-adapter/stdio/adapter';
-import { linuxKernel, sampleInitrd } from './kernel';
+import { HANG, cloudSample } from './kernel';
 import { GuestTerminal, withTerminal } from './terminal';
 
-/** Against a hang only: on a machine that does much else a boot takes minutes. */
-const TIMEOUT = 900_000;
 /** Instructions by which the shell must have come: three times what a boot takes. */
 const LIMIT = 2e9;
 /** Linux, arch/x86/include/uapi/asm/kvm_para.h: MSR_KVM_SYSTEM_TIME_NEW. Bit 0 of the value: enabled; the rest: where the clock is. */
 const SYSTEM_TIME = 0x4b564d01;
 
 describe('Linux under the debugger, from F5 to power-off', function () {
-  this.timeout(TIMEOUT);
-  let kernel: string;
-  let initrd: string;
-  before(function () {
-    kernel = linuxKernel(this);
-    initrd = sampleInitrd(this);
-  });
+  this.timeout(HANG);
+  const sample = cloudSample();
 
   it('stops in the kernel and at an exit, then is a machine with a terminal', () =>
     withAdapter(async (a) => {
       const cmdline = 'console=ttyS0 cryptomgr.notests';
       await a.configure(
-        { kernel, initrd, cmdline, mode: 'kvm', memory: '256M', stopOnEntry: false, ...withTerminal },
+        { ...sample, cmdline, mode: 'kvm', memory: '256M', stopOnEntry: false, ...withTerminal },
         async () => {
           await a.breakIn('start_kernel', 'do_sys_openat2');
           await a.filters(`MSR_WRITE if msr == 0x${SYSTEM_TIME.toString(16)}`);
         },
       );
       const terminal = await GuestTerminal.attach(a);
-      const go = (action: () => Promise<unknown>) => a.stop_(action, TIMEOUT);
+      const go = (action: () => Promise<unknown>) => a.stop_(action, HANG);
       const goOn = () => go(() => a.continueRequest({ threadId: 1 }));
 
       let stop = await go(() => a.configurationDoneRequest());

@@ -1,26 +1,19 @@
 /** What `info tasks`, `info modules` and `info dmesg` read in the memory of Debian's cloud kernel is what its own tools print. */
 import assert from 'node:assert/strict';
 import { withAdapter } from '../../debug-adapter/stdio/adapter';
-import { linuxKernel, sampleInitrd } from './kernel';
+import { HANG, cloudSample } from './kernel';
 import { GuestTerminal, withTerminal } from './terminal';
 
-/** Against a hang only: on a machine that does much else a boot takes minutes. */
-const TIMEOUT = 900_000;
 const LIMIT = 4e9;
 
 describe("a stopped Linux guest's own lists", function () {
-  this.timeout(TIMEOUT);
-  let kernel: string;
-  let initrd: string;
-  before(function () {
-    kernel = linuxKernel(this);
-    initrd = sampleInitrd(this);
-  });
+  this.timeout(HANG);
+  const sample = cloudSample();
 
   it('are as /proc and dmesg have them', () =>
     withAdapter(async (a) => {
       const cmdline = 'console=ttyS0 cryptomgr.notests quiet';
-      await a.configure({ kernel, initrd, cmdline, cpus: 2, memory: '256M', stopOnEntry: false, ...withTerminal });
+      await a.configure({ ...sample, cmdline, cpus: 2, memory: '256M', stopOnEntry: false, ...withTerminal });
       const terminal = await GuestTerminal.attach(a);
       await a.configurationDoneRequest();
       await terminal.expect(/^ringside:\S+# $/m, LIMIT);
@@ -35,7 +28,7 @@ describe("a stopped Linux guest's own lists", function () {
       const stats = await shell('cat /proc/[0-9]*/task/[0-9]*/stat');
       const modules = await shell('cat /proc/modules');
       const messages = await shell('dmesg');
-      const stop = await a.stop_(() => a.pauseRequest({ threadId: 1 }), TIMEOUT);
+      const stop = await a.stop_(() => a.pauseRequest({ threadId: 1 }), HANG);
       assert.equal(stop.reason, 'pause');
 
       // proc(5): pid, comm in parentheses (of workers with what they work on), state, ppid.

@@ -35,3 +35,16 @@ export function sampleInitrd(context: Mocha.Context, kernel: 'cloud' | 'generic'
   const file = sampleFile(`${kernel}/initrd`);
   return existsSync(file) ? file : skip(context, `no initramfs: '${MAKE} --only ${kernel}' makes it`);
 }
+
+/** Against a hang only: on a machine that does much else a boot takes minutes. */
+export const HANG = 900_000;
+
+/** The cloud kernel's files, for the suite that is being described: there when its tests begin, which are skipped where they are missing. */
+export function cloudSample(): { kernel: string; initrd: string } {
+  const files = { kernel: '', initrd: '' };
+  before(function () {
+    files.kernel = linuxKernel(this);
+    files.initrd = sampleInitrd(this);
+  });
+  return files;
+}

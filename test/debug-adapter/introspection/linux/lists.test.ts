@@ -319,7 +319,7 @@ describe("a Linux kernel's messages", () => {
     record(kernel, { id: 7n, state: 1n, text: 'committed', begin: 40n, next: 64n, time: 61_000_000_999n });
     // Text that does not fit behind is at the beginning, as a whole.
     record(kernel, { id: 8n, text: 'wrap', begin: 96n, next: 144n, time: 12_345_678_000_000n });
-    assert.deepEqual(await listMessages(kernel.context()), [
+    assert.deepEqual((await listMessages(kernel.context())).messages, [
       { seq: 105n, time: 1_234_567_890n, level: 3, text: 'first\nof two' },
       { seq: 107n, time: 61_000_000_999n, level: 6, text: 'committed' },
       { seq: 108n, time: 12_345_678_000_000n, level: 6, text: 'wrap' },
@@ -338,7 +338,7 @@ describe("a Linux kernel's messages", () => {
     const kernel = ring(0n, 10n);
     for (const id of [7n, 8n, 9n, 10n])
       record(kernel, { id, text: 'x', length: 0xffff, begin: 48n, next: id % 2n ? 16n : 60n });
-    const found = await listMessages(kernel.context());
+    const found = (await listMessages(kernel.context())).messages;
     assert.deepEqual(found.map(({ text }) => text.length <= 64), [true, true, true, true]); // prettier-ignore
     kernel.put(RING + 40n, 63, 4);
     await assert.rejects(listMessages(kernel.context()), /2\^2 records and 2\^63 bytes of text: it is not set up/);
