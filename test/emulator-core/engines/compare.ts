@@ -7,7 +7,7 @@ import { makeProgram, type Program } from './program';
 import { Side, type SideMode } from './side';
 import { ripOf } from './world';
 
-const MODES: readonly SideMode[] = ['off', 'always', 'auto', 'away'];
+const MODES: readonly SideMode[] = ['off', 'always', 'auto', 'away', 'steps'];
 /** Programs after which machines are made anew. */
 const MACHINE_PROGRAMS = 2000;
 const NOP = 0x90;
@@ -20,8 +20,9 @@ export interface Difference {
 
 export interface Totals {
   programs: number;
-  /** Blocks of the programs. */
+  /** Blocks of the programs, and how many have been executed in each mode: see Side.blocksRun. */
   blocks: number;
+  blocksRun: number;
   /** Instructions that each machine has run, and how many of them compiled code has run, by mode. */
   instructions: number;
   compiled: Record<string, number>;
@@ -35,7 +36,7 @@ export class EngineComparison {
   private used = 0;
   readonly pools: Record<32 | 64, Pools>;
   readonly totals: Totals = {
-    programs: 0, blocks: 0, instructions: 0, compiled: {}, comparisons: 0, exceptions: 0, regions: 0,
+    programs: 0, blocks: 0, blocksRun: 0, instructions: 0, compiled: {}, comparisons: 0, exceptions: 0, regions: 0,
   }; // prettier-ignore
 
   /** @param codeCache micro-ops that the machines' code caches hold, so that these are emptied often; undefined: as many as always */
@@ -63,6 +64,7 @@ export class EngineComparison {
     const found = runProgram(program, sides, totals);
     totals.programs++;
     totals.blocks += program.blocks.length;
+    totals.blocksRun += sides[sides.length - 1].blocksRun;
     // A machine that was reset counts anew.
     const reset = sides[0].icount < start;
     totals.instructions += reset ? 0 : sides[0].icount - start;
@@ -138,7 +140,7 @@ interface Mismatch {
 function partsOf(random: Random, count: number): number[] {
   const n = random.below(10);
   if (n < 6) return [count];
-  if (n === 9 && count < 150) return new Array<number>(count).fill(1);
+  if (n === 9 && count < 150) return ones(count);
   const parts: number[] = [];
   for (let left = count; left > 0;) {
     const part = Math.min(left, 1 + random.below(n < 8 ? count : 20));
@@ -146,6 +148,10 @@ function partsOf(random: Random, count: number): number[] {
     left -= part;
   }
   return parts;
+}
+
+function ones(count: number): number[] {
+  return new Array<number>(count).fill(1);
 }
 
 function runProgram(program: Program, sides: readonly Side[], totals?: Totals): Mismatch | undefined {
@@ -158,7 +164,7 @@ function runProgram(program: Program, sides: readonly Side[], totals?: Totals): 
     let ran = 0;
     for (const count of episode.slices) {
       ran += count;
-      const parts = sides.map(() => partsOf(random, count));
+      const parts = sides.map(({ mode }) => (mode === 'steps' ? ones(count) : partsOf(random, count)));
       const wrong = sides.flatMap((side, i) => {
         for (const part of parts[i]) {
           const failed = side.run(part);

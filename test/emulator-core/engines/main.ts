@@ -2,6 +2,7 @@
  * npm run differential:engines: random programs in every mode of compiling, compared, for as long as it is told.
  *   --seconds N   stop after N seconds (default 60)       --seed S   other programs (default 1)
  *   --programs N  stop after N programs                   --program N  list and run the program of a difference
+ *   --blocks N    stop after N blocks have been executed in each mode
  *   --code-cache N  code caches of N micro-ops (500 or more), which are emptied all the time
  * Exit status 1 when something differed.
  */
@@ -16,12 +17,13 @@ const STRIDE = 1 << 26;
 
 function options(
   args: readonly string[],
-): Record<'seconds' | 'seed' | 'programs' | 'program' | 'code-cache', number | undefined> {
+): Record<'seconds' | 'seed' | 'programs' | 'program' | 'blocks' | 'code-cache', number | undefined> {
   const values: Record<string, number | undefined> = {
     seconds: undefined,
     seed: undefined,
     programs: undefined,
     program: undefined,
+    blocks: undefined,
     'code-cache': undefined,
   };
   for (let i = 0; i < args.length; i += 2) {
@@ -39,13 +41,13 @@ export function summary(t: Totals, seconds: number): string {
   const share = (mode: string): string =>
     `${((100 * (t.compiled[mode] ?? 0)) / Math.max(1, t.instructions)).toFixed(0)} % ${mode}`;
   return (
-    `${t.blocks} blocks of ${t.programs} programs in ${seconds.toFixed(0)} s (${Math.round(t.blocks / seconds)} a second): ` +
-    `${t.instructions} instructions in each mode, by compiled code ${share('always')}, ${share('auto')}, ${share('away')}; ` +
+    `${t.programs} programs of ${t.blocks} blocks in ${seconds.toFixed(0)} s: ${t.blocksRun} blocks executed in each mode, ` +
+    `${t.instructions} instructions, by compiled code ${share('always')}, ${share('auto')}, ${share('away')}; ` +
     `${t.regions} regions (always), ${t.exceptions} exceptions, ${t.comparisons} comparisons`
   );
 }
 
-function main(): number {
+async function main(): Promise<number> {
   const chosen = options(process.argv.slice(2));
   const comparison = new EngineComparison(chosen['code-cache']);
   const { totals } = comparison;
@@ -58,11 +60,16 @@ function main(): number {
     return found ? 1 : 0;
   }
   const first = (chosen.seed ?? 1) * STRIDE;
-  const limit = chosen.seconds ?? (chosen.programs === undefined ? 60 : Infinity);
+  const blocks = chosen.blocks ?? Infinity;
+  const limit = chosen.seconds ?? (chosen.programs === undefined && chosen.blocks === undefined ? 60 : Infinity);
   let shown = started;
   let differences = 0;
-  for (let i = 0; i < (chosen.programs ?? Infinity) && seconds() < limit && differences < ENOUGH; i++) {
+  const goesOn = (i: number): boolean =>
+    i < (chosen.programs ?? Infinity) && seconds() < limit && totals.blocksRun < blocks && differences < ENOUGH;
+  for (let i = 0; goesOn(i); i++) {
     const found = comparison.check(first + i);
+    // Only then are modules of WebAssembly counted that have been collected; with too many of them nothing is compiled.
+    await new Promise(setImmediate);
     if (found) {
       differences++;
       console.log(`\n${found.text}\n`);
@@ -76,9 +83,12 @@ function main(): number {
   return differences ? 1 : 0;
 }
 
-try {
-  process.exitCode = main();
-} catch (error) {
-  console.error((error as Error).message);
-  process.exitCode = 2;
-}
+main().then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: Error) => {
+    console.error(error.message);
+    process.exitCode = 2;
+  },
+);

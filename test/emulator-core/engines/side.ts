@@ -21,8 +21,8 @@ export const VISIBLE: readonly (readonly [number, number])[] = [
 /** Exceptions of a program whose description is kept. */
 const REMEMBERED = 6;
 
-/** 'away': as 'auto', but compiled elsewhere, which takes its time. */
-export type SideMode = CompileMode | 'away';
+/** 'away': as 'auto', but compiled elsewhere, which takes its time. 'steps': interpreted, each instruction for itself. */
+export type SideMode = CompileMode | 'away' | 'steps';
 
 /** Looks that it takes until something compiled elsewhere is there: runs of the core. */
 const AWAY = 3;
@@ -32,6 +32,8 @@ export class Side {
   program!: Program;
   /** Exceptions so far: their number, a hash of what they found, and the last ones as text. */
   faults = 0;
+  /** Blocks that steps have come to the end of, at least: control went elsewhere than on, or an exception came. */
+  blocksRun = 0;
   faultHash = 0;
   lastFaults: string[] = [];
   private readonly u8: Uint8Array;
@@ -42,7 +44,8 @@ export class Side {
     codeCache?: number,
   ) {
     const compiler = mode === 'away' ? () => new SlowCompiler(AWAY) : undefined;
-    this.t = new TestMachine({ features: FEATURES, compile: mode === 'away' ? 'auto' : mode, compiler });
+    const compile = mode === 'away' ? 'auto' : mode === 'steps' ? 'off' : mode;
+    this.t = new TestMachine({ features: FEATURES, compile, compiler });
     const { machine, cpu } = this.t;
     const { memory } = machine;
     if (codeCache !== undefined) Object.assign(memory, { uopEnd: memory.uopBase + codeCache * Uop.bytes });
@@ -76,7 +79,7 @@ export class Side {
     t.write(STACK, new Uint8Array(STACK_BYTES));
     enterWorld(t, program.world);
     this.over = false;
-    this.faults = this.faultHash = 0;
+    this.faults = this.faultHash = this.blocksRun = 0;
     this.lastFaults = [];
   }
 
@@ -109,7 +112,9 @@ export class Side {
   run(count: number): string | undefined {
     if (this.over) return undefined;
     const before = this.icount;
+    const [at, faults] = [this.offset(), this.faults];
     const result = this.t.machine.run(count);
+    if (this.mode === 'steps' && (this.faults !== faults || this.leaves(at))) this.blocksRun++;
     const done = this.icount - before;
     this.over = result === 'idle' || done < 0;
     if (this.over) return undefined;
@@ -118,6 +123,17 @@ export class Side {
     return result === 'budget' && done === count
       ? undefined
       : `run(${count}) ended with '${result}'${why} after ${done}`;
+  }
+
+  /** Where rip is in the program's code. */
+  private offset(): number {
+    return addressOf(this.program.world, this.cpu.rip) - CODE;
+  }
+  /** Control went from the instruction at an offset to elsewhere than it or behind it, as far as the program has one there. */
+  private leaves(at: number): boolean {
+    const behind = this.program.followers.get(at);
+    const now = this.offset();
+    return behind !== undefined && now !== behind && now !== at;
   }
 
   private mix(value: number): void {
