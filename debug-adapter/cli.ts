@@ -11,6 +11,7 @@ import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embed
 import type { Engine } from './engine';
 import { useCompilerThread } from './node/compiler';
 import { useCompileMode } from './node/compileMode';
+import { lowerHelpers } from './node/priority';
 import { nodeHost } from './node/host';
 import { serveSocket, serveStdio } from './node/server';
 
@@ -88,6 +89,7 @@ const services: Services = {
   serveDap,
 };
 
+lowerHelpers();
 useCompileMode(process.env);
 useCompilerThread(path.join(__dirname, 'compilerThread.js'));
 

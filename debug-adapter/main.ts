@@ -7,8 +7,10 @@ import type { Schema } from './launchSchema';
 import { useCompilerThread } from './node/compiler';
 import { useCompileMode } from './node/compileMode';
 import { nodeHost } from './node/host';
+import { lowerHelpers } from './node/priority';
 import { serveSocket, serveStdio } from './node/server';
 
+lowerHelpers();
 useCompileMode(process.env);
 useCompilerThread(path.join(__dirname, 'compilerThread.js'));
 const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
