@@ -263,7 +263,7 @@ export class MemoryPath {
   }
 
   private read(cpu: Vcpu, low: number, high: number, size: number, user: boolean, fill: boolean): number {
-    if (crossesPage(low, size)) return this.readSplit(cpu, low, high, size, user);
+    if (crossesPage(low, size)) return this.readSplit(cpu, low, high, size, user, fill);
     this.tlbMisses++;
     if (!this.resolve(cpu, low, high, Access.read, user)) return SlowResult.abort;
     const { page, writable } = this.mmu;
@@ -295,20 +295,68 @@ export class MemoryPath {
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
 
-  /** Both pages are translated before anything is read, so a fault on the second leaves no device touched. */
-  private readSplit(cpu: Vcpu, low: number, high: number, size: number, user: boolean): number {
-    if (!this.resolve(cpu, low, high, Access.read, user)) return SlowResult.abort;
-    if (!this.resolveNext(cpu, low, high, Access.read, user)) return SlowResult.abort;
+  /** Host address of a byte whose page the soft TLB in use lets through, else -1. */
+  private hit(cpu: Vcpu, low: number, high: number, tag: number): number {
+    const { i32 } = this.memory;
+    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
+    const at = entry + (tag >> 2);
+    if (i32[at] !== (low & ~OFFSET) || i32[at + 1] !== high) return -1;
+    return (low + i32[entry + (Tlb.addend >> 2)]) >>> 0;
+  }
+
+  /** Where the bytes of an access to two pages begin in each: host addresses. */
+  private splitFirst = 0;
+  private splitNext = 0;
+
+  /** Whether the soft TLB lets an access to two pages through; then splitFirst and splitNext are known. */
+  private splitHits(cpu: Vcpu, low: number, high: number, tag: number): boolean {
+    const next = ((low & ~OFFSET) + PAGE) | 0;
+    this.splitFirst = this.hit(cpu, low, high, tag);
+    this.splitNext = this.hit(cpu, next, carry(low, high, next), tag);
+    return this.splitFirst >= 0 && this.splitNext >= 0;
+  }
+
+  /** Translates both pages of an access, before anything is read or written; false: exception pending or abandoned. */
+  private resolveBoth(cpu: Vcpu, low: number, high: number, access: number, user: boolean, fill: boolean): boolean {
+    const right = access === Access.write ? EptAccess.write : EptAccess.read;
+    const learn = (at: number, atHigh: number): void => {
+      const { page, writable } = this.mmu;
+      if (fill && this.isRam(page, right)) this.fill(cpu, at, atHigh, page, writable);
+    };
+    if (!this.resolve(cpu, low, high, access, user)) return false;
+    learn(low, high);
+    const next = ((low & ~OFFSET) + PAGE) | 0;
+    const nextHigh = carry(low, high, next);
+    if (!this.resolve(cpu, next, nextHigh, access, user)) return false;
+    learn(next, nextHigh);
+    return true;
+  }
+
+  /** A fault on the second page leaves no device of the first touched. */
+  private readSplit(cpu: Vcpu, low: number, high: number, size: number, user: boolean, fill: boolean): number {
+    const known = fill && this.splitHits(cpu, low, high, Tlb.tagRead);
+    if (!known && !this.resolveBoth(cpu, low, high, Access.read, user, fill)) return SlowResult.abort;
     let [value, upper] = [0, 0];
     let result: number = SlowResult.ok;
-    for (let i = 0; i < size; i++) {
-      const at = (low + i) | 0;
-      const status = this.read(cpu, at, carry(low, high, at), 1, user, true);
-      if (status === SlowResult.abort) return status;
-      if (status === SlowResult.again) result = status;
-      const byte = cpu.get32(State.slowValue);
-      if (i < 4) value |= byte << (8 * i);
-      else upper |= byte << (8 * i - 32);
+    const first = PAGE - (low & OFFSET);
+    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagRead))) {
+      this.tlbMisses++;
+      const { u8 } = this.memory;
+      for (let i = 0; i < size; i++) {
+        const byte = u8[i < first ? this.splitFirst + i : this.splitNext + i - first];
+        if (i < 4) value |= byte << (8 * i);
+        else upper |= byte << (8 * i - 32);
+      }
+    } else {
+      for (let i = 0; i < size; i++) {
+        const at = (low + i) | 0;
+        const status = this.read(cpu, at, carry(low, high, at), 1, user, fill);
+        if (status === SlowResult.abort) return status;
+        if (status === SlowResult.again) result = status;
+        const byte = cpu.get32(State.slowValue);
+        if (i < 4) value |= byte << (8 * i);
+        else upper |= byte << (8 * i - 32);
+      }
     }
     this.setValue(cpu, value, upper);
     return result;
@@ -329,7 +377,7 @@ export class MemoryPath {
     user: boolean,
     fill: boolean,
   ): number {
-    if (crossesPage(low, size)) return this.writeSplit(cpu, low, high, size, value, upper, user);
+    if (crossesPage(low, size)) return this.writeSplit(cpu, low, high, size, value, upper, user, fill);
     this.tlbMisses++;
     if (!this.resolve(cpu, low, high, Access.write, user)) return SlowResult.abort;
     const { page } = this.mmu;
@@ -379,13 +427,25 @@ export class MemoryPath {
     value: number,
     upper: number,
     user: boolean,
+    fill: boolean,
   ): number {
-    if (!this.probe(cpu, low, high, size, user)) return SlowResult.abort;
+    const known = fill && this.splitHits(cpu, low, high, Tlb.tagWrite);
+    if (!known && !this.resolveBoth(cpu, low, high, Access.write, user, fill)) return SlowResult.abort;
     let result: number = SlowResult.ok;
+    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagWrite))) {
+      this.tlbMisses++;
+      const { u8 } = this.memory;
+      const first = PAGE - (low & OFFSET);
+      for (let i = 0; i < size; i++) {
+        const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
+        u8[i < first ? this.splitFirst + i : this.splitNext + i - first] = byte;
+      }
+      return result;
+    }
     for (let i = 0; i < size; i++) {
       const at = (low + i) | 0;
       const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
-      const status = this.write(cpu, at, carry(low, high, at), 1, byte & 0xff, 0, user, true);
+      const status = this.write(cpu, at, carry(low, high, at), 1, byte & 0xff, 0, user, fill);
       if (status === SlowResult.abort) return status;
       if (status === SlowResult.again) result = status;
     }
