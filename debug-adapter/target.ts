@@ -166,7 +166,7 @@ export interface StopEvent {
   /** For people: 'CPUID exit at 0x100200', 'Start of recorded history'. */
   text?: string;
   /** Ids of the breakpoints hit. */
-  breakpoints?: number[];
+  breakpoints?: readonly number[];
   exit?: ExitRecord;
   exception?: GuestExceptionRecord;
   /** What a data breakpoint saw. */

@@ -464,10 +464,22 @@ export class Core {
     return this.host.assist(cpu, uop);
   }
 
+  /** Linear address of an instruction: mostly that of the last one again, where a breakpoint is in a loop. */
   private linearOf(cpu: Vcpu, uop: number): bigint {
-    const rip = cpu.get64(State.ripBase) + BigInt(this.memory.i32[(uop + Uop.ip) >> 2]);
-    return cpu.bitness === 64 ? BigInt.asUintN(64, rip) : (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
+    if (cpu.bitness !== 64) {
+      const rip = cpu.get64(State.ripBase) + BigInt(this.memory.i32[(uop + Uop.ip) >> 2]);
+      return (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
+    }
+    const last = this.lastLinear;
+    const [low, high] = [cpu.get32(State.ripBase), cpu.get32(State.ripBase + 4)];
+    const offset = this.memory.i32[(uop + Uop.ip) >> 2];
+    if (last.offset !== offset || last.low !== low || last.high !== high) {
+      const linear = BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(offset));
+      Object.assign(last, { offset, low, high, linear });
+    }
+    return last.linear;
   }
+  private readonly lastLinear = { offset: 0, low: 0, high: 0, linear: 0n };
 
   private divide(signed: boolean): number {
     const cpu = this.cpu;

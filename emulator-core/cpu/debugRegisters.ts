@@ -80,6 +80,11 @@ export class DebugRegisters {
     } else if (access !== Access.port) this.dataPages.add(page);
   }
 
+  /** Any instruction breakpoint is armed. */
+  get breaksInstructions(): boolean {
+    return this.codePages.size > 0;
+  }
+
   /** Page offsets with instruction breakpoints on a linear page (address bits 63..12). */
   codeOn(page: number): CodeBreakpoints | undefined {
     return this.codePages.size ? this.codePages.get(page) : undefined;

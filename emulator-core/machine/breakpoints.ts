@@ -45,6 +45,7 @@ export class Breakpoints {
     const { pass } = this;
     const passed = pass && pass.icount === this.core.icount && pass.linear[cpu.index] === linear;
     if (!passed && this.host.stopIf(cpu, this.host.hooks().breakpoint(cpu, linear))) return true;
+    if (!cpu.debug.breaksInstructions) return false;
     if (cpu.resumeAt === this.core.icount) return false;
     // Behind MOV SS and POP SS. SDM Vol. 3B, "Instruction-Breakpoint Exception Condition"; the APM makes no such exception.
     if (cpu.vendor === 'intel' && cpu.shadowsTraps && cpu.shadowUntil > this.core.icount) return false;

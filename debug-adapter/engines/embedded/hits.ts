@@ -34,6 +34,15 @@ export type HitMode =
   /** Replaying to find the last hit: evaluated, remembered, not stopped at. */
   | 'search';
 
+/** What breakpoints of all kinds have that says whether one stops. */
+interface Decided {
+  id: number;
+  cpu?: number;
+  hit?: (context: HitContext) => boolean;
+}
+
+const NONE: readonly number[] = [];
+
 const EMPTY: BreakpointSet = { execution: [], data: [], exits: [], exceptions: [] };
 
 /** @param guest what the guest is offered: it knows its hypercalls by name */
@@ -105,6 +114,7 @@ export class Hits {
 
   private rebuild(): void {
     this.byAddress = group(this.set.execution, (b) => b.address);
+    this.lastAddress = -1n;
     this.pages = new Map();
     const addresses = [...this.byAddress.keys()];
     if (this.temporary) addresses.push(this.temporary.address);
@@ -151,6 +161,17 @@ export class Hits {
     return this.pages.size === 0 ? undefined : this.pages.get(page);
   }
 
+  /** Those at an address: mostly the last one again, and maps take their time to find a BigInt. */
+  private at(linear: bigint): readonly ExecutionBreakpoint[] {
+    if (linear !== this.lastAddress) {
+      this.lastAddress = linear;
+      this.lastList = this.byAddress.get(linear) ?? [];
+    }
+    return this.lastList;
+  }
+  private lastAddress = -1n;
+  private lastList: readonly ExecutionBreakpoint[] = [];
+
   breakpoint(cpu: Vcpu, linear: bigint): boolean {
     if (this.mode === 'mute') return false;
     const t = this.temporary;
@@ -159,12 +180,7 @@ export class Hits {
       this.temporaryHit = true;
       stop = true;
     }
-    const list = this.byAddress.get(linear);
-    if (!list) return stop;
-    const ids = this.passing(
-      list.filter((b) => b.cpu === undefined || b.cpu === cpu.index),
-      cpu,
-    );
+    const ids = this.passing(this.at(linear), cpu);
     if (ids.length === 0) return stop;
     return this.hit({ reason: 'breakpoint', cpu: cpu.index, breakpoints: ids });
   }
@@ -176,7 +192,7 @@ export class Hits {
     this.context.exit = exit;
     const ids = list ? this.passing(list, cpu) : [];
     let exception: GuestExceptionRecord | undefined;
-    let vectorIds: number[] = [];
+    let vectorIds = NONE;
     if (name === 'EXCEPTION_OR_NMI') {
       const vector = exit.interruptionInfo & 0xff;
       exception = {
@@ -228,17 +244,19 @@ export class Hits {
     });
   }
 
-  /** Ids of those whose condition holds. */
-  private passing(list: readonly { id: number; hit?: (context: HitContext) => boolean }[], cpu: Vcpu): number[] {
-    const ids: number[] = [];
+  /** Ids of those for the vCPU whose condition holds: mostly of none, and then nothing is made for it. */
+  private passing(list: readonly Decided[], cpu: Vcpu): readonly number[] {
+    let ids: number[] | undefined;
     for (const b of list) {
+      if (b.cpu !== undefined && b.cpu !== cpu.index) continue;
       if (b.hit) {
         this.context.use(cpu, this.mode !== 'live');
         if (!b.hit(this.context)) continue;
       }
+      ids ??= [];
       ids.push(b.id);
     }
-    return ids;
+    return ids ?? NONE;
   }
 
   private hit(stop: StopEvent): boolean {
