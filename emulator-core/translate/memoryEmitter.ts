@@ -5,7 +5,7 @@
 import { Segment, SegmentIndex, State, Tlb, segmentOffset } from '../cpu/layout';
 import type { HandlerForm } from './abi';
 import type { Bits, Width } from './builder';
-import { cpu, state, storeBits } from './operands';
+import { cpu, state, storeBits, truncate } from './operands';
 import type { SemanticsBuilder } from './semanticsBuilder';
 import { i32, i32c, i64, i64c, type Expr } from './wasm';
 
@@ -51,7 +51,7 @@ export abstract class MemoryEmitter {
     let sum = i64.add(i64.add(fields.base(), fields.scaledIndex()), fields.displacement());
     if (this.displacement) sum = i64.add(sum, this.displacement);
     if (this.form.memory === 'flat64') return sum;
-    if (this.form.memory === 'flat32') return i64.and(sum, i64c(0xffffffffn));
+    if (this.form.memory === 'flat32') return truncate(sum, 32);
     return this.addressMasked(sum);
   }
   addressMasked(value: Expr): Expr {

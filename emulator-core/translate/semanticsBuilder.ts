@@ -110,7 +110,7 @@ export abstract class SemanticsBuilder implements Builder {
     if (value.constant !== undefined) return value;
     const local = this.local(value.type);
     this.set(local, value);
-    return get(local, value.type);
+    return get(local, value.type, value.bits);
   }
   protected set(local: number, value: Expr): void {
     value.emit(this.f);

@@ -83,14 +83,29 @@ export class Fn {
   }
 }
 
-/** An expression that leaves one value on the stack. `constant` lets operations fold. */
+/**
+ * An expression that leaves one value on the stack. `constant` lets operations fold. Of an i64, `bits`: it is known to be below 2 to the
+ * power of it, undefined: it may have all 64; `low`: its low 32 bits as an i32, where they can be computed without the others.
+ */
 export interface Expr {
   readonly type: Type;
   readonly emit: (f: Fn) => void;
   readonly constant?: bigint;
+  readonly bits?: number;
+  readonly low?: () => Expr;
 }
 
-export const make = (type: Type, emit: (f: Fn) => void): Expr => ({ type, emit });
+export const make = (type: Type, emit: (f: Fn) => void, bits?: number, low?: () => Expr): Expr => ({
+  type,
+  emit,
+  bits,
+  low,
+});
+
+/** Bits that a value can have. */
+export function bitsOf({ bits }: Expr): number {
+  return bits ?? 64;
+}
 
 /** A constant. Nearly all are small, so they are numbers, and BigInts only where they fold or have more than 32 bits. */
 class Constant implements Expr {
@@ -102,6 +117,14 @@ class Constant implements Expr {
 
   get constant(): bigint {
     return (this.big ??= BigInt(this.value));
+  }
+  get bits(): number {
+    const { value } = this;
+    if (value < 0) return 64;
+    return typeof value === 'number' ? 32 - Math.clz32(value) : value.toString(2).length;
+  }
+  get low(): () => Expr {
+    return () => i32c(Number(BigInt.asIntN(32, this.constant)));
   }
 
   emit(f: Fn): void {
@@ -122,30 +145,57 @@ export function i64c(value: bigint | number): Expr {
   return new Constant(I64, small ? Number(whole) : whole);
 }
 
-const unary = (result: Type, opcode: number) => (a: Expr) =>
-  make(result, (f) => {
-    a.emit(f);
-    f.code.push(opcode);
-  });
+const unary = (result: Type, opcode: number, bits?: number) => (a: Expr) =>
+  make(
+    result,
+    (f) => {
+      a.emit(f);
+      f.code.push(opcode);
+    },
+    bits,
+  );
 
-const binary = (result: Type, opcode: number, fold?: (a: bigint, b: bigint) => bigint) => {
+/**
+ * @param bits of the result, by those of the operands
+ * @param low the same of the operands' low halves: the low half of the result
+ */
+const binary = (
+  result: Type,
+  opcode: number,
+  fold?: (a: bigint, b: bigint) => bigint,
+  bits?: (a: number, b: number) => number,
+  low?: (a: Expr, b: Expr) => Expr,
+) => {
   const constant = result === I32 ? (v: bigint) => i32c(Number(BigInt.asIntN(32, v))) : i64c;
   return (a: Expr, b: Expr): Expr => {
     if (fold && a.constant !== undefined && b.constant !== undefined) return constant(fold(a.constant, b.constant));
-    return make(result, (f) => {
-      a.emit(f);
-      b.emit(f);
-      f.code.push(opcode);
-    });
+    const known = bits?.(bitsOf(a), bitsOf(b));
+    return make(
+      result,
+      (f) => {
+        a.emit(f);
+        b.emit(f);
+        f.code.push(opcode);
+      },
+      known !== undefined && known < 64 ? known : undefined,
+      low && a.low && b.low ? () => low(a.low!(), b.low!()) : undefined,
+    );
   };
 };
 
-const load = (result: Type, opcode: number, align: number) => (address: Expr, offset: number) =>
-  make(result, (f) => {
-    address.emit(f);
-    f.code.push(opcode, align);
-    uleb(f.code, offset);
-  });
+const load =
+  (result: Type, opcode: number, align: number, bits?: number, low?: (address: Expr, offset: number) => Expr) =>
+  (address: Expr, offset: number) =>
+    make(
+      result,
+      (f) => {
+        address.emit(f);
+        f.code.push(opcode, align);
+        uleb(f.code, offset);
+      },
+      bits,
+      low && (() => low(address, offset)),
+    );
 
 const store = (opcode: number, align: number) => (address: Expr, value: Expr, offset: number) => (f: Fn) => {
   address.emit(f);
@@ -153,6 +203,9 @@ const store = (opcode: number, align: number) => (address: Expr, value: Expr, of
   f.code.push(opcode, align);
   uleb(f.code, offset);
 };
+
+const wrap = unary(I32, 0xa7);
+const extend = unary(I64, 0xad, 32);
 
 export const i32 = {
   eqz: unary(I32, 0x45),
@@ -169,6 +222,7 @@ export const i32 = {
   xor: binary(I32, 0x73, (a, b) => a ^ b),
   shl: binary(I32, 0x74),
   shrU: binary(I32, 0x76),
+  mul: binary(I32, 0x6c, (a, b) => a * b),
   popcnt: unary(I32, 0x69),
   load: load(I32, 0x28, 2),
   load8u: load(I32, 0x2d, 0),
@@ -176,8 +230,28 @@ export const i32 = {
   store: store(0x36, 2),
   store8: store(0x3a, 0),
   store16: store(0x3b, 1),
-  wrap: unary(I32, 0xa7),
+  wrap: (a: Expr): Expr => a.low?.() ?? wrap(a),
 };
+
+const wideShl = binary(I64, 0x86, (a, b) => a << (b & 63n));
+const wideShrU = binary(I64, 0x88, (a, b) => BigInt.asUintN(64, a) >> (b & 63n));
+
+function shl(a: Expr, b: Expr): Expr {
+  const whole = wideShl(a, b);
+  const by = a.low && whole.constant === undefined ? b.constant : undefined;
+  if (by === undefined || by > 31n) return whole;
+  const bits = bitsOf(a) + Number(by);
+  return { ...whole, bits: bits < 64 ? bits : undefined, low: () => i32.shl(a.low!(), i32c(Number(by))) };
+}
+
+function shrU(a: Expr, b: Expr): Expr {
+  const whole = wideShrU(a, b);
+  const narrow = a.low && bitsOf(a) <= 32 && whole.constant === undefined;
+  const by = narrow ? b.constant : undefined;
+  if (by === undefined || by > 31n) return whole;
+  const bits = Math.max(0, bitsOf(a) - Number(by));
+  return { ...whole, bits, low: () => i32.shrU(a.low!(), i32c(Number(by))) };
+}
 
 export const i64 = {
   eqz: unary(I32, 0x50),
@@ -187,36 +261,43 @@ export const i64 = {
   ltU: binary(I32, 0x54),
   gtS: binary(I32, 0x55),
   gtU: binary(I32, 0x56),
+  leS: binary(I32, 0x57),
   leU: binary(I32, 0x58),
   geU: binary(I32, 0x5a),
-  clz: unary(I64, 0x79),
-  ctz: unary(I64, 0x7a),
-  popcnt: unary(I64, 0x7b),
-  add: binary(I64, 0x7c, (a, b) => a + b),
-  sub: binary(I64, 0x7d, (a, b) => a - b),
-  mul: binary(I64, 0x7e, (a, b) => a * b),
+  clz: unary(I64, 0x79, 7),
+  ctz: unary(I64, 0x7a, 7),
+  popcnt: unary(I64, 0x7b, 7),
+  add: binary(
+    I64,
+    0x7c,
+    (a, b) => a + b,
+    (a, b) => Math.max(a, b) + 1,
+    i32.add,
+  ),
+  sub: binary(I64, 0x7d, (a, b) => a - b, undefined, i32.sub),
+  mul: binary(I64, 0x7e, (a, b) => a * b, undefined, i32.mul),
   divS: binary(I64, 0x7f),
   divU: binary(I64, 0x80),
   remS: binary(I64, 0x81),
   remU: binary(I64, 0x82),
-  and: binary(I64, 0x83, (a, b) => a & b),
-  or: binary(I64, 0x84, (a, b) => a | b),
-  xor: binary(I64, 0x85, (a, b) => a ^ b),
-  shl: binary(I64, 0x86, (a, b) => a << (b & 63n)),
+  and: binary(I64, 0x83, (a, b) => a & b, Math.min, i32.and),
+  or: binary(I64, 0x84, (a, b) => a | b, Math.max, i32.or),
+  xor: binary(I64, 0x85, (a, b) => a ^ b, Math.max, i32.xor),
+  shl,
   shrS: binary(I64, 0x87, (a, b) => a >> (b & 63n)),
-  shrU: binary(I64, 0x88, (a, b) => BigInt.asUintN(64, a) >> (b & 63n)),
+  shrU,
   rotl: binary(I64, 0x89),
   rotr: binary(I64, 0x8a),
-  extendU: unary(I64, 0xad),
+  extendU: (a: Expr): Expr => ({ ...extend(a), low: () => a }),
   extendS: unary(I64, 0xac),
   extend8: unary(I64, 0xc2),
   extend16: unary(I64, 0xc3),
   extend32: unary(I64, 0xc4),
   load: load(I64, 0x29, 0),
-  load8u: load(I64, 0x31, 0),
+  load8u: load(I64, 0x31, 0, 8, i32.load8u),
   load8s: load(I64, 0x30, 0),
-  load16u: load(I64, 0x33, 0),
-  load32u: load(I64, 0x35, 0),
+  load16u: load(I64, 0x33, 0, 16, i32.load16u),
+  load32u: load(I64, 0x35, 0, 32, i32.load),
   load32s: load(I64, 0x34, 0),
   store: store(0x37, 0),
   store8: store(0x3c, 0),
@@ -224,11 +305,16 @@ export const i64 = {
   store32: store(0x3e, 0),
 };
 
-export function get(local: number, type: Type): Expr {
-  return make(type, (f) => {
-    f.code.push(0x20);
-    uleb(f.code, local);
-  });
+/** @param bits that its value is known to have at most */
+export function get(local: number, type: Type, bits?: number): Expr {
+  return make(
+    type,
+    (f) => {
+      f.code.push(0x20);
+      uleb(f.code, local);
+    },
+    bits,
+  );
 }
 
 export function set(local: number, value: Expr): (f: Fn) => void {
@@ -241,12 +327,18 @@ export function set(local: number, value: Expr): (f: Fn) => void {
 
 /** `condition ? a : b`, both evaluated. */
 export function select(condition: Expr, a: Expr, b: Expr): Expr {
-  return make(a.type, (f) => {
-    a.emit(f);
-    b.emit(f);
-    condition.emit(f);
-    f.code.push(0x1b);
-  });
+  const bits = Math.max(bitsOf(a), bitsOf(b));
+  return make(
+    a.type,
+    (f) => {
+      a.emit(f);
+      b.emit(f);
+      condition.emit(f);
+      f.code.push(0x1b);
+    },
+    bits < 64 ? bits : undefined,
+    a.type === I64 && a.low && b.low ? () => select(condition, a.low!(), b.low!()) : undefined,
+  );
 }
 
 /** if (condition) { then } else { otherwise }; the parts emit statements. */

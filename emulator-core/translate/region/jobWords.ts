@@ -1,7 +1,7 @@
 /** Plans of regions as numbers, which are quick to send, and back. */
 import { Uop } from '../../cpu/layout';
 import { doubled } from '../../doubled';
-import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan, UopMemory } from './regionPlan';
+import type { CompilablePlan, Edge, PlanSource, RegionBlock, RegionInstruction, UopMemory } from './regionPlan';
 
 const WORDS = Uop.bytes / 4;
 const EDGES = ['block', 'cross', 'enter', 'away'] as const;
@@ -45,8 +45,9 @@ export class JobWriter {
   constructor(private readonly source: PlanSource) {}
 
   /** @param end all micro-ops of the machine are below */
-  write(plans: readonly RegionPlan[], end: number): CompileJob {
-    for (const { blocks } of plans) {
+  write(plans: readonly CompilablePlan[], end: number): CompileJob {
+    for (const { blocks, narrow } of plans) {
+      this.plans.add(narrow ? 1 : 0);
       this.plans.add(blocks.length);
       for (const block of blocks) this.block(block);
     }
@@ -114,8 +115,9 @@ export class JobReader {
   }
 
   /** The next plan; undefined: an instruction of it has been refused since it was planned. */
-  plan(): Pick<RegionPlan, 'blocks'> | undefined {
+  plan(): CompilablePlan | undefined {
     let refused = false;
+    const narrow = this.next !== 0;
     const blocks = Array.from({ length: this.next }, (): RegionBlock => {
       const uop = this.next;
       const instructions: RegionInstruction[] = [];
@@ -129,7 +131,7 @@ export class JobReader {
       const returns = Array.from({ length: this.next }, () => ({ ip: this.next, edge: this.edge()! }));
       return { uop, instructions, stop, end, taken, next, returns: returns.length ? returns : undefined };
     });
-    return refused ? undefined : { blocks };
+    return refused ? undefined : { blocks, narrow };
   }
 
   private place(): number | undefined {

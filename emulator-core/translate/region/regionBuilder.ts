@@ -119,6 +119,9 @@ export class RegionBuilder extends SemanticsBuilder {
   local(type: Type): number {
     return this.s.temporary(type);
   }
+  override let(value: Expr): Expr {
+    return this.s.let(value);
+  }
   gpr(register: number): Expr {
     return this.s.gpr(register);
   }
@@ -176,16 +179,25 @@ export class RegionBuilder extends SemanticsBuilder {
   /** Each arm begins with the flags as they stand; behind both they stand as each arm tells when it ran. */
   override when(condition: Expr, then: () => void, otherwise?: () => void): void {
     const { s } = this;
-    const before = s.flags;
+    const before = s.known;
     let changed = false;
-    const arm = (statements?: () => void) => (): void => {
-      s.flags = before;
+    const arm = (statements?: () => void): void => {
+      s.known = before;
       statements?.();
       s.tellFlags();
-      changed ||= s.flags !== before;
+      changed ||= s.flags !== before.flags;
     };
-    ifElse(s.f, condition, arm(then), arm(otherwise));
-    s.flags = changed ? { kind: 'dynamic' } : before;
+    let first = before;
+    const arms = [
+      () => {
+        arm(then);
+        first = s.known;
+      },
+      () => arm(otherwise),
+    ];
+    ifElse(s.f, condition, arms[0], arms[1]);
+    s.mergeRegisters(first);
+    s.flags = changed ? { kind: 'dynamic' } : before.flags;
   }
 
   assistWhen(condition: Expr): void {
@@ -229,11 +241,11 @@ export class RegionBuilder extends SemanticsBuilder {
     const { s } = this;
     const { returns } = this.edges;
     const to = returns.length ? this.let(truncate(target, this.operandBits)) : truncate(target, this.operandBits);
-    const before = s.flags;
+    const before = s.known;
     for (const { ip, go } of returns) {
       const place = truncate(i64.add(get(s.ripBase, I64), i64c(ip)), this.operandBits);
       ifElse(s.f, i64.eq(to, place), () => go(to));
-      s.flags = before;
+      s.known = before;
     }
     s.lookup(this.uop, to);
     this.ended = true;
@@ -253,9 +265,9 @@ export class RegionBuilder extends SemanticsBuilder {
   branch(condition: Expr | undefined): void {
     const { s } = this;
     if (condition) {
-      const before = s.flags;
+      const before = s.known;
       ifElse(s.f, condition, () => this.edges.taken());
-      s.flags = before;
+      s.known = before;
       this.edges.next();
     } else this.edges.taken();
     this.ended = true;

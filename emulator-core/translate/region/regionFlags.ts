@@ -22,17 +22,17 @@ export class RegionFlags extends FlagsEmitter {
     });
   }
 
-  private local(name: 'x' | 'y' | 'z' | 'fc'): Expr {
-    return get(this.s[name], I64);
+  private local(name: 'x' | 'y' | 'z' | 'fc', flags?: PendingFlags): Expr {
+    return get(this.s[name], I64, name === 'fc' ? undefined : flags?.known[name]);
   }
 
-  private note(flags: Omit<PendingFlags, 'kind'>, x: Expr, y: Expr, z: Expr): void {
+  private note(flags: Omit<PendingFlags, 'kind' | 'known'>, x: Expr, y: Expr, z: Expr): void {
     const { s } = this;
     s.usesFlags = true;
     set(s.x, x)(s.f);
     set(s.y, y)(s.f);
     set(s.z, z)(s.f);
-    s.flags = { kind: 'pending', ...flags };
+    s.flags = { kind: 'pending', known: { x: x.bits, y: y.bits, z: z.bits }, ...flags };
   }
 
   override add(bits: Bits, a: Expr, b: Expr, r: Expr): void {
@@ -123,26 +123,36 @@ export class RegionFlags extends FlagsEmitter {
   private carry(flags: PendingFlags): Expr {
     if (flags.keepsCarry) return i64.ltS(this.local('fc'), i64c(0));
     if (flags.from === 'logic') return i32c(0);
-    if (flags.from === 'subtract') return i64.ltU(this.local('z'), this.local('x'));
+    if (flags.from === 'subtract') return i64.ltU(this.local('z', flags), this.local('x', flags));
     return i64.ltS(this.carries(i64c(64 - flags.bits)), i64c(0));
   }
 
-  private noted({ result }: PendingFlags): Expr {
-    return this.local(result);
+  private noted(flags: PendingFlags): Expr {
+    return this.local(flags.result, flags);
   }
   private zero(flags: PendingFlags): Expr {
-    return i64.eqz(truncate(this.noted(flags), flags.bits));
+    const { bits, from } = flags;
+    if (from === 'subtract') {
+      const [a, b] = [this.local('z', flags), this.local('x', flags)];
+      return bits === 32 ? i32.eq(i32.wrap(a), i32.wrap(b)) : i64.eq(truncate(a, bits), truncate(b, bits));
+    }
+    const result = this.noted(flags);
+    return bits === 32 ? i32.eqz(i32.wrap(result)) : i64.eqz(truncate(result, bits));
   }
   private negative(flags: PendingFlags): Expr {
-    return i64.ltS(signExtend(this.noted(flags), flags.bits), i64c(0));
+    const result = this.noted(flags);
+    if (flags.bits === 32) return i32.ltS(i32.wrap(result), i32c(0));
+    return i64.ltS(signExtend(result, flags.bits), i64c(0));
   }
 
-  /** Signed `less` of what was compared; undefined: that needs the flags. */
-  private signed(flags: PendingFlags, compare: (a: Expr, b: Expr) => Expr): Expr | undefined {
+  /** Signed comparison of what was compared; undefined: that needs the flags. */
+  private signed(flags: PendingFlags, compare: 'ltS' | 'leS'): Expr | undefined {
     const { bits, from } = flags;
     if (from === 'other') return undefined;
-    const [a, b] = from === 'logic' ? [this.local('y'), i64c(0)] : [this.local('z'), this.local('x')];
-    return compare(signExtend(a, bits), from === 'logic' ? b : signExtend(b, bits));
+    const a = from === 'logic' ? this.local('y', flags) : this.local('z', flags);
+    const b = from === 'logic' ? i64c(0) : this.local('x', flags);
+    if (bits === 32) return i32[compare](i32.wrap(a), from === 'logic' ? i32c(0) : i32.wrap(b));
+    return i64[compare](signExtend(a, bits), from === 'logic' ? b : signExtend(b, bits));
   }
 
   /** A condition with an even encoding from what is noted; undefined: it needs the flags. */
@@ -156,12 +166,12 @@ export class RegionFlags extends FlagsEmitter {
         return this.carry(flags);
       case 'be':
         return flags.from === 'subtract'
-          ? i64.leU(this.local('z'), this.local('x'))
+          ? i64.leU(this.local('z', flags), this.local('x', flags))
           : i32.or(this.carry(flags), this.zero(flags));
       case 'l':
-        return this.signed(flags, i64.ltS);
+        return this.signed(flags, 'ltS');
       case 'le':
-        return this.signed(flags, (a, b) => i32.eqz(i64.gtS(a, b)));
+        return this.signed(flags, 'leS');
       default:
         return undefined;
     }

@@ -5,13 +5,13 @@ import { loopAccesses, repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, NotWithExits, RegionBuilder } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
-import type { Edge, PlanSource, RegionBlock, RegionInstruction, RegionPlan } from './regionPlan';
+import type { CompilablePlan, Edge, PlanSource, RegionBlock, RegionInstruction } from './regionPlan';
 import { RegionState } from './regionState';
 
 /** What became of a plan. 'plan again': instructions turned out not to be for compiling, which is known from now on; 'nothing': all of them. */
 export type CompiledPlan = Fn | 'plan again' | 'nothing';
 
-export function compileRegion(source: PlanSource, plan: Pick<RegionPlan, 'blocks'>): CompiledPlan {
+export function compileRegion(source: PlanSource, plan: CompilablePlan): CompiledPlan {
   return new RegionEmitter(source, plan).emit();
 }
 
@@ -27,10 +27,11 @@ class RegionEmitter {
 
   constructor(
     private readonly source: PlanSource,
-    private readonly plan: Pick<RegionPlan, 'blocks'>,
+    private readonly plan: CompilablePlan,
   ) {
     const { blocks } = plan;
-    this.s = new RegionState(blocks[0].uop);
+    const { uop } = blocks[0];
+    this.s = new RegionState({ uop, handler: source.handler(uop) }, plan.narrow);
     const edges = blocks.map(successors);
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
     this.charges = this.flow.longest((node) =>
@@ -85,7 +86,7 @@ class RegionEmitter {
   private block(node: number): void {
     const { s } = this;
     const block = this.plan.blocks[node];
-    if (this.flow.merges(node)) s.flags = { kind: 'dynamic' };
+    if (this.flow.merges(node)) s.merge();
     s.beginBlock(repeatedAccesses(this.source.memory, block), this.loops[node]);
     for (const instruction of block.instructions) {
       const done = this.instruction(node, block, instruction);
@@ -108,7 +109,7 @@ class RegionEmitter {
   private instruction(node: number, block: RegionBlock, one: RegionInstruction): boolean {
     const { s, source } = this;
     const { uop, info, form, writes } = one;
-    const { f, flags } = s;
+    const { f, known } = s;
     const length = f.code.length;
     const depth = f.depth;
     const handler = source.handler(uop);
@@ -129,7 +130,7 @@ class RegionEmitter {
     } catch (e) {
       f.code.length = length;
       f.depth = depth;
-      s.flags = flags;
+      s.known = known;
       if (e instanceof NotWithExits) {
         s.forgetPages();
         return this.instruction(node, block, one);

@@ -66,8 +66,14 @@ export interface RegionBlock {
   end?: number;
 }
 
-export interface RegionPlan {
+/** What compiling needs of a plan. */
+export interface CompilablePlan {
   blocks: RegionBlock[];
+  /** It is code of 16 or 32 bits. */
+  narrow: boolean;
+}
+
+export interface RegionPlan extends CompilablePlan {
   /** All pages that it has code of; the first is that of its entry. */
   pages: readonly CodePage[];
   /** Micro-ops behind those that the interpreter does: where regions should go on. */
@@ -192,7 +198,8 @@ class Planner {
     const numbers = new Map<number, number>();
     for (const leader of this.leaders.keys()) numbers.set(leader, numbers.size);
     const blocks = [...this.leaders].map(([leader, page]) => this.block(leader, page, numbers));
-    return { blocks, pages: this.pages.map(({ page }) => page), continuations: this.continuations };
+    const narrow = this.pages[0].page.context.decode.bitness !== 64;
+    return { blocks, narrow, pages: this.pages.map(({ page }) => page), continuations: this.continuations };
   }
 
   private field(uop: number, offset: number): number {

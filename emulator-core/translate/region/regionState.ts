@@ -11,6 +11,7 @@ import {
   Fn,
   I32,
   I64,
+  bitsOf,
   block,
   branch,
   get,
@@ -49,6 +50,8 @@ export interface PendingFlags {
   keepsCarry: boolean;
   /** 'subtract': z - x without a borrow into it, so that comparisons need no flags; 'logic': no carries. */
   from: 'subtract' | 'logic' | 'other';
+  /** Bits of what is noted, as Expr.bits. */
+  known: { x?: number; y?: number; z?: number };
 }
 
 /**
@@ -60,12 +63,30 @@ export interface KnownPage extends Accesses {
   found: boolean;
 }
 
+/** General registers that there are. */
+const REGISTERS = 16;
+
+/** What is known at a place in the code. */
+export interface Known {
+  readonly flags: FlagState;
+  readonly registerBits: Uint8Array;
+}
+
 /** The local `pending`: 0, or 64 minus the operand size, with these bits. `sum`: the result is z. */
 export const Pending = { shift: 63, some: 64, keepsCarry: 128, sum: 256 } as const;
 
 export class RegionState {
-  /** @param entry micro-op that the region begins at */
-  constructor(private readonly entry: number) {}
+  /**
+   * @param entry micro-op that the region begins at, and the interpreter's handler for it
+   * @param narrow code of 16 or 32 bits: upper halves of registers are zero, or the interpreter does it
+   */
+  constructor(
+    private readonly entry: { uop: number; handler: number },
+    private readonly narrow: boolean,
+  ) {
+    this.widest = narrow ? 32 : 64;
+    this.registerBits = new Uint8Array(REGISTERS).fill(this.widest);
+  }
 
   readonly f = new Fn(2);
   readonly ripBase = this.f.local(I64);
@@ -84,6 +105,9 @@ export class RegionState {
   readonly y = this.f.local(I64);
   readonly z = this.f.local(I64);
   flags: FlagState = { kind: 'dynamic' };
+  /** Bits that each register is known to have at most, where code is emitted now. */
+  private registerBits: Uint8Array;
+  private readonly widest: 32 | 64;
   usesFlags = false;
   /** It has code of several pages: ripBase is not always what it was at the entry. */
   crosses = false;
@@ -147,16 +171,41 @@ export class RegionState {
   }
 
   gpr(register: number): Expr {
-    return get(this.register(register), I64);
+    const bits = this.registerBits[register];
+    const local = this.register(register);
+    if (this.narrow) return { ...i64.extendU(get(local, I32)), bits };
+    return get(local, I64, bits < 64 ? bits : undefined);
   }
   setGpr(register: number, value: Expr): void {
     this.written.add(register);
-    set(this.register(register), value)(this.f);
+    set(this.register(register), this.narrow ? i32.wrap(value) : value)(this.f);
+    this.registerBits[register] = Math.min(bitsOf(value), this.widest);
   }
   private register(register: number): number {
     let local = this.registers.get(register);
-    if (local === undefined) this.registers.set(register, (local = this.f.local(I64)));
+    if (local === undefined) this.registers.set(register, (local = this.f.local(this.narrow ? I32 : I64)));
     return local;
+  }
+
+  /** What is known here of flags and registers. */
+  get known(): Known {
+    return { flags: this.flags, registerBits: this.registerBits.slice() };
+  }
+  /** Control comes from where that was known. */
+  set known({ flags, registerBits }: Known) {
+    this.flags = flags;
+    this.registerBits = registerBits.slice();
+  }
+  /** Control comes here from several places: `pending` says how the flags stand. */
+  merge(): void {
+    this.flags = { kind: 'dynamic' };
+    this.registerBits.fill(this.widest);
+  }
+  /** Control comes here, or from where registers had so many bits. */
+  mergeRegisters({ registerBits }: Known): void {
+    registerBits.forEach((bits, register) => {
+      this.registerBits[register] = Math.max(this.registerBits[register], bits);
+    });
   }
 
   /** A local until the instruction ends. */
@@ -168,9 +217,14 @@ export class RegionState {
   /** A value in a local, until the instruction ends. */
   let(value: Expr): Expr {
     if (value.constant !== undefined) return value;
+    if (this.narrow && value.low && bitsOf(value) <= 32) {
+      const low = this.temporary(I32);
+      set(low, value.low())(this.f);
+      return { ...i64.extendU(get(low, I32)), bits: value.bits };
+    }
     const local = this.temporary(value.type);
     set(local, value)(this.f);
-    return get(local, value.type);
+    return get(local, value.type, value.bits);
   }
   /** Temporaries may be used again. */
   endInstruction(): void {
@@ -205,7 +259,7 @@ export class RegionState {
   /** The interpreter does the instruction, of which nothing has happened. `handler`: its own handler. */
   interpret(uop: number, handler: number): void {
     // The region itself, where it begins at the micro-op; a region of another's would leave to the interpreter in its turn.
-    if (uop === this.entry) this.leave(i32c(uop), i32c(handler));
+    if (uop === this.entry.uop) this.leave(i32c(uop), i32c(handler));
     else this.goOn(uop);
   }
   /** Goes on at a micro-op, as a handler before it would. */
@@ -264,7 +318,10 @@ export class RegionState {
   private storeAll(settle: () => void): void {
     const { f } = this;
     for (const [register, local] of this.registers) {
-      if (this.written.has(register)) i64.store(cpu, get(local, I64), State.gpr + register * 8)(f);
+      if (!this.written.has(register)) continue;
+      const offset = State.gpr + register * 8;
+      if (this.narrow) i32.store(cpu, get(local, I32), offset)(f);
+      else i64.store(cpu, get(local, I64), offset)(f);
     }
     if (this.usesFlags) {
       this.flags = { kind: 'dynamic' };
@@ -278,7 +335,17 @@ export class RegionState {
   private loadAll(left: number): number[] {
     const before = new Fn(2);
     const load = (local: number, value: Expr): void => set(local, value)(before);
-    for (const [register, local] of this.registers) load(local, i64.load(cpu, State.gpr + register * 8));
+    if (this.narrow && this.registers.size) {
+      // What 64-bit code has left there.
+      const upper = [...this.registers.keys()].map((register) => i32.load(cpu, State.gpr + register * 8 + 4));
+      ifElse(before, upper.reduce(i32.or), () =>
+        tailCall(before, RegionImport.go, i32c(this.entry.uop), cpu, i32c(this.entry.handler)),
+      );
+    }
+    for (const [register, local] of this.registers) {
+      const offset = State.gpr + register * 8;
+      load(local, this.narrow ? i32.load(cpu, offset) : i64.load(cpu, offset));
+    }
     if (this.usesFlags) {
       for (const slot of ['fc', 'fz', 'fs'] as const) load(this[slot], i64.load(cpu, State[slot]));
     }

@@ -1,5 +1,6 @@
 /** Integer addition, subtraction, multiplication, division and comparison. */
 import { Gpr, type Bits, type Builder } from '../../translate/builder';
+import { truncate } from '../../translate/operands';
 import { i32, i64, i64c, select, type Expr } from '../../translate/wasm';
 import type { Family } from './instruction';
 
@@ -99,11 +100,16 @@ function extend(value: Expr, from: Bits): Expr {
   return from === 8 ? i64.extend8(value) : from === 16 ? i64.extend16(value) : i64.extend32(value);
 }
 
+/** A result for operand 0 and for the flags: of 32 bits, which registers get zero-extended, it is cut once for both. */
+function result(b: Builder, value: Expr): Expr {
+  return b.let(b.bits(0) === 32 ? truncate(value, 32) : value);
+}
+
 function add(b: Builder, carryIn: boolean): void {
   const x = b.modify(0);
   const y = b.let(b.read(1));
   const sum = i64.add(x, y);
-  const r = b.let(carryIn ? i64.add(sum, b.flag('cf')) : sum);
+  const r = result(b, carryIn ? i64.add(sum, b.flag('cf')) : sum);
   b.write(0, r);
   b.flagsAdd(b.bits(0), x, y, r);
 }
@@ -112,7 +118,7 @@ function subtract(b: Builder, borrowIn: boolean): void {
   const x = b.modify(0);
   const y = b.let(b.read(1));
   const difference = i64.sub(x, y);
-  const r = b.let(borrowIn ? i64.sub(difference, b.flag('cf')) : difference);
+  const r = result(b, borrowIn ? i64.sub(difference, b.flag('cf')) : difference);
   b.write(0, r);
   b.flagsSub(b.bits(0), x, y, r, borrowIn);
 }
@@ -131,7 +137,7 @@ export const arithmetic: Family = [
     semantics: (b) => {
       const x = b.let(b.read(0));
       const y = b.let(b.read(1));
-      b.flagsSub(b.bits(0), x, y, b.let(i64.sub(x, y)));
+      b.flagsSub(b.bits(0), x, y, result(b, i64.sub(x, y)));
     },
   },
   {
@@ -139,7 +145,7 @@ export const arithmetic: Family = [
     manual: 'INC—Increment by 1',
     semantics: (b) => {
       const x = b.modify(0);
-      const r = b.let(i64.add(x, i64c(1)));
+      const r = result(b, i64.add(x, i64c(1)));
       b.write(0, r);
       b.flagsInc(b.bits(0), x, r);
     },
@@ -149,7 +155,7 @@ export const arithmetic: Family = [
     manual: 'DEC—Decrement by 1',
     semantics: (b) => {
       const x = b.modify(0);
-      const r = b.let(i64.sub(x, i64c(1)));
+      const r = result(b, i64.sub(x, i64c(1)));
       b.write(0, r);
       b.flagsDec(b.bits(0), x, r);
     },
@@ -159,7 +165,7 @@ export const arithmetic: Family = [
     manual: "NEG—Two's Complement Negation",
     semantics: (b) => {
       const x = b.modify(0);
-      const r = b.let(i64.sub(i64c(0), x));
+      const r = result(b, i64.sub(i64c(0), x));
       b.write(0, r);
       b.flagsSub(b.bits(0), i64c(0), x, r);
     },
