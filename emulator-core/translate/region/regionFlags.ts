@@ -131,13 +131,8 @@ export class RegionFlags extends FlagsEmitter {
     return this.local(flags.result, flags);
   }
   private zero(flags: PendingFlags): Expr {
-    const { bits, from } = flags;
-    if (from === 'subtract') {
-      const [a, b] = [this.local('z', flags), this.local('x', flags)];
-      return bits === 32 ? i32.eq(i32.wrap(a), i32.wrap(b)) : i64.eq(truncate(a, bits), truncate(b, bits));
-    }
     const result = this.noted(flags);
-    return bits === 32 ? i32.eqz(i32.wrap(result)) : i64.eqz(truncate(result, bits));
+    return flags.bits === 32 ? i32.eqz(i32.wrap(result)) : i64.eqz(truncate(result, flags.bits));
   }
   private negative(flags: PendingFlags): Expr {
     const result = this.noted(flags);
