@@ -239,7 +239,7 @@ const wideShrU = binary(I64, 0x88, (a, b) => BigInt.asUintN(64, a) >> (b & 63n))
 function shl(a: Expr, b: Expr): Expr {
   const whole = wideShl(a, b);
   const by = a.low && whole.constant === undefined ? b.constant : undefined;
-  if (by === undefined || by > 31n) return whole;
+  if (by === undefined || by < 0n || by > 31n) return whole;
   const bits = bitsOf(a) + Number(by);
   return { ...whole, bits: bits < 64 ? bits : undefined, low: () => i32.shl(a.low!(), i32c(Number(by))) };
 }
@@ -248,7 +248,7 @@ function shrU(a: Expr, b: Expr): Expr {
   const whole = wideShrU(a, b);
   const narrow = a.low && bitsOf(a) <= 32 && whole.constant === undefined;
   const by = narrow ? b.constant : undefined;
-  if (by === undefined || by > 31n) return whole;
+  if (by === undefined || by < 0n || by > 31n) return whole;
   const bits = Math.max(0, bitsOf(a) - Number(by));
   return { ...whole, bits, low: () => i32.shrU(a.low!(), i32c(Number(by))) };
 }

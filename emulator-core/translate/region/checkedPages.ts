@@ -73,7 +73,8 @@ function note(memory: UopMemory, { instructions }: RegionBlock, found: Map<Addre
       known.count++;
     }
   };
-  for (const { uop, form, writes, stack } of instructions) {
+  for (const { uop, form, uses } of instructions) {
+    const { writes, stack } = uses();
     if (stack) add(STACK_KEY, true, true);
     if (form.operands.some(({ kind }) => kind === 'm')) add(operandKey(memory, uop), !writes, writes);
   }

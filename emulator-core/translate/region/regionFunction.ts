@@ -108,7 +108,8 @@ class RegionEmitter {
   /** False: control does not go on behind it. */
   private instruction(node: number, block: RegionBlock, one: RegionInstruction): boolean {
     const { s, source } = this;
-    const { uop, info, form, writes } = one;
+    const { uop, info, form } = one;
+    const { writes } = one.uses();
     const { f, known } = s;
     const length = f.code.length;
     const depth = f.depth;

@@ -11,7 +11,7 @@ import { SpecialCode } from '../../x86/decode';
 import { Pseudo, type HandlerForm } from '../abi';
 import { VARIANTS, formOf } from '../forms';
 import type { HandlerModule } from '../handlers';
-import { Probe } from '../probe';
+import { Probe, type Uses } from '../probe';
 
 /** Micro-ops of a region at most. */
 export const MAX_UOPS = 400;
@@ -29,10 +29,8 @@ export interface CompiledForm {
   info: CodeInfo;
   form: HandlerForm;
   kind: Kind;
-  /** It writes its memory operand. */
-  writes: boolean;
-  /** It accesses the stack. */
-  stack: boolean;
+  /** What its semantics use: only compiling needs it, and finding it runs them, for the first time in a process perhaps. */
+  uses: () => Uses;
 }
 
 /** An instruction that a region can hold. */
@@ -132,8 +130,8 @@ export class CompiledForms {
     if (!form || form.repeat) return undefined;
     const kind = kindOf(info);
     if (kind === 'interpreted') return undefined;
-    const { writes, stack } = this.probe.uses(info, form);
-    return { info, form, kind, writes, stack };
+    let uses: Uses | undefined;
+    return { info, form, kind, uses: () => (uses ??= this.probe.uses(info, form)) };
   }
 }
 
