@@ -31,13 +31,13 @@ describe('thread priorities', function () {
     const lowered = priorities('lowerHelpers()');
     assert.equal(lowered.main, usual.main);
     assert.ok(lowered.others.length > 0);
-    for (const priority of lowered.others) assert.equal(priority, Math.max(usual.main, 10));
+    for (const priority of lowered.others) assert.equal(priority, Math.max(usual.main, 5));
   });
 
   it('lowerThisThread() lowers that of the thread that calls it', () => {
     const usual = priorities('');
     const lowered = priorities('lowerThisThread()');
-    assert.equal(lowered.main, Math.max(usual.main, 10));
+    assert.equal(lowered.main, Math.max(usual.main, 5));
     assert.deepEqual(new Set(lowered.others), new Set([usual.main]));
   });
 });
