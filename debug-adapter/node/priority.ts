@@ -3,7 +3,7 @@
  * optimizing compiler, the garbage collector's helpers and our own compiler.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 
 /**
  * Nice value: a third of the processor time of a thread at 0, where they compete. With 10 it is a tenth, and where other programs keep
@@ -11,24 +11,29 @@ import { setPriority } from 'node:os';
  */
 const NICE = 5;
 
-/** On Linux a thread has a priority of its own, by its number. Elsewhere all stay as they are. */
-const onLinux = process.platform === 'linux';
-
-function lower(thread: number): void {
+/** Lowers the priority of threads that `numbers` finds in /proc. Where that can't be done, all stay as they are. */
+function lower(numbers: () => number[]): void {
+  // On Linux alone a thread has a priority of its own, by its number.
+  if (process.platform !== 'linux') return;
   try {
-    setPriority(thread, NICE);
+    // In another namespace of processes the numbers would be others'.
+    if (readlinkSync('/proc/self') !== String(process.pid)) return;
+    for (const thread of numbers()) if (getPriority(thread) < NICE) setPriority(thread, NICE);
   } catch {
-    // It has ended meanwhile, or a sandbox does not allow it.
+    // There is no /proc, a sandbox does not allow it, or a thread has ended meanwhile.
   }
 }
 
-/** V8's threads, which are there when Node begins; from the main thread, before it makes others. */
+/** All threads but the main one, which calls it when the process has begun: those of V8, mostly. */
 export function lowerHelpers(): void {
-  if (!onLinux) return;
-  for (const thread of readdirSync('/proc/self/task').map(Number)) if (thread !== process.pid) lower(thread);
+  lower(() =>
+    readdirSync('/proc/self/task')
+      .map(Number)
+      .filter((thread) => thread !== process.pid),
+  );
 }
 
 /** The thread that calls it. */
 export function lowerThisThread(): void {
-  if (onLinux) lower(Number(readlinkSync('/proc/thread-self').split('/').pop()));
+  lower(() => [Number(readlinkSync('/proc/thread-self').split('/').pop())]);
 }

@@ -50,7 +50,7 @@ export class MemoryPath {
   readonly pageState: Uint8Array;
   /** Linear pages with data breakpoints (Mmu-independent: whatever they map to). Keys as linearPage() makes them. */
   readonly watchedLinear = new Set<number>();
-  /** Accesses that took this path. */
+  /** Accesses that took this path; those to two pages that also have to go byte by byte count for each. */
   tlbMisses = 0;
   /** Value of a device access (two 32-bit halves). */
   mmioLow = 0;
@@ -149,7 +149,7 @@ export class MemoryPath {
     let result: number = SlowResult.ok;
     for (let i = 0; i < size; i += 8) {
       const at = (low + i) | 0;
-      const atHigh = carry(low, high, at);
+      const atHigh = highBehind(cpu, low, high, at, user);
       const slot = State.bounce + i;
       const status = write
         ? this.write(cpu, at, atHigh, 8, cpu.get32(slot), cpu.get32(slot + 4), user, true)
@@ -234,7 +234,7 @@ export class MemoryPath {
   /** As resolve(), for the page behind the one that the address is in. */
   private resolveNext(cpu: Vcpu, low: number, high: number, access: number, user: boolean): boolean {
     const next = ((low & ~OFFSET) + PAGE) | 0;
-    return this.resolve(cpu, next, carry(low, high, next), access, user);
+    return this.resolve(cpu, next, highBehind(cpu, low, high, next, user), access, user);
   }
 
   /** Whether the address just translated, in guest-physical `page`, is RAM that EPT maps and lets through. */
@@ -309,10 +309,10 @@ export class MemoryPath {
   private splitNext = 0;
 
   /** Whether the soft TLB lets an access to two pages through; then splitFirst and splitNext are known. */
-  private splitHits(cpu: Vcpu, low: number, high: number, tag: number): boolean {
+  private splitHits(cpu: Vcpu, low: number, high: number, tag: number, user: boolean): boolean {
     const next = ((low & ~OFFSET) + PAGE) | 0;
     this.splitFirst = this.hit(cpu, low, high, tag);
-    this.splitNext = this.hit(cpu, next, carry(low, high, next), tag);
+    this.splitNext = this.hit(cpu, next, highBehind(cpu, low, high, next, user), tag);
     return this.splitFirst >= 0 && this.splitNext >= 0;
   }
 
@@ -326,7 +326,7 @@ export class MemoryPath {
     if (!this.resolve(cpu, low, high, access, user)) return false;
     learn(low, high);
     const next = ((low & ~OFFSET) + PAGE) | 0;
-    const nextHigh = carry(low, high, next);
+    const nextHigh = highBehind(cpu, low, high, next, user);
     if (!this.resolve(cpu, next, nextHigh, access, user)) return false;
     learn(next, nextHigh);
     return true;
@@ -334,12 +334,12 @@ export class MemoryPath {
 
   /** A fault on the second page leaves no device of the first touched. */
   private readSplit(cpu: Vcpu, low: number, high: number, size: number, user: boolean, fill: boolean): number {
-    const known = fill && this.splitHits(cpu, low, high, Tlb.tagRead);
+    const known = fill && this.splitHits(cpu, low, high, Tlb.tagRead, user);
     if (!known && !this.resolveBoth(cpu, low, high, Access.read, user, fill)) return SlowResult.abort;
     let [value, upper] = [0, 0];
     let result: number = SlowResult.ok;
     const first = PAGE - (low & OFFSET);
-    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagRead))) {
+    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagRead, user))) {
       this.tlbMisses++;
       const { u8 } = this.memory;
       for (let i = 0; i < size; i++) {
@@ -350,7 +350,7 @@ export class MemoryPath {
     } else {
       for (let i = 0; i < size; i++) {
         const at = (low + i) | 0;
-        const status = this.read(cpu, at, carry(low, high, at), 1, user, fill);
+        const status = this.read(cpu, at, highBehind(cpu, low, high, at, user), 1, user, fill);
         if (status === SlowResult.abort) return status;
         if (status === SlowResult.again) result = status;
         const byte = cpu.get32(State.slowValue);
@@ -429,10 +429,10 @@ export class MemoryPath {
     user: boolean,
     fill: boolean,
   ): number {
-    const known = fill && this.splitHits(cpu, low, high, Tlb.tagWrite);
+    const known = fill && this.splitHits(cpu, low, high, Tlb.tagWrite, user);
     if (!known && !this.resolveBoth(cpu, low, high, Access.write, user, fill)) return SlowResult.abort;
     let result: number = SlowResult.ok;
-    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagWrite))) {
+    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagWrite, user))) {
       this.tlbMisses++;
       const { u8 } = this.memory;
       const first = PAGE - (low & OFFSET);
@@ -445,7 +445,7 @@ export class MemoryPath {
     for (let i = 0; i < size; i++) {
       const at = (low + i) | 0;
       const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
-      const status = this.write(cpu, at, carry(low, high, at), 1, byte & 0xff, 0, user, fill);
+      const status = this.write(cpu, at, highBehind(cpu, low, high, at, user), 1, byte & 0xff, 0, user, fill);
       if (status === SlowResult.abort) return status;
       if (status === SlowResult.again) result = status;
     }
@@ -569,6 +569,12 @@ const MAX_DEVICE_PAGE = 0x3fffffff;
 
 function crossesPage(low: number, size: number): boolean {
   return (low & OFFSET) + size > PAGE;
+}
+
+/** High half of an address behind another of an access: those of programs outside 64-bit mode wrap at 4 GiB, as all do outside long mode. */
+function highBehind(cpu: Vcpu, low: number, high: number, at: number, user: boolean): number {
+  const wraps = !cpu.longMode || (user && high === 0 && cpu.bitness !== 64);
+  return wraps ? high : carry(low, high, at);
 }
 
 function canonical(cpu: Vcpu, low: number, high: number, size: number): boolean {

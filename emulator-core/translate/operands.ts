@@ -13,7 +13,7 @@ const MASKS = { 8: i64c(0xff), 16: i64c(0xffff), 32: i64c(0xffffffff) };
 /** The low bits, zero-extended. */
 export function truncate(value: Expr, bits: Bits): Expr {
   if (bits === 64 || bitsOf(value) <= bits) return value;
-  if (bits === 32 && value.low) return i64.extendU(value.low());
+  if (bits === 32 && value.low && value.constant === undefined) return i64.extendU(value.low());
   return i64.and(value, MASKS[bits]);
 }
 

@@ -72,7 +72,8 @@ function makeEpisode(random: Random, values: Values, world: World, blocks: numbe
   const words = new Uint32Array(256);
   const take = (bytes: number): Uint8Array => new Uint8Array(words.slice(0, bytes / 4).buffer);
   values.writeMany('int', words, 0, 128);
-  if (world.bitness !== 64) for (let r = 0; r < 16; r++) words[r * 2 + 1] = 0;
+  // Regions of such code are left alone where 64-bit code has left something in upper halves.
+  if (world.bitness !== 64 && random.chance(0.85)) for (let r = 0; r < 16; r++) words[r * 2 + 1] = 0;
   const gpr = take(128);
   values.writeMany('f80', words, 0, 128);
   for (let r = 0; r < 8; r++) if (random.chance(0.4)) words[r * 4 + 2] = 0xffff;

@@ -32,7 +32,7 @@ export class Side {
   program!: Program;
   /** Exceptions so far: their number, a hash of what they found, and the last ones as text. */
   faults = 0;
-  /** Blocks that steps have come to the end of, at least: control went elsewhere than on, or an exception came. */
+  /** Blocks that steps have come to the end of, at least: control went elsewhere than on. Branches not taken are not seen. */
   blocksRun = 0;
   faultHash = 0;
   lastFaults: string[] = [];
@@ -114,7 +114,8 @@ export class Side {
     const before = this.icount;
     const [at, faults] = [this.offset(), this.faults];
     const result = this.t.machine.run(count);
-    if (this.mode === 'steps' && (this.faults !== faults || this.leaves(at))) this.blocksRun++;
+    // After an exception it goes on in the same block.
+    if (this.mode === 'steps' && this.faults === faults && this.leaves(at)) this.blocksRun++;
     const done = this.icount - before;
     this.over = result === 'idle' || done < 0;
     if (this.over) return undefined;

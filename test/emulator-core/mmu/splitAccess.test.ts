@@ -1,6 +1,7 @@
 /** Accesses whose bytes lie in two pages: what is read and written, again when the soft TLB knows both, and with whose rights. */
 import assert from 'node:assert/strict';
 import { State } from '../../../emulator-core/cpu/layout';
+import { Cr0 } from '../../../emulator-core/cpu/vcpu';
 import { Selector, TABLES, TestMachine, descriptor } from '../testMachine';
 
 const CODE = 0x300000;
@@ -85,5 +86,59 @@ describe('accesses to two pages', () => {
     t.run(CODE, '8a03', { rbx: at, rax: 0 });
     assert.equal(t.vector, 14);
     assert.equal(t.get('rax'), 0n);
+  });
+
+  describe('around 4 GiB', () => {
+    const DIRECTORY = 0xd000;
+    const [LOWEST, HIGHEST] = [0xe000, 0xf000];
+    const LAST = 0x305000;
+    const [ZERO, OTHER] = [0x302000, 0x303000];
+    const BASE = 0x10;
+    /** An access of 32 bits to FFFFFFFEh, by way of a segment that begins at BASE: one that begins at 0 would end there. */
+    const rbx = 0xfffffffe - BASE;
+
+    /** 32-bit paging, page 0 and the last one elsewhere. */
+    function machine32(): TestMachine {
+      const t = new TestMachine().enter('32');
+      for (let i = 0; i < 1024; i++) t.write32(LOWEST + i * 4, (i << 12) | RIGHTS);
+      t.write32(DIRECTORY, LOWEST | RIGHTS);
+      t.write32(DIRECTORY + 4092, HIGHEST | RIGHTS);
+      t.write32(LOWEST, ZERO | RIGHTS);
+      t.write32(HIGHEST + 4092, LAST | RIGHTS);
+      t.cpu.set64(State.cr3, BigInt(DIRECTORY));
+      t.cpu.set64(State.cr0, BigInt((Cr0.ET | Cr0.NE | Cr0.WP | Cr0.PE | Cr0.PG) >>> 0));
+      t.cpu.modeChanged();
+      t.segment('ds', Selector.data, BASE, 0xffffffff, 0xc093);
+      t.machine.core.flushAllTranslations();
+      return t;
+    }
+
+    /** Linear page 0 is another frame from now on. */
+    function remap(t: TestMachine): void {
+      t.write32(LOWEST, OTHER | RIGHTS);
+      // invlpg [rbx]: linear address 0
+      t.run(CODE, '0f013b', { rbx: 0x100000000 - BASE });
+    }
+
+    it('begin anew at 0, and there notice that the page is another one: reads', () => {
+      const t = machine32();
+      t.write(LAST + 0xffe, [0x11, 0x22]);
+      t.write(ZERO, [0x33, 0x44]);
+      t.write(OTHER, [0x55, 0x66]);
+      for (let i = 0; i < 2; i++) assert.equal(t.run(CODE, '8b03', { rax: 0, rbx }).get('rax'), 0x44332211n);
+      remap(t);
+      for (let i = 0; i < 2; i++) assert.equal(t.run(CODE, '8b03', { rax: 0, rbx }).get('rax'), 0x66552211n);
+    });
+
+    it('begin anew at 0, and there notice that the page is another one: writes', () => {
+      const t = machine32();
+      for (let i = 0; i < 2; i++) t.run(CODE, '8903', { rax: 0x44332211, rbx });
+      assert.deepEqual([...t.read(ZERO, 2)], [0x33, 0x44]);
+      remap(t);
+      for (let i = 0; i < 2; i++) t.run(CODE, '8903', { rax: 0x88776655, rbx });
+      assert.deepEqual([...t.read(LAST + 0xffe, 2)], [0x55, 0x66]);
+      assert.deepEqual([...t.read(ZERO, 2)], [0x33, 0x44]);
+      assert.deepEqual([...t.read(OTHER, 2)], [0x77, 0x88]);
+    });
   });
 });
