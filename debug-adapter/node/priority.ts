@@ -7,7 +7,7 @@ import { getPriority, setPriority } from 'node:os';
 
 /**
  * Nice value: a third of the processor time of a thread at 0, where they compete. With 10 it is a tenth, and where other programs keep
- * all processors busy, regions come so late that a guest takes half as long again.
+ * all processors busy, regions come so late that a guest takes a third longer.
  */
 const NICE = 5;
 
