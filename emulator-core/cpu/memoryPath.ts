@@ -143,8 +143,7 @@ export class MemoryPath {
   ): number {
     const access = write ? Access.write : Access.read;
     if (crossesPage(low, size)) {
-      if (!this.resolve(cpu, low, high, access, user)) return abortInstruction(cpu, uop);
-      if (!this.resolveNext(cpu, low, high, access, user)) return abortInstruction(cpu, uop);
+      if (!this.resolveBoth(cpu, low, high, access, user, false)) return abortInstruction(cpu, uop);
     }
     let result: number = SlowResult.ok;
     for (let i = 0; i < size; i += 8) {
@@ -332,31 +331,51 @@ export class MemoryPath {
     return true;
   }
 
-  /** A fault on the second page leaves no device of the first touched. */
+  /**
+   * How an access to two pages is done: by splitFirst and splitNext, byte by byte, or not at all, with an exception pending or
+   * abandoned. A fault on the second page leaves no device of the first touched.
+   */
+  private enterSplit(
+    cpu: Vcpu,
+    low: number,
+    high: number,
+    access: number,
+    user: boolean,
+    fill: boolean,
+  ): 'direct' | 'bytes' | 'abort' {
+    const tag = access === Access.write ? Tlb.tagWrite : Tlb.tagRead;
+    const hits = (): boolean => fill && this.splitHits(cpu, low, high, tag, user);
+    if (!hits()) {
+      if (!this.resolveBoth(cpu, low, high, access, user, fill)) return 'abort';
+      if (!hits()) return 'bytes';
+    }
+    this.tlbMisses++;
+    return 'direct';
+  }
+
+  /** Host address of byte `i` of an access to two pages that is done directly. */
+  private splitAt(low: number, i: number): number {
+    const first = PAGE - (low & OFFSET);
+    return i < first ? this.splitFirst + i : this.splitNext + i - first;
+  }
+
   private readSplit(cpu: Vcpu, low: number, high: number, size: number, user: boolean, fill: boolean): number {
-    const known = fill && this.splitHits(cpu, low, high, Tlb.tagRead, user);
-    if (!known && !this.resolveBoth(cpu, low, high, Access.read, user, fill)) return SlowResult.abort;
+    const way = this.enterSplit(cpu, low, high, Access.read, user, fill);
+    if (way === 'abort') return SlowResult.abort;
     let [value, upper] = [0, 0];
     let result: number = SlowResult.ok;
-    const first = PAGE - (low & OFFSET);
-    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagRead, user))) {
-      this.tlbMisses++;
-      const { u8 } = this.memory;
-      for (let i = 0; i < size; i++) {
-        const byte = u8[i < first ? this.splitFirst + i : this.splitNext + i - first];
-        if (i < 4) value |= byte << (8 * i);
-        else upper |= byte << (8 * i - 32);
-      }
-    } else {
-      for (let i = 0; i < size; i++) {
+    for (let i = 0; i < size; i++) {
+      let byte: number;
+      if (way === 'direct') byte = this.memory.u8[this.splitAt(low, i)];
+      else {
         const at = (low + i) | 0;
         const status = this.read(cpu, at, highBehind(cpu, low, high, at, user), 1, user, fill);
         if (status === SlowResult.abort) return status;
         if (status === SlowResult.again) result = status;
-        const byte = cpu.get32(State.slowValue);
-        if (i < 4) value |= byte << (8 * i);
-        else upper |= byte << (8 * i - 32);
+        byte = cpu.get32(State.slowValue);
       }
+      if (i < 4) value |= byte << (8 * i);
+      else upper |= byte << (8 * i - 32);
     }
     this.setValue(cpu, value, upper);
     return result;
@@ -429,23 +448,17 @@ export class MemoryPath {
     user: boolean,
     fill: boolean,
   ): number {
-    const known = fill && this.splitHits(cpu, low, high, Tlb.tagWrite, user);
-    if (!known && !this.resolveBoth(cpu, low, high, Access.write, user, fill)) return SlowResult.abort;
+    const way = this.enterSplit(cpu, low, high, Access.write, user, fill);
+    if (way === 'abort') return SlowResult.abort;
     let result: number = SlowResult.ok;
-    if (known || (fill && this.splitHits(cpu, low, high, Tlb.tagWrite, user))) {
-      this.tlbMisses++;
-      const { u8 } = this.memory;
-      const first = PAGE - (low & OFFSET);
-      for (let i = 0; i < size; i++) {
-        const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
-        u8[i < first ? this.splitFirst + i : this.splitNext + i - first] = byte;
-      }
-      return result;
-    }
     for (let i = 0; i < size; i++) {
+      const byte = (i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32)) & 0xff;
+      if (way === 'direct') {
+        this.memory.u8[this.splitAt(low, i)] = byte;
+        continue;
+      }
       const at = (low + i) | 0;
-      const byte = i < 4 ? value >>> (8 * i) : upper >>> (8 * i - 32);
-      const status = this.write(cpu, at, highBehind(cpu, low, high, at, user), 1, byte & 0xff, 0, user, fill);
+      const status = this.write(cpu, at, highBehind(cpu, low, high, at, user), 1, byte, 0, user, fill);
       if (status === SlowResult.abort) return status;
       if (status === SlowResult.again) result = status;
     }

@@ -176,7 +176,7 @@ export class RegionBuilder extends SemanticsBuilder {
 
   protected modified(): void {}
 
-  /** Each arm begins with the flags as they stand; behind both they stand as each arm tells when it ran. */
+  /** Each arm begins with what is known before; behind both, flags stand as each arm tells when it ran, and registers have the bits of either. */
   override when(condition: Expr, then: () => void, otherwise?: () => void): void {
     const { s } = this;
     const before = s.known;
@@ -188,14 +188,15 @@ export class RegionBuilder extends SemanticsBuilder {
       changed ||= s.flags !== before.flags;
     };
     let first = before;
-    const arms = [
+    ifElse(
+      s.f,
+      condition,
       () => {
         arm(then);
         first = s.known;
       },
       () => arm(otherwise),
-    ];
-    ifElse(s.f, condition, arms[0], arms[1]);
+    );
     s.mergeRegisters(first);
     s.flags = changed ? { kind: 'dynamic' } : before.flags;
   }

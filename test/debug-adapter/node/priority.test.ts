@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
+import { skip } from '../../skip';
 
 const MODULE = path.join(__dirname, '../../../debug-adapter/node/priority.ts');
 
@@ -22,8 +23,7 @@ function priorities(statement: string): { main: number; others: number[] } {
 describe('thread priorities', function () {
   this.timeout(60_000);
   before(function () {
-    // Elsewhere threads have no number that Node knows.
-    if (process.platform !== 'linux') this.skip();
+    if (process.platform !== 'linux') skip(this, 'threads with priorities of their own need Linux');
   });
 
   it("lowerHelpers() lowers those of V8's threads alone", () => {
