@@ -5,6 +5,7 @@
 import type { MachineMemory } from '../mmu/memory';
 import type { HandlerModule } from '../translate/handlers';
 import { encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
+import { observerFunction, type BlockObserver } from '../translate/region/blockObserver';
 import { JobWriter } from '../translate/region/jobWords';
 import { compileRegion } from '../translate/region/regionFunction';
 import {
@@ -133,7 +134,7 @@ export class CompiledCode implements PlanSource {
   private readonly writer = new JobWriter(this);
   private readonly asked = new Set<number>();
   /** Places in the table are given to regions one after the other, and anew once there are no regions. */
-  private readonly firstSlot: number;
+  private firstSlot: number;
   private nextSlot: number;
 
   constructor(
@@ -172,6 +173,16 @@ export class CompiledCode implements PlanSource {
 
   handler(uop: number): number {
     return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
+  }
+
+  observer?: number;
+
+  /** Regions compiled by this thread from now on tell the observer where their blocks begin. Before the first of them. */
+  observeBlocks(observer: BlockObserver): void {
+    this.observer = this.firstSlot;
+    this.nextSlot = ++this.firstSlot;
+    if (this.nextSlot > this.table.length) this.table.grow(SLOTS_AT_ONCE);
+    this.table.set(this.observer, observerFunction(this.memory.wasm, observer));
   }
 
   // ---- what to compile -------------------------------------------------------------------------------------------

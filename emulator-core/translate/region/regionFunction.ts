@@ -17,6 +17,7 @@ export function compileRegion(source: PlanSource, plan: CompilablePlan): Compile
 
 class RegionEmitter {
   private readonly s: RegionState;
+  private readonly flags: RegionFlags;
   private readonly flow: ControlFlow;
   /** For each block: instructions that may be charged from there on before the budget is looked at again. */
   private readonly charges: number[];
@@ -32,6 +33,7 @@ class RegionEmitter {
     const { blocks } = plan;
     const { uop } = blocks[0];
     this.s = new RegionState({ uop, handler: source.handler(uop) }, plan.narrow);
+    this.flags = new RegionFlags(this.s, this.s);
     const edges = blocks.map(successors);
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
     this.charges = this.flow.longest((node) =>
@@ -53,14 +55,13 @@ class RegionEmitter {
   emit(): CompiledPlan {
     const { s, plan } = this;
     const left = this.left(plan.blocks[0].uop);
-    const flags = new RegionFlags(s, s);
     const f = s.wrap(
       left,
       () => {
         this.needs(0);
         this.flow.emit(s.f, (node) => this.block(node));
       },
-      () => flags.settle(),
+      () => this.flags.settle(),
     );
     // What goes on at a refused instruction that the region begins at would go on at the region, for ever.
     if (this.refused) return 'plan again';
@@ -88,6 +89,7 @@ class RegionEmitter {
     const block = this.plan.blocks[node];
     if (this.flow.merges(node)) s.merge();
     s.beginBlock(repeatedAccesses(this.source.memory, block), this.loops[node]);
+    if (this.source.observer) s.observe(this.source.observer, block.uop, () => this.flags.settle());
     for (const instruction of block.instructions) {
       const done = this.instruction(node, block, instruction);
       s.endInstruction();

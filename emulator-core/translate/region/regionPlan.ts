@@ -95,6 +95,8 @@ export interface PlanSource {
   forms: CompiledForms;
   /** The interpreter's handler of a micro-op, which may have a region's now. */
   handler(uop: number): number;
+  /** Place in the table of what is called where blocks begin: see blockObserver.ts. */
+  observer?: number;
 }
 
 /** Forms by Code and handler, found once. */

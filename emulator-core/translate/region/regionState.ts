@@ -14,6 +14,8 @@ import {
   bitsOf,
   block,
   branch,
+  call,
+  drop,
   get,
   i32,
   i32c,
@@ -313,6 +315,28 @@ export class RegionState {
     tailCall(f, RegionImport.go, get(this.at, I32), cpu, get(this.handler, I32));
     f.code.unshift(...this.loadAll(left));
     return f;
+  }
+
+  /** Calls a function of the table with what the vCPU's state is here, at a micro-op, of which the region knows as much as before then. */
+  observe(observer: number, uop: number, settle: () => void): void {
+    const { f, known } = this;
+    // What is written further on may come first when it runs.
+    for (let register = 0; register < (this.narrow ? REGISTERS / 2 : REGISTERS); register++) {
+      this.register(register);
+      this.written.add(register);
+    }
+    const kept = [this.pending, this.fc, this.fz, this.fs].map((local) => {
+      const type = local === this.pending ? I32 : I64;
+      return { local, value: this.let(get(local, type)) };
+    });
+    this.tellFlags();
+    this.usesFlags = this.crosses = true;
+    this.storeAll(settle);
+    call(RegionImport.go, I32, i32c(uop), cpu, i32c(observer)).emit(f);
+    drop(f);
+    for (const { local, value } of kept) set(local, value)(f);
+    this.known = known;
+    this.endInstruction();
   }
 
   private storeAll(settle: () => void): void {

@@ -3,11 +3,12 @@ import { disassemble } from '../../../emulator-core/x86/disassembler';
 import { Random } from '../../differential/values';
 import { CODE } from '../../differential/protocol';
 import { makePools, type Pools } from './body';
+import { Observations } from './observations';
 import { makeProgram, type Program } from './program';
 import { Side, type SideMode } from './side';
 import { ripOf } from './world';
 
-const MODES: readonly SideMode[] = ['off', 'always', 'auto', 'away', 'steps'];
+const MODES: readonly SideMode[] = ['off', 'always', 'auto', 'away', 'observed', 'steps'];
 /** Programs after which machines are made anew. */
 const MACHINE_PROGRAMS = 2000;
 const NOP = 0x90;
@@ -20,9 +21,13 @@ export interface Difference {
 
 export interface Totals {
   programs: number;
-  /** Blocks of the programs, and how many have been executed in each mode: see Side.blocksRun. */
+  /**
+   * Blocks of the programs; how many have been executed in each mode (see Side.blocksRun); and blocks of compiled code (which are shorter:
+   * one begins wherever a region's edge leads) at whose beginning the machine has been compared.
+   */
   blocks: number;
   blocksRun: number;
+  blocksCompared: number;
   /** Instructions that each machine has run, and how many of them compiled code has run, by mode. */
   instructions: number;
   compiled: Record<string, number>;
@@ -32,24 +37,24 @@ export interface Totals {
 }
 
 export class EngineComparison {
-  private sides: Side[] = [];
+  private machines: Sides = this.newSides();
   private used = 0;
   readonly pools: Record<32 | 64, Pools>;
   readonly totals: Totals = {
-    programs: 0, blocks: 0, blocksRun: 0, instructions: 0, compiled: {}, comparisons: 0, exceptions: 0, regions: 0,
+    programs: 0, blocks: 0, blocksRun: 0, blocksCompared: 0, instructions: 0, compiled: {}, comparisons: 0, exceptions: 0, regions: 0,
   }; // prettier-ignore
 
   /** @param codeCache micro-ops that the machines' code caches hold, so that these are emptied often; undefined: as many as always */
   constructor(private readonly codeCache?: number) {
-    this.renew();
-    this.pools = makePools(this.sides[0].t.machine.model.features);
+    this.pools = makePools(this.machines.sides[0].t.machine.model.features);
   }
 
-  private newSides(): Side[] {
-    return MODES.map((mode) => new Side(mode, this.codeCache));
+  private newSides(): Sides {
+    const observations = new Observations();
+    return { sides: MODES.map((mode) => new Side(mode, observations, this.codeCache)), observations };
   }
   private renew(): void {
-    this.sides = this.newSides();
+    this.machines = this.newSides();
     this.used = 0;
   }
 
@@ -57,11 +62,12 @@ export class EngineComparison {
   check(seed: number): Difference | undefined {
     if (this.used++ === MACHINE_PROGRAMS) this.renew();
     const program = makeProgram(seed, this.pools);
-    const { totals, sides } = this;
+    const { totals, machines } = this;
+    const { sides } = machines;
     const before = sides.map((side) => side.compiled);
     const start = sides[0].icount;
     const regions = sides[1].t.machine.core.compiled.statistics.regions;
-    const found = runProgram(program, sides, totals);
+    const found = runProgram(program, machines, totals);
     totals.programs++;
     totals.blocks += program.blocks.length;
     totals.blocksRun += sides[sides.length - 1].blocksRun;
@@ -129,6 +135,12 @@ export function listing({ code, instructions, blocks, world }: Program): string[
   return lines;
 }
 
+/** A machine for each mode. */
+interface Sides {
+  sides: Side[];
+  observations: Observations;
+}
+
 interface Mismatch {
   episode: number;
   icount: number;
@@ -154,7 +166,7 @@ function ones(count: number): number[] {
   return new Array<number>(count).fill(1);
 }
 
-function runProgram(program: Program, sides: readonly Side[], totals?: Totals): Mismatch | undefined {
+function runProgram(program: Program, { sides, observations }: Sides, totals?: Totals): Mismatch | undefined {
   const random = new Random(program.seed ^ 0x5eed);
   for (const side of sides) side.load(program);
   const zero = sides.map((side) => side.icount);
@@ -172,8 +184,13 @@ function runProgram(program: Program, sides: readonly Side[], totals?: Totals): 
         }
         return [];
       });
-      if (totals) totals.comparisons++;
+      const seen = observations.take();
+      if (totals) {
+        totals.comparisons++;
+        totals.blocksCompared += seen.compared;
+      }
       const [reference, ...others] = sides;
+      if (!reference.over) wrong.push(...seen.wrong);
       const text = [...wrong, ...others.flatMap((other) => reference.differences(other))];
       // All machines have begun at the same instruction count.
       if (text.length || bases.size > 1) {

@@ -13,6 +13,7 @@ describe('the interpreter and compiled code', () => {
     const { totals } = comparison;
     assert.equal(totals.programs, PROGRAMS);
     // There was something to compare: code of all kinds, compiled and stopped in.
+    assert.ok(totals.blocksCompared > PROGRAMS * 1000);
     assert.ok(
       totals.regions > PROGRAMS * 10 && totals.exceptions > PROGRAMS * 10 && totals.comparisons > PROGRAMS * 10,
     );

@@ -2,7 +2,7 @@
  * npm run differential:engines: random programs in every mode of compiling, compared, for as long as it is told.
  *   --seconds N   stop after N seconds (default 60)       --seed S   other programs (default 1)
  *   --programs N  stop after N programs                   --program N  list and run the program of a difference
- *   --blocks N    stop after N blocks have been executed in each mode
+ *   --blocks N    stop after N blocks of compiled code have been compared
  *   --code-cache N  code caches of N micro-ops (500 or more), which are emptied all the time
  * Exit status 1 when something differed.
  */
@@ -41,7 +41,7 @@ export function summary(t: Totals, seconds: number): string {
   const share = (mode: string): string =>
     `${((100 * (t.compiled[mode] ?? 0)) / Math.max(1, t.instructions)).toFixed(0)} % ${mode}`;
   return (
-    `${t.programs} programs of ${t.blocks} blocks in ${seconds.toFixed(0)} s: ${t.blocksRun} blocks executed in each mode, ` +
+    `${t.programs} programs of ${t.blocks} blocks in ${seconds.toFixed(0)} s: ${t.blocksRun} blocks executed in each mode, ${t.blocksCompared} blocks of compiled code compared, ` +
     `${t.instructions} instructions, by compiled code ${share('always')}, ${share('auto')}, ${share('away')}; ` +
     `${t.regions} regions (always), ${t.exceptions} exceptions, ${t.comparisons} comparisons`
   );
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
   let shown = started;
   let differences = 0;
   const goesOn = (i: number): boolean =>
-    i < (chosen.programs ?? Infinity) && seconds() < limit && totals.blocksRun < blocks && differences < ENOUGH;
+    i < (chosen.programs ?? Infinity) && seconds() < limit && totals.blocksCompared < blocks && differences < ENOUGH;
   for (let i = 0; goesOn(i); i++) {
     const found = comparison.check(first + i);
     // Only then are modules of WebAssembly counted that have been collected; with too many of them nothing is compiled.

@@ -5,24 +5,21 @@ import type { Vcpu } from '../../../emulator-core/cpu/vcpu';
 import { CODE, DATA, READ_ONLY, STATUS, TEMPLATE } from '../../differential/protocol';
 import { SlowCompiler } from '../slowCompiler';
 import { TestMachine } from '../testMachine';
+import { VISIBLE, type Observations } from './observations';
 import { STACK_TOP, type Episode, type Program } from './program';
 import { BRANCH_TABLE, FEATURES, STACK, STACK_BYTES, USED, addressOf, enterSegments, enterWorld, ripOf } from './world';
 
-/** What of a vCPU's state guests and debuggers can see, as [from, to); the flags are compared as RFLAGS. */
-export const VISIBLE: readonly (readonly [number, number])[] = [
-  [State.gpr, State.ripBase],
-  [State.cpl, State.budget],
-  [State.tlb, State.codeTag],
-  [State.stackMask, State.slowAddress],
-  [State.linearMask, State.linkFrom],
-  [State.segments, State.bounce],
-  [State.flatSegment, State.vectorA],
-];
 /** Exceptions of a program whose description is kept. */
 const REMEMBERED = 6;
 
-/** 'away': as 'auto', but compiled elsewhere, which takes its time. 'steps': interpreted, each instruction for itself. */
-export type SideMode = CompileMode | 'away' | 'steps';
+/**
+ * 'away': as 'auto', but compiled elsewhere, which takes its time. 'observed': as 'always', with a look at the machine where each block
+ * begins. 'steps': interpreted, each instruction for itself.
+ */
+export type SideMode = CompileMode | 'away' | 'observed' | 'steps';
+
+/** How a machine compiles in a mode; undefined: as the mode says. */
+const COMPILE: Partial<Record<SideMode, CompileMode>> = { away: 'auto', observed: 'always', steps: 'off' };
 
 /** Looks that it takes until something compiled elsewhere is there: runs of the core. */
 const AWAY = 3;
@@ -39,12 +36,14 @@ export class Side {
   private readonly u8: Uint8Array;
   private readonly words: Uint32Array;
 
+  /** @param observations what 'observed' notes and 'steps' compares */
   constructor(
     readonly mode: SideMode,
+    private readonly observations: Observations,
     codeCache?: number,
   ) {
     const compiler = mode === 'away' ? () => new SlowCompiler(AWAY) : undefined;
-    const compile = mode === 'away' ? 'auto' : mode === 'steps' ? 'off' : mode;
+    const compile = COMPILE[mode] ?? (mode as CompileMode);
     this.t = new TestMachine({ features: FEATURES, compile, compiler });
     const { machine, cpu } = this.t;
     const { memory } = machine;
@@ -52,6 +51,7 @@ export class Side {
     this.u8 = machine.memory.u8;
     this.words = new Uint32Array(this.u8.buffer, cpu.base + State.gpr, 32);
     machine.deliver = (c) => this.fault(c);
+    if (mode === 'observed') machine.core.compiled.observeBlocks((uop) => observations.note(this, uop));
   }
 
   get cpu(): Vcpu {
@@ -111,6 +111,7 @@ export class Side {
   /** Runs `count` instructions; what it returned when that was not the whole of them. */
   run(count: number): string | undefined {
     if (this.over) return undefined;
+    if (this.mode === 'steps') this.observations.compare(this);
     const before = this.icount;
     const [at, faults] = [this.offset(), this.faults];
     const result = this.t.machine.run(count);
@@ -169,6 +170,7 @@ export class Side {
     if (!(stack >= 0x100 && stack <= STACK_BYTES - 0x80)) cpu.setGpr(4, BigInt(STACK_TOP - world.dataBase));
     cpu.rflags = (rflags & (STATUS | (1 << 18))) | 2;
     cpu.modeChanged();
+    if (this.mode === 'steps') this.observations.compare(this);
   }
 
   /** Where it goes on after an exception at an offset of the code: behind the instruction; from elsewhere, at one block or another. */
@@ -190,7 +192,7 @@ export class Side {
     say('activity', a.activity, b.activity);
     say('pending exception', a.pending?.vector, b.pending?.vector);
     say('exceptions', `${this.faults} ${this.faultHash}`, `${other.faults} ${other.faultHash}`);
-    for (const [from, to] of VISIBLE) {
+    for (const [from, to] of [[State.gpr, State.ripBase], ...VISIBLE]) {
       if (!Buffer.compare(this.u8.subarray(a.base + from, a.base + to), other.u8.subarray(b.base + from, b.base + to)))
         continue;
       for (let at = from; at < to; at += 8) {
