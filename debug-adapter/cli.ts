@@ -2,17 +2,14 @@
 /** The command line `ringside` as a program: what cli/ needs of Node. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { homedir } from 'node:os';
-import path from 'node:path';
 import packageJson from '../package.json';
 import { main } from './cli/main';
 import { exitStatus } from './cli/runEnd';
 import type { Keyboard, Services } from './cli/services';
 import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
 import type { Engine } from './engine';
-import { useCompilerThread } from './node/compiler';
-import { useCompileMode } from './node/compileMode';
-import { lowerHelpers } from './node/priority';
 import { nodeHost } from './node/host';
+import { prepareProcess } from './node/prepare';
 import { serveSocket, serveStdio } from './node/server';
 
 const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
@@ -89,9 +86,7 @@ const services: Services = {
   serveDap,
 };
 
-lowerHelpers();
-useCompileMode(process.env);
-useCompilerThread(path.join(__dirname, 'compilerThread.js'));
+prepareProcess();
 
 // A reader that has seen enough (`ringside run k | head`) closes the pipe: nobody to write to, nothing to do.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));

@@ -1,18 +1,13 @@
 /** The adapter as a program: `node main.js` speaks DAP on its standard streams, `--server=PORT` listens on loopback. */
-import path from 'node:path';
 import packageJson from '../package.json';
 import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
 import type { Engine } from './engine';
 import type { Schema } from './launchSchema';
-import { useCompilerThread } from './node/compiler';
-import { useCompileMode } from './node/compileMode';
 import { nodeHost } from './node/host';
-import { lowerHelpers } from './node/priority';
+import { prepareProcess } from './node/prepare';
 import { serveSocket, serveStdio } from './node/server';
 
-lowerHelpers();
-useCompileMode(process.env);
-useCompilerThread(path.join(__dirname, 'compilerThread.js'));
+prepareProcess();
 const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
 const schema = packageJson.contributes.debuggers[0].configurationAttributes.launch as Schema;
 const options = { engine, host: nodeHost, schema };

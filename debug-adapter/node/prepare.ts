@@ -1,0 +1,19 @@
+/** What every program of the adapter does first. */
+import path from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { useCompileMode } from './compileMode';
+import { useCompilerThread } from './compiler';
+import { lowerHelpers } from './priority';
+
+/**
+ * How much of other functions V8 puts into one that it optimizes, in bytes of bytecode (it would be 920). Optimizing is what takes the
+ * most processor time while a guest boots: with less of it a boot takes a tenth less. Exits that TypeScript does take 5 % longer.
+ */
+export const INLINING = '--max-inlined-bytecode-size-cumulative=100';
+
+export function prepareProcess(): void {
+  setFlagsFromString(INLINING);
+  lowerHelpers();
+  useCompileMode(process.env);
+  useCompilerThread(path.join(__dirname, 'compilerThread.js'));
+}
