@@ -161,7 +161,8 @@ export async function planLaunch(
       ...(start ? { from: start.contents } : {}),
       stopOnEntry: (checked.stopOnEntry as boolean | undefined) ?? true,
       virtioConsole: (checked.virtioConsole as boolean | undefined) ?? false,
-      ...(checked.compile ? { compile: checked.compile as EmbeddedLaunch['compile'] } : {}),
+      // Where nobody says, as the process does.
+      ...(configuration.compile ? { compile: checked.compile as EmbeddedLaunch['compile'] } : {}),
       debugExit: (checked.debugExit as boolean | undefined) ?? true,
       ...displayMode(checked.display as string | undefined),
     },

@@ -133,7 +133,7 @@ export class Core {
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);
     this.memoryPath = new MemoryPath(memory, mmu, vcpus, this.code, host);
     this.crossPage = new CrossPageInstructions(memory, this.decoder);
-    this.tables = new TableMemory(memory, mmu, this.memoryPath);
+    this.tables = new TableMemory(mmu, this.memoryPath);
     this.fetch = new CodeFetch(memory, mmu, vcpus, this.code, host);
     this.code.onCodePage = (page, holds) => this.memoryPath.setPageState(page, PageState.code, holds);
   }
@@ -168,7 +168,7 @@ export class Core {
 
   /** Soft TLB, fetch cache and jump cache of a vCPU are forgotten. */
   flushTranslations(cpu: Vcpu): void {
-    cpu.flushTlb();
+    cpu.softTlb.flush();
     cpu.debug.update();
     this.fetch.flush(cpu);
     cpu.largePages.clear();
@@ -176,7 +176,7 @@ export class Core {
 
   /** As flushTranslations(), but for global pages: CR3 was loaded. */
   flushLocalTranslations(cpu: Vcpu): void {
-    cpu.flushLocalTlb();
+    cpu.softTlb.flushLocal();
     this.fetch.flushLocal(cpu);
   }
 
@@ -190,7 +190,7 @@ export class Core {
       this.flushTranslations(cpu);
       return true;
     }
-    cpu.flushTlbPage(low, high);
+    cpu.softTlb.flushPage(low, high);
     return this.fetch.flushPage(cpu, low, high);
   }
 

@@ -10,19 +10,7 @@ import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache } from '../x86/codeCache';
 import { carry, highOf, join, lowOf } from './halves';
 import { abortInstruction } from './instructionEnd';
-import {
-  PAGE,
-  Segment,
-  SegmentIndex,
-  State,
-  TLB_BYTES,
-  Tlb,
-  Uop,
-  UopFlag,
-  VCPU_TLB,
-  segmentOffset,
-  tlbEntry,
-} from './layout';
+import { PAGE, Segment, SegmentIndex, State, Tlb, Uop, UopFlag, segmentOffset } from './layout';
 import { Vector, type Vcpu } from './vcpu';
 
 /** Why a guest page may not be written (or read) on the fast path. */
@@ -294,15 +282,6 @@ export class MemoryPath {
     return cpu.attention ? SlowResult.again : SlowResult.ok;
   }
 
-  /** Host address of a byte whose page the soft TLB in use lets through, else -1. */
-  private hit(cpu: Vcpu, low: number, high: number, tag: number): number {
-    const { i32 } = this.memory;
-    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
-    const at = entry + (tag >> 2);
-    if (i32[at] !== (low & ~OFFSET) || i32[at + 1] !== high) return -1;
-    return (low + i32[entry + (Tlb.addend >> 2)]) >>> 0;
-  }
-
   /** Where the bytes of an access to two pages begin in each: host addresses. */
   private splitFirst = 0;
   private splitNext = 0;
@@ -310,8 +289,9 @@ export class MemoryPath {
   /** Whether the soft TLB lets an access to two pages through; then splitFirst and splitNext are known. */
   private splitHits(cpu: Vcpu, low: number, high: number, tag: number, user: boolean): boolean {
     const next = ((low & ~OFFSET) + PAGE) | 0;
-    this.splitFirst = this.hit(cpu, low, high, tag);
-    this.splitNext = this.hit(cpu, next, highBehind(cpu, low, high, next, user), tag);
+    const table = cpu.get32(State.tlb);
+    this.splitFirst = cpu.softTlb.hit(table, low, high, tag);
+    this.splitNext = cpu.softTlb.hit(table, next, highBehind(cpu, low, high, next, user), tag);
     return this.splitFirst >= 0 && this.splitNext >= 0;
   }
 
@@ -495,46 +475,27 @@ export class MemoryPath {
   }
 
   private put(cpu: Vcpu, table: number, low: number, high: number, page: number, writable: boolean): void {
-    const entry = tlbEntry(table, low) >> 2;
     const state = this.pageState[page];
-    const { i32 } = this.memory;
-    const start = low & ~OFFSET;
     const readable = !(state & PageState.watchRead);
-    i32[entry + (Tlb.tagRead >> 2)] = readable ? start : -1;
-    i32[entry + (Tlb.tagRead >> 2) + 1] = readable ? high : -1;
     const direct = writable && !(state & ~PageState.watchRead);
-    i32[entry + (Tlb.tagWrite >> 2)] = direct ? start : -1;
-    i32[entry + (Tlb.tagWrite >> 2) + 1] = direct ? high : -1;
-    if (!this.mmu.global) cpu.noteLocal(entry);
-    if (this.mmu.pageSize > PAGE) cpu.largePages.note(low, high, this.mmu.pageSize);
-    i32[entry + (Tlb.addend >> 2)] = (this.memory.ramBase + page * PAGE - start) | 0;
+    cpu.softTlb.put(table, low, high, this.memory.ramBase + page * PAGE, readable, direct, this.mmu.global);
+    this.noteLarge(cpu, low, high);
   }
 
-  /**
-   * Puts the translation to a page that is no RAM into the soft TLB in use: with tags that no handler takes for its own, and the
-   * guest-physical page in the addend's place.
-   */
-  private fillDevice(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
-    if (cpu.checksAlignment || page < this.pageState.length || page > MAX_DEVICE_PAGE) return;
-    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
-    const { i32 } = this.memory;
-    const tag = (low & ~OFFSET) | Tlb.device;
-    i32[entry + (Tlb.tagRead >> 2)] = tag;
-    i32[entry + (Tlb.tagRead >> 2) + 1] = high;
-    i32[entry + (Tlb.tagWrite >> 2)] = writable ? tag : -1;
-    i32[entry + (Tlb.tagWrite >> 2) + 1] = writable ? high : -1;
-    i32[entry + (Tlb.addend >> 2)] = page;
-    if (!this.mmu.global) cpu.noteLocal(entry);
+  private noteLarge(cpu: Vcpu, low: number, high: number): void {
     if (this.mmu.pageSize > PAGE) cpu.largePages.note(low, high, this.mmu.pageSize);
+  }
+
+  /** As fill(), to a page that is no RAM. */
+  private fillDevice(cpu: Vcpu, low: number, high: number, page: number, writable: boolean): void {
+    if (cpu.checksAlignment || page < this.pageState.length) return;
+    const { global } = this.mmu;
+    if (cpu.softTlb.putDevice(cpu.get32(State.tlb), low, high, page, writable, global)) this.noteLarge(cpu, low, high);
   }
 
   /** Guest-physical page of an access in one that fillDevice() knows, else -1. */
   private knownDevice(cpu: Vcpu, low: number, high: number, size: number, write: boolean): number {
-    const { i32 } = this.memory;
-    const entry = tlbEntry(cpu.get32(State.tlb), low) >> 2;
-    const tag = entry + ((write ? Tlb.tagWrite : Tlb.tagRead) >> 2);
-    if (i32[tag] !== ((low & ~OFFSET) | Tlb.device) || i32[tag + 1] !== high || crossesPage(low, size)) return -1;
-    return i32[entry + (Tlb.addend >> 2)];
+    return crossesPage(low, size) ? -1 : cpu.softTlb.device(cpu.get32(State.tlb), low, high, write);
   }
 
   /** The page has data breakpoints: the debugger's, or the guest's own. */
@@ -550,24 +511,9 @@ export class MemoryPath {
     if (page >= this.pageState.length) return;
     const before = this.pageState[page];
     this.pageState[page] = on ? before | bit : before & ~bit;
-    if (on && !(before & bit)) this.evict(page);
-  }
-
-  private evict(page: number): void {
-    const { i64, i32 } = this.memory;
+    if (!on || before & bit) return;
     const host = (this.memory.ramBase + page * PAGE) | 0;
-    for (const cpu of this.vcpus) {
-      const start = cpu.base + VCPU_TLB;
-      for (let e = start; e < start + TLB_BYTES * Tlb.filled; e += Tlb.entrySize) {
-        // Low halves of the tags: those of pages end in zeros, so -1 is an entry that does not hit.
-        const read = i32[(e + Tlb.tagRead) >> 2];
-        const low = read === -1 ? i32[(e + Tlb.tagWrite) >> 2] : read;
-        if (low !== -1 && ((low + i32[(e + Tlb.addend) >> 2]) | 0) === host) {
-          i64[(e + Tlb.tagRead) >> 3] = -1n;
-          i64[(e + Tlb.tagWrite) >> 3] = -1n;
-        }
-      }
-    }
+    for (const cpu of this.vcpus) cpu.softTlb.evict(host);
   }
 }
 
@@ -577,8 +523,6 @@ export function linearPage(linear: bigint): number {
 }
 
 const OFFSET = PAGE - 1;
-/** The highest guest-physical page that an entry of the soft TLB can name. */
-const MAX_DEVICE_PAGE = 0x3fffffff;
 
 function crossesPage(low: number, size: number): boolean {
   return (low & OFFSET) + size > PAGE;

@@ -5,7 +5,8 @@
 import type { MachineMemory } from '../mmu/memory';
 import { DebugRegisters } from './debugRegisters';
 import { LargePages } from './largePages';
-import { Segment, SegmentIndex, State, TLB_BYTES, Tlb, VCPU_TLB, segmentOffset, tlbEntry } from './layout';
+import { Segment, SegmentIndex, State, segmentOffset } from './layout';
+import { SoftTlb } from './softTlb';
 
 export const Flag = {
   CF: 1 << 0,
@@ -146,12 +147,8 @@ const LIMITS_64 = [
   [Segment.hiWrite + 4, -1],
 ] as const;
 
-/** Entries filled between two changes of CR3 that are remembered; beyond it all are given up. */
-const LOCAL_ENTRIES = 4096;
-
 export class Vcpu {
-  private readonly localEntries = new Int32Array(LOCAL_ENTRIES);
-  private localCount = 0;
+  readonly softTlb: SoftTlb;
   readonly largePages = new LargePages();
   readonly base: number;
   private readonly q: number;
@@ -203,6 +200,7 @@ export class Vcpu {
     readonly memory: MachineMemory,
   ) {
     this.base = memory.vcpuBase(index);
+    this.softTlb = new SoftTlb(memory, this.base);
     this.q = this.base >> 3;
     memory.u64[this.q + (State.zero >> 3)] = 0n;
     this.debug = new DebugRegisters(this);
@@ -304,13 +302,13 @@ export class Vcpu {
   setPkru(value: number): void {
     const before = this.get32(State.pkru);
     this.set32(State.pkru, value);
-    if (before !== (value | 0) && this.cr4 & Cr4.PKE) this.flushTlb();
+    if (before !== (value | 0) && this.cr4 & Cr4.PKE) this.softTlb.flush();
   }
   /** Loads IA32_PKRS, as setPkru() loads PKRU. */
   setPkrs(value: number): void {
     const before = this.get32(State.pkrs);
     this.set32(State.pkrs, value);
-    if (before !== (value | 0) && this.cr4 & Cr4.PKS) this.flushTlb();
+    if (before !== (value | 0) && this.cr4 & Cr4.PKS) this.softTlb.flush();
   }
   get interruptsEnabled(): boolean {
     return (this.get32(State.flags) & Flag.IF) !== 0;
@@ -509,48 +507,7 @@ export class Vcpu {
     if (this.checksAlignment) context = 3;
     else if (user) context = 0;
     else if (this.cr4 & Cr4.SMAP && !(this.get32(State.flags) & Flag.AC)) context = 1;
-    this.set32(State.tlb, this.base + VCPU_TLB + context * TLB_BYTES);
-  }
-  flushTlb(): void {
-    const start = this.base + VCPU_TLB;
-    this.memory.u8.fill(0xff, start, start + TLB_BYTES * Tlb.filled);
-    this.localCount = 0;
-  }
-
-  /** Forgets what the soft TLBs have of the 4-KByte page of an address, in two halves. */
-  flushTlbPage(low: number, high: number): void {
-    const { i32 } = this.memory;
-    const page = low & ~0xfff;
-    let entry = tlbEntry(this.base + VCPU_TLB, low) >> 2;
-    for (let context = 0; context < Tlb.filled; context++, entry += TLB_BYTES >> 2) {
-      for (const tag of [entry + (Tlb.tagRead >> 2), entry + (Tlb.tagWrite >> 2)]) {
-        if ((i32[tag] & ~Tlb.device) === page && i32[tag + 1] === high) i32[tag] = i32[tag + 1] = -1;
-      }
-    }
-  }
-
-  /** The soft TLB's entry at an address (in 32-bit words) was filled with a translation that is not global. */
-  noteLocal(entry: number): void {
-    if (this.localCount < LOCAL_ENTRIES) this.localEntries[this.localCount] = entry;
-    // One more than fit: they are not all known.
-    if (this.localCount <= LOCAL_ENTRIES) this.localCount++;
-  }
-
-  /** Forgets the soft TLB's translations but for global ones. SDM Vol. 3A, "Global Pages". */
-  flushLocalTlb(): void {
-    if (this.localCount > LOCAL_ENTRIES) {
-      this.flushTlb();
-      return;
-    }
-    const { i32 } = this.memory;
-    for (let i = 0; i < this.localCount; i++) {
-      const entry = this.localEntries[i];
-      i32[entry + (Tlb.tagRead >> 2)] = -1;
-      i32[entry + (Tlb.tagRead >> 2) + 1] = -1;
-      i32[entry + (Tlb.tagWrite >> 2)] = -1;
-      i32[entry + (Tlb.tagWrite >> 2) + 1] = -1;
-    }
-    this.localCount = 0;
+    this.set32(State.tlb, this.softTlb.table(context));
   }
 
   /** The state after INIT: as after power-on, but for what INIT leaves alone. SDM Vol. 3A, "Processor State After Reset". */
@@ -600,9 +557,7 @@ export class Vcpu {
     this.set64(State.gdtrLimit, 0xffffn);
     this.set64(State.idtrLimit, 0xffffn);
     this.set64(State.apicBase, this.index === 0 ? 0xfee00900n : 0xfee00800n);
-    const neverFilled = this.base + VCPU_TLB + TLB_BYTES * Tlb.filled;
-    this.memory.u8.fill(0xff, neverFilled, neverFilled + TLB_BYTES);
-    this.flushTlb();
+    this.softTlb.reset();
     this.modeChanged();
   }
 }

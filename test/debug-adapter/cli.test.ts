@@ -15,9 +15,14 @@ interface Result {
   err: string;
 }
 
-async function ringside(args: string[], during?: (child: ChildProcess, seen: () => string) => void): Promise<Result> {
+async function ringside(
+  args: string[],
+  during?: (child: ChildProcess, seen: () => string) => void,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Result> {
   const program = ['-r', 'tsx/cjs', path.join(root, 'debug-adapter', 'cli.ts')];
-  const child = spawn(process.execPath, [...program, ...args], { cwd: root, stdio: ['pipe', 'pipe', 'pipe'] });
+  const env = { ...process.env, ...environment };
+  const child = spawn(process.execPath, [...program, ...args], { cwd: root, env, stdio: ['pipe', 'pipe', 'pipe'] });
   let [out, err] = ['', ''];
   child.stdout.on('data', (data) => {
     out += data;
@@ -36,6 +41,19 @@ describe('ringside as a process', () => {
     assert.ok(statistics.instructions > 10_000);
     assert.ok(statistics.exits.CPUID > 0);
     assert.equal(status, 0);
+  });
+
+  it('compiles as RINGSIDE_COMPILE says, unless it is told', async () => {
+    const compiled = async (mode: string, ...told: string[]): Promise<number> => {
+      const run = await ringside(['run', launchJson, '--stats', '--json', ...told], undefined, {
+        RINGSIDE_COMPILE: mode,
+      });
+      const { engine, instructions } = JSON.parse(run.err.trimEnd().split('\n').pop()!);
+      return engine.compiled / instructions;
+    };
+    assert.ok((await compiled('always')) > 0.5);
+    assert.equal(await compiled('off'), 0);
+    assert.equal(await compiled('always', '--compile', 'off'), 0);
   });
 
   it('saves a snapshot and goes on from it', async () => {

@@ -102,6 +102,8 @@ describe('launch configurations', () => {
     );
     assert.equal(console, 'terminal');
     assert.equal(attachConsole, false);
+    // The process knows, which tests tell by RINGSIDE_COMPILE.
+    assert.equal(engine.compile, undefined);
   });
 
   it('reads files relative to the workspace folder', async () => {
