@@ -23,16 +23,16 @@ export class RegionFlags extends FlagsEmitter {
   }
 
   private local(name: 'x' | 'y' | 'z' | 'fc', flags?: PendingFlags): Expr {
-    return get(this.s[name], I64, name === 'fc' ? undefined : flags?.known[name]);
+    return get(this.s[name], I64, name === 'fc' ? undefined : flags?.operandBits[name]);
   }
 
-  private note(flags: Omit<PendingFlags, 'kind' | 'known'>, x: Expr, y: Expr, z: Expr): void {
+  private note(flags: Omit<PendingFlags, 'kind' | 'operandBits'>, x: Expr, y: Expr, z: Expr): void {
     const { s } = this;
     s.usesFlags = true;
     set(s.x, x)(s.f);
     set(s.y, y)(s.f);
     set(s.z, z)(s.f);
-    s.flags = { kind: 'pending', known: { x: x.bits, y: y.bits, z: z.bits }, ...flags };
+    s.flags = { kind: 'pending', operandBits: { x: x.bits, y: y.bits, z: z.bits }, ...flags };
   }
 
   override add(bits: Bits, a: Expr, b: Expr, r: Expr): void {

@@ -53,7 +53,7 @@ export interface PendingFlags {
   /** 'subtract': z - x without a borrow into it, so that comparisons need no flags; 'logic': no carries. */
   from: 'subtract' | 'logic' | 'other';
   /** Bits of what is noted, as Expr.bits. */
-  known: { x?: number; y?: number; z?: number };
+  operandBits: { x?: number; y?: number; z?: number };
 }
 
 /**
