@@ -5,7 +5,7 @@
 import type { MachineMemory } from '../mmu/memory';
 import type { HandlerModule } from '../translate/handlers';
 import { encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
-import { observerFunction, type BlockObserver } from '../translate/region/blockObserver';
+import type { BlockObserver } from '../translate/region/blockObserver';
 import { JobWriter } from '../translate/region/jobWords';
 import { compileRegion } from '../translate/region/regionFunction';
 import {
@@ -18,8 +18,10 @@ import {
 } from '../translate/region/regionPlan';
 import type { Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
+import { noCompiling, type CompileStatistics } from './compileStatistics';
 import { lowOf } from './halves';
 import { Jump, State, Uop, jumpEntry } from './layout';
+import { RegionTable, type HandlerTable } from './regionTable';
 import type { Vcpu } from './vcpu';
 
 /** 'auto': what is hot. 'off': nothing. 'always': everything when it runs for the first time, for tests. */
@@ -45,36 +47,8 @@ const BATCH_PLANNED = 400;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
 const PATIENCE = 4;
-const MAX_BYTES = 32 << 20;
-/** Places in the table for regions, and how many are made at a time. */
-const MAX_SLOTS = 1 << 18;
-const SLOTS_AT_ONCE = 4096;
 /** Regions that wait at most: what is still hot then asks again. */
 const MAX_WAITING = 4096;
-/**
- * Modules of a machine, and of all machines with those that are given up but still take memory. Each takes two mappings of the process in
- * V8. Linux allows 65,530 (vm.max_map_count), and V8 ends the process where it gets no more.
- */
-const MAX_MODULES = 8192;
-const MAX_UNCOLLECTED = 20_000;
-
-let uncollected = 0;
-const collected = new FinalizationRegistry<undefined>(() => uncollected--);
-
-export interface CompileStatistics {
-  /** Regions compiled, and instructions in them. */
-  regions: number;
-  instructions: number;
-  /** Bytes of WebAssembly of the present regions, and the modules that they are in. */
-  bytes: number;
-  modules: number;
-  /** Regions given up because there were too many bytes, or because their code changed. */
-  evicted: number;
-  dropped: number;
-  /** What compiling took, and its longest piece: so long the guest, and who runs it, waited at once. Milliseconds; 0 without a clock. */
-  milliseconds: number;
-  longest: number;
-}
 
 /** A micro-op that wants a region. `around`: one that goes beyond its page, as the vCPU runs it now. */
 interface Asked {
@@ -92,37 +66,12 @@ interface PlannedRegion {
   instructions: number;
 }
 
-interface Region {
-  uop: number;
-  /** The interpreter's. */
-  handler: number;
-  slot: number;
-  bytes: number;
-  pages: readonly CodePage[];
-  /** It was made to go beyond its page. */
-  crosses: boolean;
-  /** It is one of the first, which are short. */
-  first: boolean;
-  /** Shared by the regions of a module: how many there are. */
-  module: { regions: number };
-}
-
 export class CompiledCode implements PlanSource {
   readonly forms: CompiledForms;
-  readonly statistics: CompileStatistics = {
-    regions: 0,
-    instructions: 0,
-    bytes: 0,
-    modules: 0,
-    evicted: 0,
-    dropped: 0,
-    milliseconds: 0,
-    longest: 0,
-  };
+  readonly statistics: CompileStatistics = noCompiling();
   /** Tests make regions go beyond their pages sooner. */
   hotter: number;
-  private readonly regions = new Map<number, Region>();
-  private readonly byPage = new Map<CodePage, Set<Region>>();
+  private readonly regions: RegionTable;
   private waiting: Asked[] = [];
   /** Regions that have no module yet, and runs since one was added. */
   private ready: PlannedRegion[] = [];
@@ -133,30 +82,24 @@ export class CompiledCode implements PlanSource {
   private jobs = 0;
   private readonly writer = new JobWriter(this);
   private readonly asked = new Set<number>();
-  /** Places in the table are given to regions one after the other, and anew once there are no regions. */
-  private firstSlot: number;
-  private nextSlot: number;
 
   constructor(
     readonly memory: MachineMemory,
     private readonly code: CodeCache,
-    module: HandlerModule,
-    private readonly table: WebAssembly.Table,
-    /** The handler module's. */
-    private readonly go: WebAssembly.ExportValue,
+    handlers: HandlerModule['handlers'],
+    table: HandlerTable,
     private readonly mode: CompileMode,
     /** For statistics alone: milliseconds. */
     private readonly now: () => number = () => 0,
-    /** Bytes of WebAssembly over which all regions are given up. */
-    private readonly limit = MAX_BYTES,
-    /** Modules over which they are. */
-    private readonly maxModules = MAX_MODULES,
+    /** See RegionTable. */
+    limits: { bytes?: number; modules?: number } = {},
     /** Compiles in a thread of its own. Without: at once, between runs. */
     private compiler?: RegionCompiler,
   ) {
-    this.forms = new CompiledForms(module.handlers);
-    this.firstSlot = this.nextSlot = module.tableSize;
-    code.onDropped = (page) => this.drop(page);
+    this.forms = new CompiledForms(handlers);
+    const { bytes, modules } = limits;
+    this.regions = new RegionTable(memory, table, this.statistics, (uop) => this.released(uop), bytes, modules);
+    code.onDropped = (page) => this.regions.drop(page);
     code.onForgotten = () => this.forget();
     code.heat = mode === 'off' ? 0 : mode === 'always' ? 1 : HOT;
     this.hotter = mode === 'always' ? 1 : HOTTER;
@@ -164,25 +107,20 @@ export class CompiledCode implements PlanSource {
 
   /** Regions now that have code of several pages. */
   get crossing(): number {
-    let count = 0;
-    for (const { pages } of this.regions.values()) if (pages.length > 1) count++;
-    return count;
+    return this.regions.crossing;
   }
 
   // ---- PlanSource ----------------------------------------------------------------------------------------------
 
   handler(uop: number): number {
-    return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
+    return this.regions.handler(uop);
   }
 
   observer?: number;
 
   /** Regions compiled by this thread from now on tell the observer where their blocks begin. Before the first of them. */
   observeBlocks(observer: BlockObserver): void {
-    this.observer = this.firstSlot;
-    this.nextSlot = ++this.firstSlot;
-    if (this.nextSlot > this.table.length) this.table.grow(SLOTS_AT_ONCE);
-    this.table.set(this.observer, observerFunction(this.memory.wasm, observer));
+    this.observer = this.regions.observe(observer);
   }
 
   // ---- what to compile -------------------------------------------------------------------------------------------
@@ -205,7 +143,7 @@ export class CompiledCode implements PlanSource {
   entering(uop: number, cpu: Vcpu): void {
     if (this.mode === 'off') return;
     if (this.mode === 'always') {
-      if (!this.regions.has(uop)) this.ask(uop);
+      if (!this.regions.get(uop)) this.ask(uop);
       this.compileAll();
       return;
     }
@@ -218,7 +156,7 @@ export class CompiledCode implements PlanSource {
   /** Compiles some of what waits, and takes in what has been compiled. Between runs. */
   compileSome(): void {
     // What waits goes on waiting, and is interpreted meanwhile.
-    if (uncollected >= MAX_UNCOLLECTED) return;
+    if (!RegionTable.mayGrow) return;
     if (this.compiler) this.passOn(this.compiler);
     else if (this.ready.length >= MODULE_REGIONS) this.install();
     else if (this.waiting.length) this.compile(this.cold ? FIRST_BATCH : BATCH_INSTRUCTIONS);
@@ -242,7 +180,7 @@ export class CompiledCode implements PlanSource {
   }
 
   private compileAll(): void {
-    if (uncollected >= MAX_UNCOLLECTED) return;
+    if (!RegionTable.mayGrow) return;
     while (this.waiting.length) this.compile(Infinity);
     this.install();
   }
@@ -255,7 +193,7 @@ export class CompiledCode implements PlanSource {
       const asked = this.waiting[taken++];
       const { uop, around } = asked;
       const page = this.code.pageOf(uop);
-      if (!page?.valid || (this.regions.has(uop) && !around)) continue;
+      if (!page?.valid || (this.regions.get(uop) && !around)) continue;
       const { plan, wanted, fn } = this.region(page, uop, around && this.surroundings(around));
       for (const next of plan.continuations) this.ask(next);
       if (!wanted) continue;
@@ -348,7 +286,7 @@ export class CompiledCode implements PlanSource {
       if (outcome === 'compiled') made.push(isValid(region) ? region : undefined);
       else if (outcome === 'plan again') this.waiting.push(region.asked);
     });
-    if (module && made.some((region) => region)) this.instantiate(made, module, bytes);
+    if (module && made.some((region) => region)) this.add(made, module, bytes);
   }
 
   /** Makes a module of what is ready. */
@@ -358,90 +296,38 @@ export class CompiledCode implements PlanSource {
     this.ready = [];
     if (made.length) {
       const bytes = encodeRegions(made.map(({ fn }) => fn!));
-      this.instantiate(made, new WebAssembly.Module(bytes), bytes.length);
+      this.add(made, new WebAssembly.Module(bytes), bytes.length);
     }
     this.took(this.now() - started);
   }
 
   /** @param made by export of the module; undefined: not wanted any more */
-  private instantiate(made: readonly (PlannedRegion | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
-    const { memory, table, statistics } = this;
-    const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;
-    if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
-    const firstSlot = this.nextSlot;
-    this.nextSlot += made.length;
-    if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
-    const env = { memory: memory.wasm, go: this.go };
-    uncollected++;
-    collected.register(compiled, undefined);
-    const { exports } = new WebAssembly.Instance(compiled, { env });
-    const wanted = made.filter((region) => region !== undefined);
-    const module = { regions: wanted.length };
-    made.forEach((planned, i) => {
-      if (!planned) return;
-      const { asked, plan, first } = planned;
-      const { uop, around } = asked;
-      const { pages } = plan;
-      const before = this.regions.get(uop);
-      if (before) this.release(before);
-      const handler = memory.i32[(uop + Uop.handler) >> 2];
-      const region = {
-        ...{ uop, pages, crosses: !!around, first, handler, module },
-        slot: firstSlot + i,
-        bytes: bytes / wanted.length,
-      };
-      table.set(region.slot, exports[`r${i}`] as () => number);
-      this.regions.set(uop, region);
-      for (const page of pages) {
-        const list = this.byPage.get(page);
-        if (list) list.add(region);
-        else this.byPage.set(page, new Set([region]));
-      }
-      memory.i32[(uop + Uop.handler) >> 2] = region.slot;
-      if (!around) {
-        this.asked.delete(uop);
-        this.heat(uop, this.hotter);
-      }
-    });
-    statistics.regions += wanted.length;
-    statistics.instructions += wanted.reduce((sum, { instructions }) => sum + instructions, 0);
-    statistics.bytes += bytes;
-    statistics.modules++;
+  private add(made: readonly (PlannedRegion | undefined)[], module: WebAssembly.Module, bytes: number): void {
+    const regions = made.map(
+      (one) =>
+        one && {
+          uop: one.asked.uop,
+          pages: one.plan.pages,
+          crosses: !!one.asked.around,
+          ...{ first: one.first, instructions: one.instructions },
+        },
+    );
+    this.regions.add(regions, module, bytes);
+    for (const region of regions) {
+      if (!region || region.crosses) continue;
+      this.asked.delete(region.uop);
+      this.heat(region.uop, this.hotter);
+    }
   }
-
-  // ---- giving up -------------------------------------------------------------------------------------------------
 
   private heat(uop: number, heat: number): void {
     this.memory.u16[(uop + Uop.heat) >> 1] = heat;
   }
 
-  private release(region: Region): void {
-    const { uop, handler, slot, bytes, pages, module } = region;
-    this.memory.i32[(uop + Uop.handler) >> 2] = handler;
-    this.table.set(slot, null);
-    this.regions.delete(uop);
-    for (const page of pages) this.byPage.get(page)?.delete(region);
+  /** The region at a micro-op has been given up: what is still hot asks again. */
+  private released(uop: number): void {
     this.asked.delete(uop);
-    this.statistics.bytes -= bytes;
-    if (--module.regions === 0) this.statistics.modules--;
-    // What is still hot then asks again.
     this.heat(uop, this.code.heat);
-  }
-
-  private drop(page: CodePage): void {
-    const regions = this.byPage.get(page);
-    if (!regions) return;
-    this.statistics.dropped += regions.size;
-    for (const region of regions) this.release(region);
-    this.byPage.delete(page);
-  }
-
-  private evictAll(): void {
-    this.statistics.evicted += this.regions.size;
-    for (const region of this.regions.values()) this.release(region);
-    this.byPage.clear();
-    this.asked.clear();
-    this.nextSlot = this.firstSlot;
   }
 
   /** All micro-ops are gone. */
@@ -451,7 +337,7 @@ export class CompiledCode implements PlanSource {
     // They count until they come back.
     for (const id of this.away.keys()) this.away.set(id, []);
     this.asked.clear();
-    this.nextSlot = this.firstSlot;
+    this.regions.forget();
   }
 }
 

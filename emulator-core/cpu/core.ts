@@ -121,13 +121,11 @@ export class Core {
     this.compiled = new CompiledCode(
       memory,
       this.code,
-      module,
-      table,
-      instance.exports.go,
+      module.handlers,
+      { table, size: module.tableSize, go: instance.exports.go },
       mode,
       options.now,
-      options.compiledBytes,
-      options.compiledModules,
+      { bytes: options.compiledBytes, modules: options.compiledModules },
       mode === 'auto' ? (options.compiler ?? Core.compiler)?.() : undefined,
     );
     this.observer = Core.observer && new ExecutionObserver(this.memory, this.decoder, this.code, Core.observer);

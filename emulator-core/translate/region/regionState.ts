@@ -317,7 +317,7 @@ export class RegionState {
     return f;
   }
 
-  /** Calls a function of the table with what the vCPU's state is here, at a micro-op, of which the region knows as much as before then. */
+  /** Calls a function of the table with the vCPU's state as it is at a micro-op. What the region knows and has in locals stays as it is. */
   observe(observer: number, uop: number, settle: () => void): void {
     const { f, known } = this;
     // What is written further on may come first when it runs.

@@ -1,0 +1,181 @@
+/**
+ * Compiled regions that are in use: their functions in the table of handlers, and the micro-ops that begin with them. Bounded in bytes
+ * and modules; beyond that all are given up at once.
+ */
+import type { MachineMemory } from '../mmu/memory';
+import { observerFunction, type BlockObserver } from '../translate/region/blockObserver';
+import type { CodePage } from '../x86/codeCache';
+import type { CompileStatistics } from './compileStatistics';
+import { Uop } from './layout';
+
+const MAX_BYTES = 32 << 20;
+/** Places in the table for regions, and how many are made at a time. */
+const MAX_SLOTS = 1 << 18;
+const SLOTS_AT_ONCE = 4096;
+/**
+ * Modules of a machine, and of all machines with those that are given up but still take memory. Each takes two mappings of the process in
+ * V8. Linux allows 65,530 (vm.max_map_count), and V8 ends the process where it gets no more.
+ */
+const MAX_MODULES = 8192;
+const MAX_UNCOLLECTED = 20_000;
+
+let uncollected = 0;
+const collected = new FinalizationRegistry<undefined>(() => uncollected--);
+
+/** A region as it comes from the compiler. */
+export interface NewRegion {
+  /** Micro-op that it begins at. */
+  uop: number;
+  pages: readonly CodePage[];
+  /** It was made to go beyond its page. */
+  crosses: boolean;
+  /** It is one of the first, which are short. */
+  first: boolean;
+  instructions: number;
+}
+
+interface Region extends NewRegion {
+  /** The interpreter's. */
+  handler: number;
+  slot: number;
+  bytes: number;
+  /** Shared by the regions of a module: how many there are. */
+  module: { regions: number };
+}
+
+/** What comes from outside: see HandlerModule. */
+export interface HandlerTable {
+  table: WebAssembly.Table;
+  /** Handlers in it. */
+  size: number;
+  /** `go` of the handlers' module. */
+  go: WebAssembly.ExportValue;
+}
+
+export class RegionTable {
+  private readonly regions = new Map<number, Region>();
+  private readonly byPage = new Map<CodePage, Set<Region>>();
+  /** Places are given to regions one after the other, and anew once there are no regions. */
+  private firstSlot: number;
+  private nextSlot: number;
+
+  /**
+   * @param limit bytes of WebAssembly over which all regions are given up
+   * @param maxModules modules over which they are
+   * @param released called with the micro-op of a region that is no more
+   */
+  constructor(
+    private readonly memory: MachineMemory,
+    private readonly handlers: HandlerTable,
+    private readonly statistics: CompileStatistics,
+    private readonly released: (uop: number) => void,
+    private readonly limit = MAX_BYTES,
+    private readonly maxModules = MAX_MODULES,
+  ) {
+    this.firstSlot = this.nextSlot = handlers.size;
+  }
+
+  /** More modules may be made: not too many of those given up are still there. */
+  static get mayGrow(): boolean {
+    return uncollected < MAX_UNCOLLECTED;
+  }
+
+  /** The region that begins at a micro-op. */
+  get(uop: number): NewRegion | undefined {
+    return this.regions.get(uop);
+  }
+
+  /** The interpreter's handler of a micro-op. */
+  handler(uop: number): number {
+    return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
+  }
+
+  /** Regions now that have code of several pages. */
+  get crossing(): number {
+    let count = 0;
+    for (const { pages } of this.regions.values()) if (pages.length > 1) count++;
+    return count;
+  }
+
+  /** Puts an observer into the table, before there are regions; its place. */
+  observe(observer: BlockObserver): number {
+    const slot = this.firstSlot;
+    this.nextSlot = ++this.firstSlot;
+    this.grow();
+    this.handlers.table.set(slot, observerFunction(this.memory.wasm, observer));
+    return slot;
+  }
+
+  private grow(): void {
+    const { table } = this.handlers;
+    if (this.nextSlot > table.length) table.grow(Math.max(SLOTS_AT_ONCE, this.nextSlot - table.length));
+  }
+
+  /** Takes the regions of a module into use. @param made by export; undefined: not wanted any more */
+  add(made: readonly (NewRegion | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
+    const { memory, statistics } = this;
+    const { table, go } = this.handlers;
+    const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;
+    if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    const firstSlot = this.nextSlot;
+    this.nextSlot += made.length;
+    this.grow();
+    uncollected++;
+    collected.register(compiled, undefined);
+    const { exports } = new WebAssembly.Instance(compiled, { env: { memory: memory.wasm, go } });
+    const wanted = made.filter((region) => region !== undefined);
+    const module = { regions: wanted.length };
+    made.forEach((fresh, i) => {
+      if (!fresh) return;
+      const { uop, pages } = fresh;
+      const before = this.regions.get(uop);
+      if (before) this.release(before);
+      const handler = memory.i32[(uop + Uop.handler) >> 2];
+      const region: Region = { ...fresh, handler, slot: firstSlot + i, bytes: bytes / wanted.length, module };
+      table.set(region.slot, exports[`r${i}`] as () => number);
+      this.regions.set(uop, region);
+      for (const page of pages) {
+        const list = this.byPage.get(page);
+        if (list) list.add(region);
+        else this.byPage.set(page, new Set([region]));
+      }
+      memory.i32[(uop + Uop.handler) >> 2] = region.slot;
+    });
+    statistics.regions += wanted.length;
+    statistics.instructions += wanted.reduce((sum, { instructions }) => sum + instructions, 0);
+    statistics.bytes += bytes;
+    statistics.modules++;
+  }
+
+  private release(region: Region): void {
+    const { uop, handler, slot, bytes, pages, module } = region;
+    this.memory.i32[(uop + Uop.handler) >> 2] = handler;
+    this.handlers.table.set(slot, null);
+    this.regions.delete(uop);
+    for (const page of pages) this.byPage.get(page)?.delete(region);
+    this.statistics.bytes -= bytes;
+    if (--module.regions === 0) this.statistics.modules--;
+    this.released(uop);
+  }
+
+  /** The code of a page has changed. */
+  drop(page: CodePage): void {
+    const regions = this.byPage.get(page);
+    if (!regions) return;
+    this.statistics.dropped += regions.size;
+    for (const region of regions) this.release(region);
+    this.byPage.delete(page);
+  }
+
+  private evictAll(): void {
+    this.statistics.evicted += this.regions.size;
+    for (const region of this.regions.values()) this.release(region);
+    this.byPage.clear();
+    this.nextSlot = this.firstSlot;
+  }
+
+  /** All micro-ops are gone, and the regions with them. */
+  forget(): void {
+    this.nextSlot = this.firstSlot;
+  }
+}
