@@ -166,7 +166,7 @@ class RegionEmitter {
     // On the way there, where it is known how the flags stand, and not in the loop, which need not keep them for this.
     if (this.flow.isHeader(edge.block)) this.needs(edge.block);
     if (this.flow.merges(edge.block)) s.tellFlags();
-    this.flow.goTo(node, edge.block);
+    s.within(() => this.flow.goTo(node, edge.block));
   }
 }
 

@@ -123,7 +123,8 @@ export class RegionState {
   private exit: Label = 0;
   private exitOn: Label = 0;
   private readonly free = new Map<Type, number[]>();
-  private readonly taken: { type: Type; local: number }[] = [];
+  /** Temporaries of the instruction that is being emitted. */
+  private taken: { type: Type; local: number }[] = [];
 
   /** The accesses of a loop; before its blocks begin. */
   setLoop(header: number, accesses: ReadonlyMap<AddressKey, Accesses>): void {
@@ -227,6 +228,13 @@ export class RegionState {
     const local = this.temporary(value.type);
     set(local, value)(this.f);
     return get(local, value.type, value.bits);
+  }
+  /** Emits other blocks in the middle of an instruction, which goes on to use its temporaries behind them. */
+  within(blocks: () => void): void {
+    const { taken } = this;
+    this.taken = [];
+    blocks();
+    this.taken = taken;
   }
   /** Temporaries may be used again. */
   endInstruction(): void {
