@@ -11,6 +11,7 @@ import { lowerHelpers } from './priority';
  */
 export const INLINING = '--max-inlined-bytecode-size-cumulative=100';
 
+/** @throws Error when RINGSIDE_COMPILE is no way of compiling */
 export function prepareProcess(): void {
   setFlagsFromString(INLINING);
   lowerHelpers();

@@ -14,6 +14,7 @@ export interface CompileStatistics {
   longest: number;
 }
 
+/** Before anything has been compiled. */
 export function noCompiling(): CompileStatistics {
   return {
     ...{ regions: 0, instructions: 0, bytes: 0, modules: 0, evicted: 0, dropped: 0 },

@@ -116,11 +116,14 @@ export class CompiledCode implements PlanSource {
     return this.regions.handler(uop);
   }
 
-  observer?: number;
+  private observerSlot?: number;
+  get observer(): number | undefined {
+    return this.observerSlot;
+  }
 
   /** Regions compiled by this thread from now on tell the observer where their blocks begin. Before the first of them. */
   observeBlocks(observer: BlockObserver): void {
-    this.observer = this.regions.observe(observer);
+    this.observerSlot = this.regions.observe(observer);
   }
 
   // ---- what to compile -------------------------------------------------------------------------------------------

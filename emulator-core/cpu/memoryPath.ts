@@ -512,7 +512,7 @@ export class MemoryPath {
     const before = this.pageState[page];
     this.pageState[page] = on ? before | bit : before & ~bit;
     if (!on || before & bit) return;
-    const host = (this.memory.ramBase + page * PAGE) | 0;
+    const host = this.memory.ramBase + page * PAGE;
     for (const cpu of this.vcpus) cpu.softTlb.evict(host);
   }
 }

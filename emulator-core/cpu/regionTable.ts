@@ -22,8 +22,8 @@ const MAX_UNCOLLECTED = 20_000;
 let uncollected = 0;
 const collected = new FinalizationRegistry<undefined>(() => uncollected--);
 
-/** A region as it comes from the compiler. */
-export interface NewRegion {
+/** What is known of a region. */
+export interface RegionFacts {
   /** Micro-op that it begins at. */
   uop: number;
   pages: readonly CodePage[];
@@ -34,7 +34,7 @@ export interface NewRegion {
   instructions: number;
 }
 
-interface Region extends NewRegion {
+interface Region extends RegionFacts {
   /** The interpreter's. */
   handler: number;
   slot: number;
@@ -81,7 +81,7 @@ export class RegionTable {
   }
 
   /** The region that begins at a micro-op. */
-  get(uop: number): NewRegion | undefined {
+  get(uop: number): RegionFacts | undefined {
     return this.regions.get(uop);
   }
 
@@ -97,8 +97,12 @@ export class RegionTable {
     return count;
   }
 
-  /** Puts an observer into the table, before there are regions; its place. */
+  /**
+   * Puts an observer into the table; its place.
+   * @throws Error when there are regions already
+   */
   observe(observer: BlockObserver): number {
+    if (this.nextSlot !== this.firstSlot) throw new Error('an observer comes before the first region');
     const slot = this.firstSlot;
     this.nextSlot = ++this.firstSlot;
     this.grow();
@@ -112,7 +116,7 @@ export class RegionTable {
   }
 
   /** Takes the regions of a module into use. @param made by export; undefined: not wanted any more */
-  add(made: readonly (NewRegion | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
+  add(made: readonly (RegionFacts | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
     const { memory, statistics } = this;
     const { table, go } = this.handlers;
     const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;

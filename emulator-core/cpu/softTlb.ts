@@ -20,7 +20,7 @@ export class SoftTlb {
 
   /** @param base address of the vCPU's area */
   constructor(
-    private readonly memory: Pick<MachineMemory, 'u8' | 'i32' | 'i64'>,
+    private readonly memory: Pick<MachineMemory, 'u8' | 'i32'>,
     base: number,
   ) {
     this.start = base + VCPU_TLB;
@@ -31,13 +31,14 @@ export class SoftTlb {
     return this.start + context * TLB_BYTES;
   }
 
-  /** Nothing is known any more. */
+  /** At power-on and INIT: makes the one that is never filled as well. */
   reset(): void {
     const neverFilled = this.table(Tlb.filled);
     this.memory.u8.fill(0xff, neverFilled, neverFilled + TLB_BYTES);
     this.flush();
   }
 
+  /** Forgets all translations. */
   flush(): void {
     this.memory.u8.fill(0xff, this.start, this.table(Tlb.filled));
     this.localCount = 0;
@@ -65,15 +66,16 @@ export class SoftTlb {
     this.localCount = 0;
   }
 
-  /** Forgets all translations to a page of RAM, by its host address (32 bits). */
+  /** Forgets all translations to the page of RAM at `host`. */
   evict(host: number): void {
+    const signed = host | 0;
     const { i32 } = this.memory;
     const end = this.table(Tlb.filled) >> 2;
     for (let entry = this.start >> 2; entry < end; entry += Tlb.entrySize >> 2) {
       // Low halves of the tags: those of pages end in zeros, so -1 is an entry that does not hit.
       const read = i32[entry + READ];
       const low = read === -1 ? i32[entry + WRITE] : read;
-      if (low !== -1 && ((low + i32[entry + ADDEND]) | 0) === host) this.setTags(entry, -1, -1, -1, -1);
+      if (low !== -1 && ((low + i32[entry + ADDEND]) | 0) === signed) this.setTags(entry, -1, -1, -1, -1);
     }
   }
 

@@ -43,7 +43,8 @@ describe('ringside as a process', () => {
     assert.equal(status, 0);
   });
 
-  it('compiles as RINGSIDE_COMPILE says, unless it is told', async () => {
+  it('compiles as RINGSIDE_COMPILE says, unless it is told', async function () {
+    this.timeout(180_000);
     const compiled = async (mode: string, ...told: string[]): Promise<number> => {
       const run = await ringside(['run', launchJson, '--stats', '--json', ...told], undefined, {
         RINGSIDE_COMPILE: mode,

@@ -1,7 +1,10 @@
 /** For tests of the compiler: somebody who looks at the vCPU wherever a block of compiled code begins. */
 import { encodeModule } from '../wasm';
 
-/** @param uop micro-op that the block begins at; the vCPU's state stands as the interpreter would have it there */
+/**
+ * @param uop micro-op that the block begins at. The vCPU's registers, flags and ripBase are what the interpreter would have there, and the
+ * block has been charged; State.rip is not set
+ */
 export type BlockObserver = (uop: number) => void;
 
 /** The observer as a function for the table of handlers. */

@@ -190,7 +190,7 @@ function runProgram(program: Program, { sides, observations }: Sides, totals?: T
         totals.blocksCompared += seen.compared;
       }
       const [reference, ...others] = sides;
-      if (!reference.over) wrong.push(...seen.wrong);
+      wrong.push(...seen.wrong, ...(reference.over ? [] : seen.left));
       const text = [...wrong, ...others.flatMap((other) => reference.differences(other))];
       // All machines have begun at the same instruction count.
       if (text.length || bases.size > 1) {

@@ -80,6 +80,7 @@ async function main(): Promise<number> {
     }
   }
   console.log(`seed ${chosen.seed ?? 1}: ${summary(totals, seconds())}: ${differences} differences`);
+  if (totals.programs && !totals.blocksCompared) throw new Error('no block of compiled code was compared');
   return differences ? 1 : 0;
 }
 

@@ -1,11 +1,10 @@
 /**
  * What a machine is wherever a block of compiled code begins, and so where another ended: noted when it runs everything compiled, and
- * compared when another does the same instructions one by one.
+ * compared when another does the same instructions one by one. Page and descriptor tables are left to the comparison where both stop.
  */
 import { State, Uop } from '../../../emulator-core/cpu/layout';
-import { CODE, DATA, DATA_BYTES } from '../../differential/protocol';
 import type { Side } from './side';
-import { CODE_PAGES, PAGE, STACK, STACK_BYTES } from './world';
+import { WRITTEN } from './world';
 
 /** What of a vCPU's state guests and debuggers can see beside registers, rip and flags, as [from, to). */
 export const VISIBLE: readonly (readonly [number, number])[] = [
@@ -15,12 +14,6 @@ export const VISIBLE: readonly (readonly [number, number])[] = [
   [State.linearMask, State.linkFrom],
   [State.segments, State.globalTag],
   [State.flatSegment, State.vectorA],
-];
-/** Physical memory that instructions write to. */
-const WRITTEN: readonly (readonly [number, number])[] = [
-  [DATA, DATA_BYTES],
-  [STACK, STACK_BYTES],
-  [CODE, CODE_PAGES * PAGE],
 ];
 const REGISTERS = 16;
 /** Blocks of a run that are told of: one error leads to the next. */
@@ -40,18 +33,15 @@ interface Observation {
 
 function hashesOf({ t, cpu }: Side): number[] {
   const { u32, ramBase } = t.machine.memory;
-  const hash = (at: number, bytes: number): number => {
+  const hash = (base: number, [from, to]: readonly [number, number]): number => {
     let value = 0;
-    for (let i = at >> 2, end = (at + bytes) >> 2; i < end; i++) {
+    for (let i = (base + from) >> 2, end = (base + to) >> 2; i < end; i++) {
       value = Math.imul(value ^ u32[i], 0x9e3779b1);
       value ^= value >>> 15;
     }
     return value;
   };
-  return [
-    ...VISIBLE.map(([from, to]) => hash(cpu.base + from, to - from)),
-    ...WRITTEN.map(([at, bytes]) => hash(ramBase + at, bytes)),
-  ];
+  return [...VISIBLE.map((range) => hash(cpu.base, range)), ...WRITTEN.map((range) => hash(ramBase, range))];
 }
 
 function observe(side: Side, icount: number, rip: bigint): Observation {
@@ -87,7 +77,7 @@ export class Observations {
   note(side: Side, uop: number): void {
     const { cpu, t } = side;
     const { i32 } = t.machine.memory;
-    // As handlers know it.
+    // As handlers know it: the block has been charged.
     const icount = Number(cpu.get64(State.icountEnd)) - cpu.get32(State.budget) - i32[(uop + Uop.left) >> 2];
     const rip = BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(i32[(uop + Uop.ip) >> 2]));
     this.list.push(observe(side, icount, rip));
@@ -106,14 +96,18 @@ export class Observations {
     }
   }
 
-  /** What was wrong since the last time, and how many blocks were compared. */
-  take(): { wrong: string[]; compared: number } {
+  /**
+   * What was wrong since the last time, how many blocks were compared, and what is to be said when the machine that steps has gone all
+   * the way and one is left.
+   */
+  take(): { wrong: string[]; compared: number; left: string[] } {
     const { list, next, wrong } = this;
-    const left = list[next];
-    if (left) wrong.push(`a block begins after ${left.icount} instructions, where steps do not come by`);
+    const left = list
+      .slice(next, next + 1)
+      .map(({ icount }) => `a block begins after ${icount} instructions, where steps do not come by`);
     this.list = [];
     this.next = 0;
     this.wrong = [];
-    return { wrong, compared: next };
+    return { wrong, compared: next, left };
   }
 }

@@ -23,14 +23,15 @@ export const UPPER = 0xffffffff80000000n;
 const Tables = { pml4: 0x1000, pointers: 0x2000, directory: 0x3000, pages: 0x4000, upper: 0x9000, directory32: 0xd000, pages32: 0xe000 } as const; // prettier-ignore
 /** Tables and descriptors. */
 const SYSTEM: readonly [number, number] = [Tables.pml4, Tables.pages32 + PAGE];
-/** Physical memory that a program can change, as [from, to). */
-export const USED: readonly (readonly [number, number])[] = [
-  SYSTEM,
+/** Physical memory that instructions of a program can write to, as [from, to). */
+export const WRITTEN: readonly (readonly [number, number])[] = [
   [DATA, DATA + DATA_BYTES],
   [READ_ONLY, READ_ONLY + PAGE],
   [STACK, STACK + STACK_BYTES],
   [CODE, CODE + CODE_PAGES * PAGE],
 ];
+/** And what else changes: accessed and dirty bits, types of descriptors. */
+export const USED = [SYSTEM, ...WRITTEN];
 
 export interface World {
   name: string;
