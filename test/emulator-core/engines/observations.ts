@@ -27,6 +27,7 @@ interface Observation {
   /** General registers, in halves. */
   registers: Uint32Array;
   rip: bigint;
+  /** Without RF, which is clear already where the instruction that it is set for begins. */
   rflags: number;
   /** Hashes of the rest: the ranges of VISIBLE, then of WRITTEN. */
   hashes: number[];
@@ -45,11 +46,11 @@ function hashesOf({ t, cpu }: Side): number[] {
   return [...VISIBLE.map((range) => hash(cpu.base, range)), ...WRITTEN.map((range) => hash(ramBase, range))];
 }
 
-function observe(side: Side, icount: number, rip: bigint, rflags: number): Observation {
+function observe(side: Side, icount: number, rip: bigint): Observation {
   const { cpu, faults } = side;
   const at = (cpu.base + State.gpr) >> 2;
   const registers = side.t.machine.memory.u32.slice(at, at + 2 * REGISTERS);
-  return { icount, faults, registers, rip, rflags, hashes: hashesOf(side) };
+  return { icount, faults, registers, rip, rflags: cpu.rflags & ~Flag.RF, hashes: hashesOf(side) };
 }
 
 function differences(a: Observation, b: Observation): string[] {
@@ -78,12 +79,10 @@ export class Observations {
   note(side: Side, uop: number): void {
     const { cpu, t } = side;
     const { i32 } = t.machine.memory;
-    // As handlers know them: the block has been charged, and RF, where IRET has set it for the first instruction, is already clear.
-    const budget = cpu.get32(State.budget) + i32[(uop + Uop.left) >> 2];
-    const icount = Number(cpu.get64(State.icountEnd)) - budget;
-    const resumes = cpu.get32(State.resumed) === budget ? Flag.RF : 0;
+    // As handlers know it: the block has been charged.
+    const icount = Number(cpu.get64(State.icountEnd)) - cpu.get32(State.budget) - i32[(uop + Uop.left) >> 2];
     const rip = BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(i32[(uop + Uop.ip) >> 2]));
-    this.list.push(observe(side, icount, rip, cpu.rflags | resumes));
+    this.list.push(observe(side, icount, rip));
   }
 
   /** The machine that steps is between two instructions: is it as it was noted? */
@@ -92,7 +91,7 @@ export class Observations {
     for (; this.next < this.list.length; this.next++) {
       const noted = this.list[this.next];
       if (noted.icount !== side.icount || noted.faults !== side.faults) return;
-      mine ??= observe(side, side.icount, side.cpu.rip, side.cpu.rflags);
+      mine ??= observe(side, side.icount, side.cpu.rip);
       const found = differences(noted, mine);
       if (!found.length || this.wrong.length >= SHOWN) continue;
       this.wrong.push(`where a block begins after ${noted.icount} instructions: ${found.join(', ')} (steps)`);
