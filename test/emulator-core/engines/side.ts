@@ -115,6 +115,8 @@ export class Side {
     const before = this.icount;
     const [at, faults] = [this.offset(), this.faults];
     const result = this.t.machine.run(count);
+    // Blocks without an instruction begin where the budget is at its end, too.
+    if (this.mode === 'steps') this.observations.compare(this);
     // After an exception it goes on in the same block.
     if (this.mode === 'steps' && this.faults === faults && this.leaves(at)) this.blocksRun++;
     const done = this.icount - before;
