@@ -116,14 +116,13 @@ export class CompiledCode implements PlanSource {
     return this.regions.handler(uop);
   }
 
-  private observerSlot?: number;
   get observer(): number | undefined {
-    return this.observerSlot;
+    return this.regions.observer;
   }
 
   /** Regions compiled by this thread from now on tell the observer where their blocks begin. Before the first of them. */
   observeBlocks(observer: BlockObserver): void {
-    this.observerSlot = this.regions.observe(observer);
+    this.regions.observe(observer);
   }
 
   // ---- what to compile -------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ export class RegionTable {
   private readonly byPage = new Map<CodePage, Set<Region>>();
   /** Places are given to regions one after the other, and anew once there are no regions. */
   private firstSlot: number;
+  /** Place of the observer, if there is one. */
+  observer?: number;
   private nextSlot: number;
 
   /**
@@ -98,16 +100,15 @@ export class RegionTable {
   }
 
   /**
-   * Puts an observer into the table; its place.
+   * Puts an observer of blocks into the table.
    * @throws Error when there are regions already
    */
-  observe(observer: BlockObserver): number {
+  observe(observer: BlockObserver): void {
     if (this.nextSlot !== this.firstSlot) throw new Error('an observer comes before the first region');
-    const slot = this.firstSlot;
+    this.observer = this.firstSlot;
     this.nextSlot = ++this.firstSlot;
     this.grow();
-    this.handlers.table.set(slot, observerFunction(this.memory.wasm, observer));
-    return slot;
+    this.handlers.table.set(this.observer, observerFunction(this.memory.wasm, observer));
   }
 
   private grow(): void {

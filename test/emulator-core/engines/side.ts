@@ -9,6 +9,8 @@ import { VISIBLE, type Observations } from './observations';
 import { STACK_TOP, type Episode, type Program } from './program';
 import { BRANCH_TABLE, FEATURES, STACK, STACK_BYTES, USED, addressOf, enterSegments, enterWorld, ripOf } from './world';
 
+/** What of a vCPU's state is compared at stops, as [from, to). Where blocks begin, rip and tags of caches are not up to date. */
+const COMPARED = [[State.gpr, State.ripBase], ...VISIBLE, [State.globalTag, State.bounce]] as const;
 /** Exceptions of a program whose description is kept. */
 const REMEMBERED = 6;
 
@@ -111,12 +113,12 @@ export class Side {
   /** Runs `count` instructions; what it returned when that was not the whole of them. */
   run(count: number): string | undefined {
     if (this.over) return undefined;
-    if (this.mode === 'steps') this.observations.compare(this);
+    this.compareBlocks();
     const before = this.icount;
     const [at, faults] = [this.offset(), this.faults];
     const result = this.t.machine.run(count);
     // Blocks without an instruction begin where the budget is at its end, too.
-    if (this.mode === 'steps') this.observations.compare(this);
+    this.compareBlocks();
     // After an exception it goes on in the same block.
     if (this.mode === 'steps' && this.faults === faults && this.leaves(at)) this.blocksRun++;
     const done = this.icount - before;
@@ -127,6 +129,11 @@ export class Side {
     return result === 'budget' && done === count
       ? undefined
       : `run(${count}) ended with '${result}'${why} after ${done}`;
+  }
+
+  /** Between two instructions, where each is run for itself: with the blocks that were noted here. */
+  private compareBlocks(): void {
+    if (this.mode === 'steps') this.observations.compare(this);
   }
 
   /** Where rip is in the program's code. */
@@ -172,7 +179,7 @@ export class Side {
     if (!(stack >= 0x100 && stack <= STACK_BYTES - 0x80)) cpu.setGpr(4, BigInt(STACK_TOP - world.dataBase));
     cpu.rflags = (rflags & (STATUS | (1 << 18))) | 2;
     cpu.modeChanged();
-    if (this.mode === 'steps') this.observations.compare(this);
+    this.compareBlocks();
   }
 
   /** Where it goes on after an exception at an offset of the code: behind the instruction; from elsewhere, at one block or another. */
@@ -194,7 +201,7 @@ export class Side {
     say('activity', a.activity, b.activity);
     say('pending exception', a.pending?.vector, b.pending?.vector);
     say('exceptions', `${this.faults} ${this.faultHash}`, `${other.faults} ${other.faultHash}`);
-    for (const [from, to] of [[State.gpr, State.ripBase], ...VISIBLE]) {
+    for (const [from, to] of COMPARED) {
       if (!Buffer.compare(this.u8.subarray(a.base + from, a.base + to), other.u8.subarray(b.base + from, b.base + to)))
         continue;
       for (let at = from; at < to; at += 8) {
