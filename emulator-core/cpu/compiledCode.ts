@@ -40,6 +40,12 @@ const BATCH_INSTRUCTIONS = 80;
 const FIRST_INSTRUCTIONS = 500;
 const FIRST_BATCH = 30;
 const FIRST_MICRO_OPS = { once: 64, anew: 200 };
+/**
+ * 'always' makes a region for each place that the run loop comes to, at first as large as any, and anew when it comes back. Beyond so many
+ * instructions most of a new region's are in others already, as in a kernel, and regions are shorter and made anew later.
+ */
+const THOROUGH_INSTRUCTIONS = 100_000;
+const THRIFTY = { microOps: 48, hotter: 100 };
 /** Jobs that another thread has at a time: one to do and one to wait. */
 const MAX_AWAY = 2;
 /** As BATCH_INSTRUCTIONS, where another thread compiles: finding the instructions takes less. */
@@ -71,6 +77,8 @@ export class CompiledCode implements PlanSource {
   readonly statistics: CompileStatistics = noCompiling();
   /** Tests make regions go beyond their pages sooner. */
   hotter: number;
+  /** Tests make 'always' thrifty sooner. */
+  thorough = THOROUGH_INSTRUCTIONS;
   private readonly regions: RegionTable;
   private waiting: Asked[] = [];
   /** Regions that have no module yet, and runs since one was added. */
@@ -181,6 +189,16 @@ export class CompiledCode implements PlanSource {
     return !this.compiler && this.compiledInstructions < FIRST_INSTRUCTIONS;
   }
 
+  private get thrifty(): boolean {
+    return this.mode === 'always' && this.compiledInstructions >= this.thorough;
+  }
+
+  /** Micro-ops of a region at most. `anew`: one that goes beyond its page. */
+  private microOps(anew: boolean): number {
+    if (this.thrifty) return THRIFTY.microOps;
+    return this.cold ? FIRST_MICRO_OPS[anew ? 'anew' : 'once'] : MAX_UOPS;
+  }
+
   private compileAll(): void {
     if (!RegionTable.mayGrow) return;
     while (this.waiting.length) this.compile(Infinity);
@@ -233,8 +251,7 @@ export class CompiledCode implements PlanSource {
   /** Plans a region, and compiles it where that is done here. `wanted`: there is something in it to be gained. */
   private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; wanted: boolean; fn?: Fn } {
     for (;;) {
-      const most = this.cold ? FIRST_MICRO_OPS[around ? 'anew' : 'once'] : MAX_UOPS;
-      const plan = planRegion(this, page, uop, most, around);
+      const plan = planRegion(this, page, uop, this.microOps(!!around), around);
       // Nothing would be gained.
       if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan, wanted: false };
       if (this.compiler) return { plan, wanted: instructionsOf(plan) > 0 };
@@ -318,7 +335,7 @@ export class CompiledCode implements PlanSource {
     for (const region of regions) {
       if (!region || region.crosses) continue;
       this.asked.delete(region.uop);
-      this.heat(region.uop, this.hotter);
+      this.heat(region.uop, this.thrifty ? THRIFTY.hotter : this.hotter);
     }
   }
 

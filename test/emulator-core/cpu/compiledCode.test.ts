@@ -57,6 +57,25 @@ describe('compiled code', () => {
     assert.equal(always.get('rax'), sum(10));
   });
 
+  it('is made thriftily with always when much has been made', () => {
+    const INSTRUCTIONS = 1500;
+    const made = (thorough?: number): number => {
+      const t = machine({ compile: 'always' });
+      const { compiled } = t.machine.core;
+      if (thorough !== undefined) compiled.thorough = thorough;
+      // inc eax, so many times; hlt
+      t.write(CODE, hex(`${'ffc0'.repeat(INSTRUCTIONS)} f4`));
+      start(t, 1);
+      t.runInPieces(INSTRUCTIONS);
+      assert.equal(t.get('rax'), BigInt(INSTRUCTIONS));
+      assert.ok(compiled.statistics.instructions >= INSTRUCTIONS);
+      return compiled.statistics.regions;
+    };
+    // As far as it is decoded when it is entered, which is 64 instructions.
+    assert.ok(made() <= INSTRUCTIONS / 60, `${made()} regions`);
+    assert.ok(made(0) >= INSTRUCTIONS / 48, `${made(0)} regions`);
+  });
+
   it('stops at any instruction', () => {
     const t = machine();
     start(t, MANY);
