@@ -45,7 +45,7 @@ const FIRST_MICRO_OPS = { once: 64, anew: 200 };
  * instructions most of a new region's are in others already, as in a kernel, and regions are shorter and made anew later.
  */
 const THOROUGH_INSTRUCTIONS = 100_000;
-const THRIFTY = { microOps: 48, hotter: 100 };
+const THRIFTY = { microOps: 48, hotter: 100, bytes: 128 << 20 };
 /** Jobs that another thread has at a time: one to do and one to wait. */
 const MAX_AWAY = 2;
 /** As BATCH_INSTRUCTIONS, where another thread compiles: finding the instructions takes less. */
@@ -105,7 +105,7 @@ export class CompiledCode implements PlanSource {
     private compiler?: RegionCompiler,
   ) {
     this.forms = new CompiledForms(handlers);
-    const { bytes, modules } = limits;
+    const { bytes = mode === 'always' ? THRIFTY.bytes : undefined, modules } = limits;
     this.regions = new RegionTable(memory, table, this.statistics, (uop) => this.released(uop), bytes, modules);
     code.onDropped = (page) => this.regions.drop(page);
     code.onForgotten = () => this.forget();
@@ -328,7 +328,7 @@ export class CompiledCode implements PlanSource {
           uop: one.asked.uop,
           pages: one.plan.pages,
           crosses: !!one.asked.around,
-          ...{ first: one.first, instructions: one.instructions },
+          ...{ first: one.first, instructions: one.instructions, body: one.fn?.kept() },
         },
     );
     this.regions.add(regions, module, bytes);

@@ -1,9 +1,11 @@
 /**
  * Compiled regions that are in use: their functions in the table of handlers, and the micro-ops that begin with them. Bounded in bytes
- * and modules; beyond that all are given up at once.
+ * and modules; beyond that small modules are put together, or all are given up at once.
  */
 import type { MachineMemory } from '../mmu/memory';
 import { observerFunction, type BlockObserver } from '../translate/region/blockObserver';
+import { encodeRegions } from '../translate/region/compileJob';
+import type { FunctionBody } from '../translate/wasm';
 import type { CodePage } from '../x86/codeCache';
 import type { CompileStatistics } from './compileStatistics';
 import { Uop } from './layout';
@@ -19,6 +21,9 @@ const SLOTS_AT_ONCE = 4096;
 const MAX_MODULES = 8192;
 const MAX_UNCOLLECTED = 20_000;
 
+/** Regions of a module that those of others are put together in. */
+const PACKED_REGIONS = 512;
+
 let uncollected = 0;
 const collected = new FinalizationRegistry<undefined>(() => uncollected--);
 
@@ -32,15 +37,22 @@ export interface RegionFacts {
   /** It is one of the first, which are short. */
   first: boolean;
   instructions: number;
+  /** Where it can be put into another module. */
+  body?: FunctionBody;
 }
 
 interface Region extends RegionFacts {
   /** The interpreter's. */
   handler: number;
   slot: number;
+  module: RegionModule;
+}
+
+/** What the regions of a module share. It is there until the last of them is given up. */
+interface RegionModule {
+  /** How many there still are. */
+  regions: number;
   bytes: number;
-  /** Shared by the regions of a module: how many there are. */
-  module: { regions: number };
 }
 
 /** What comes from outside: see HandlerModule. */
@@ -119,25 +131,24 @@ export class RegionTable {
   /** Takes the regions of a module into use. @param made by export; undefined: not wanted any more */
   add(made: readonly (RegionFacts | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
     const { memory, statistics } = this;
-    const { table, go } = this.handlers;
+    const { table } = this.handlers;
+    if (statistics.modules >= this.maxModules) this.pack();
     const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;
     if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
     const firstSlot = this.nextSlot;
     this.nextSlot += made.length;
     this.grow();
-    uncollected++;
-    collected.register(compiled, undefined);
-    const { exports } = new WebAssembly.Instance(compiled, { env: { memory: memory.wasm, go } });
+    const exports = this.exports(compiled);
     const wanted = made.filter((region) => region !== undefined);
-    const module = { regions: wanted.length };
+    const module: RegionModule = { regions: wanted.length, bytes };
     made.forEach((fresh, i) => {
       if (!fresh) return;
       const { uop, pages } = fresh;
       const before = this.regions.get(uop);
       if (before) this.release(before);
       const handler = memory.i32[(uop + Uop.handler) >> 2];
-      const region: Region = { ...fresh, handler, slot: firstSlot + i, bytes: bytes / wanted.length, module };
-      table.set(region.slot, exports[`r${i}`] as () => number);
+      const region: Region = { ...fresh, handler, slot: firstSlot + i, module };
+      table.set(region.slot, exports[`r${i}`]);
       this.regions.set(uop, region);
       for (const page of pages) {
         const list = this.byPage.get(page);
@@ -148,18 +159,50 @@ export class RegionTable {
     });
     statistics.regions += wanted.length;
     statistics.instructions += wanted.reduce((sum, { instructions }) => sum + instructions, 0);
-    statistics.bytes += bytes;
-    statistics.modules++;
+    this.count(module);
+  }
+
+  private count({ bytes }: RegionModule): void {
+    this.statistics.bytes += bytes;
+    this.statistics.modules++;
+  }
+
+  private exports(compiled: WebAssembly.Module): WebAssembly.Exports {
+    uncollected++;
+    collected.register(compiled, undefined);
+    return new WebAssembly.Instance(compiled, { env: { memory: this.memory.wasm, go: this.handlers.go } }).exports;
+  }
+
+  /** Puts regions of small modules together in few. */
+  private pack(): void {
+    const small = [...this.regions.values()].filter(({ body, module }) => body && module.regions < PACKED_REGIONS / 2);
+    for (let first = 0; first < small.length; first += PACKED_REGIONS) {
+      const regions = small.slice(first, first + PACKED_REGIONS);
+      const encoded = encodeRegions(regions.map(({ body }) => body!));
+      const exports = this.exports(new WebAssembly.Module(encoded));
+      const module: RegionModule = { regions: regions.length, bytes: encoded.length };
+      regions.forEach((region, i) => {
+        this.leaveModule(region);
+        region.module = module;
+        this.handlers.table.set(region.slot, exports[`r${i}`]);
+      });
+      this.count(module);
+    }
+  }
+
+  private leaveModule({ module }: Region): void {
+    if (--module.regions > 0) return;
+    this.statistics.bytes -= module.bytes;
+    this.statistics.modules--;
   }
 
   private release(region: Region): void {
-    const { uop, handler, slot, bytes, pages, module } = region;
+    const { uop, handler, slot, pages } = region;
     this.memory.i32[(uop + Uop.handler) >> 2] = handler;
     this.handlers.table.set(slot, null);
     this.regions.delete(uop);
     for (const page of pages) this.byPage.get(page)?.delete(region);
-    this.statistics.bytes -= bytes;
-    if (--module.regions === 0) this.statistics.modules--;
+    this.leaveModule(region);
     this.released(uop);
   }
 

@@ -11,7 +11,8 @@ import { slowReadHelper } from './slowReadHelper';
 import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
 import { Probe, type Uses } from './probe';
-import { Fn, I32, call, encodeModule, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
+import { Fn, I32, call, get, i32, i32c, i64, ifElse, ret, tailCall, tailCallIndirect } from './wasm';
+import { encodeModule } from './wasmModule';
 
 export interface HandlerModule {
   bytes: Uint8Array<ArrayBuffer>;

@@ -1,5 +1,5 @@
 /** For tests of the compiler: somebody who looks at the vCPU wherever a block of compiled code begins. */
-import { encodeModule } from '../wasm';
+import { encodeModule } from '../wasmModule';
 
 /**
  * @param uop micro-op that the block begins at. The vCPU's registers, flags and ripBase are what the interpreter would have there, and the

@@ -5,7 +5,8 @@
 import { Uop } from '../../cpu/layout';
 import { REGION_IMPORTS } from '../abi';
 import type { HandlerModule } from '../handlers';
-import { encodeModule, type Fn } from '../wasm';
+import type { Fn, FunctionBody } from '../wasm';
+import { encodeModule } from '../wasmModule';
 import { compileRegion } from './regionFunction';
 import { JobReader, placeUops, type CompileJob } from './jobWords';
 import { CompiledForms, type PlanSource, type RegionInstruction, type UopMemory } from './regionPlan';
@@ -30,7 +31,7 @@ export interface RegionCompiler {
 }
 
 /** A module of regions, exported as r0, r1, ... */
-export function encodeRegions(functions: Fn[]): Uint8Array<ArrayBuffer> {
+export function encodeRegions(functions: readonly FunctionBody[]): Uint8Array<ArrayBuffer> {
   return encodeModule({
     imports: REGION_IMPORTS,
     functions,

@@ -1,7 +1,8 @@
 /** Random graphs as WebAssembly: the function walks from node to node as the graph says. */
 import assert from 'node:assert/strict';
 import { ControlFlow } from '../../../../emulator-core/translate/region/controlFlow';
-import { Fn, I32, encodeModule, get, i32, i32c, ifElse, ret, set } from '../../../../emulator-core/translate/wasm';
+import { Fn, I32, get, i32, i32c, ifElse, ret, set } from '../../../../emulator-core/translate/wasm';
+import { encodeModule } from '../../../../emulator-core/translate/wasmModule';
 import { Random } from '../../../differential/values';
 
 /** Nodes that each node goes to: none, one, or two of which the walk's bits choose. */
