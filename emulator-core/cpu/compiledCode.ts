@@ -16,7 +16,7 @@ import {
   type RegionPlan,
   type Surroundings,
 } from '../translate/region/regionPlan';
-import type { Fn } from '../translate/wasm';
+import { finished, type Fn } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { noCompiling, type CompileStatistics } from './compileStatistics';
 import { lowOf } from './halves';
@@ -328,7 +328,7 @@ export class CompiledCode implements PlanSource {
           uop: one.asked.uop,
           pages: one.plan.pages,
           crosses: !!one.asked.around,
-          ...{ first: one.first, instructions: one.instructions, body: one.fn?.kept() },
+          ...{ first: one.first, instructions: one.instructions, body: one.fn && finished(one.fn) },
         },
     );
     this.regions.add(regions, module, bytes);

@@ -35,6 +35,8 @@ export interface OperandFields {
   length(): Expr;
 }
 
+const NONE: readonly number[] = [];
+
 export abstract class SemanticsBuilder implements Builder {
   readonly operandBits: Bits;
   readonly parts: 1 | 2;
@@ -51,10 +53,10 @@ export abstract class SemanticsBuilder implements Builder {
   usedStack = false;
   /** Pointers (rSI, rDI) of a string instruction that stores. */
   get storePointers(): readonly number[] {
-    return this.storedString ? [...this.stringPointers] : [];
+    return this.storedString ? this.stringPointers : NONE;
   }
   private storedString = false;
-  private readonly stringPointers = new Set<number>();
+  private stringPointers: readonly number[] = NONE;
 
   constructor(
     readonly f: Fn,
@@ -343,7 +345,7 @@ export abstract class SemanticsBuilder implements Builder {
 
   private stringLinear(register: 6 | 7, bits: Bits, write: boolean): Expr {
     this.memory.used = true;
-    this.stringPointers.add(register);
+    if (!this.stringPointers.includes(register)) this.stringPointers = [...this.stringPointers, register];
     const pointer = this.gpr(register);
     if (this.form.memory === 'flat64') return this.let(pointer);
     const offset = this.let(this.addressMasked(pointer));

@@ -1,7 +1,9 @@
 /**
- * A small WebAssembly emitter: typed expressions, functions and modules. It knows nothing of x86.
+ * A small WebAssembly emitter: typed expressions and functions. It knows nothing of x86.
  * Opcodes: WebAssembly Core Specification, "Binary Format".
  */
+
+import { Bytes, sleb, slebNumber, uleb } from './wasmBytes';
 
 export type Type = 0x7f | 0x7e | 0x7b; // i32, i64, v128
 export const I32: Type = 0x7f;
@@ -9,55 +11,16 @@ export const I64: Type = 0x7e;
 export const V128: Type = 0x7b;
 const VOID_BLOCK = 0x40;
 
-/** Appends an unsigned LEB128 number (0 .. 2^32-1). */
-export function uleb(out: number[], value: number): void {
-  let n = value >>> 0;
-  while (n >= 0x80) {
-    out.push((n & 0x7f) | 0x80);
-    n >>>= 7;
-  }
-  out.push(n);
-}
-
-/** Appends a signed LEB128 number of up to 64 bits. */
-export function sleb(out: number[], value: bigint): void {
-  let n = BigInt.asIntN(64, value);
-  for (;;) {
-    const low = Number(n & 127n);
-    n >>= 7n;
-    if ((n === 0n && !(low & 64)) || (n === -1n && low & 64)) {
-      out.push(low);
-      return;
-    }
-    out.push(low | 128);
-  }
-}
-
-function slebNumber(out: number[], value: number): void {
-  let n = value;
-  for (;;) {
-    const low = n & 0x7f;
-    n >>= 7;
-    if ((n === 0 && !(low & 0x40)) || (n === -1 && low & 0x40)) {
-      out.push(low);
-      return;
-    }
-    out.push(low | 0x80);
-  }
-}
-
 /** A function as a module has it: parameters and result are i32. */
 export interface FunctionBody {
   readonly parameters: number;
-  /** Declarations of locals. */
-  readonly head: ArrayLike<number>;
-  /** Without its final `end`. */
-  readonly code: ArrayLike<number>;
+  /** Declarations of locals, and the code without its final `end`. */
+  body(): Uint8Array;
 }
 
 /** One function body under construction. Locals are numbered after the parameters. */
 export class Fn implements FunctionBody {
-  readonly code: number[] = [];
+  readonly code = new Bytes();
   private readonly locals: Type[] = [];
   /** Blocks, loops and ifs that are open where code is emitted now. */
   depth = 0;
@@ -68,32 +31,41 @@ export class Fn implements FunctionBody {
     return this.parameters + this.locals.length - 1;
   }
 
+  /** Another one with the same locals, without code. */
+  begun(): Fn {
+    const fn = new Fn(this.parameters);
+    fn.locals.push(...this.locals);
+    return fn;
+  }
+
   /** Takes the value on the stack into a local. */
   setLocal(local: number): void {
     this.code.push(0x21);
     uleb(this.code, local);
   }
 
-  get head(): number[] {
-    const head: number[] = [];
+  body(): Uint8Array {
     const groups: [count: number, type: Type][] = [];
     for (const type of this.locals) {
       const last = groups[groups.length - 1];
       if (last && last[1] === type) last[0]++;
       else groups.push([1, type]);
     }
-    uleb(head, groups.length);
+    const bytes = new Bytes();
+    uleb(bytes, groups.length);
     for (const [count, type] of groups) {
-      uleb(head, count);
-      head.push(type);
+      uleb(bytes, count);
+      bytes.push(type);
     }
-    return head;
+    bytes.append(this.code.view);
+    return bytes.view;
   }
+}
 
-  /** The function as it is now, in an eighth of the memory: to be kept. */
-  kept(): FunctionBody {
-    return { parameters: this.parameters, head: Uint8Array.from(this.head), code: Uint8Array.from(this.code) };
-  }
+/** A function as it is now, to be kept: with nothing of how it was made. */
+export function finished(f: FunctionBody): FunctionBody {
+  const body = f.body().slice();
+  return { parameters: f.parameters, body: () => body };
 }
 
 /**

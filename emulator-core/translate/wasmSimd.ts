@@ -2,7 +2,8 @@
  * 128-bit vector instructions of WebAssembly, as expressions. Names follow the specification: `i8x16.add` is `i8x16.add`.
  * Opcodes: WebAssembly Core Specification, "Binary Format", "Vector Instructions".
  */
-import { I32, I64, V128, make, uleb, type Expr, type Fn, type Type } from './wasm';
+import { I32, I64, V128, make, type Expr, type Fn, type Type } from './wasm';
+import { uleb } from './wasmBytes';
 
 const PREFIX = 0xfd;
 

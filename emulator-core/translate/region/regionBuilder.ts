@@ -7,14 +7,15 @@ import { State, Uop, UopFlag } from '../../cpu/layout';
 import type { VectorOperationName } from '../../cpu/vector/operations';
 import type { HandlerForm } from '../abi';
 import type { Bits } from '../builder';
-import { cpu, state, truncate } from '../operands';
-import { SemanticsBuilder, type OperandFields } from '../semanticsBuilder';
+import { cpu, truncate } from '../operands';
+import { SemanticsBuilder } from '../semanticsBuilder';
 import { VectorEmitter } from '../vectorEmitter';
 import { I32, I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
 import { v128 } from '../wasmSimd';
 import { operandKey } from './checkedPages';
-import { RegionFlags } from './regionFlags';
-import { RegionMemory } from './regionMemory';
+import type { RegionFlags } from './regionFlags';
+import { RegionMemory, type InstructionPart } from './regionMemory';
+import { RegionOperands, isGpr } from './regionOperands';
 import type { UopMemory } from './regionPlan';
 import type { RegionState } from './regionState';
 
@@ -32,87 +33,51 @@ export interface BranchEdges {
   readonly returns: readonly { ip: number; go(rip: Expr): void }[];
 }
 
-/** Place of a micro-op's register operands. */
-const SLOTS = [Uop.r0, Uop.r1, Uop.r2, Uop.r3];
-const LAST_GPR = State.gpr + 16 * 8;
-
-export class RegionBuilder extends SemanticsBuilder {
-  readonly fields: OperandFields;
-  protected readonly flags: RegionFlags;
+export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
+  readonly fields: RegionOperands;
   protected readonly memory: RegionMemory;
-  protected readonly vectors: VectorEmitter;
+  private vectorEmitter?: VectorEmitter;
   /** The semantics have branched: control does not go on. */
   ended = false;
   /** Depth of blocks where the instruction began. */
   private readonly depth: number;
 
+  /**
+   * @param handler the interpreter's
+   * @param edges asked for when the instruction branches
+   */
   constructor(
     private readonly s: RegionState,
     private readonly from: UopMemory,
     readonly uop: number,
-    /** The interpreter's handler. */
     private readonly handler: number,
     form: HandlerForm,
     writes: boolean,
-    private readonly edges: BranchEdges,
+    protected readonly flags: RegionFlags,
+    private readonly edges: (b: RegionBuilder) => BranchEdges,
   ) {
     super(s.f, form);
     this.depth = s.f.depth;
     if (this.usesMmx) throw new NotForCompiling();
-    this.fields = this.constants();
-    this.flags = new RegionFlags(this, s);
-    this.memory = new RegionMemory(
-      this,
-      form,
-      writes,
-      s,
-      operandKey(from, uop),
-      () => s.f.depth === this.depth,
-      () => this.interpret(),
-      (this.byte(Uop.flags) & UopFlag.device) !== 0,
-    );
-    this.vectors = new VectorEmitter(this, this.memory, form);
+    this.fields = new RegionOperands(s, from, uop);
+    const device = (this.fields.byte(Uop.flags) & UopFlag.device) !== 0;
+    this.memory = new RegionMemory(this, form, writes, s, operandKey(from, uop), device);
   }
 
-  private field(offset: number): number {
-    return this.from.i32[(this.uop + offset) >> 2];
-  }
-  private byte(offset: number): number {
-    return this.from.u8[this.uop + offset];
+  protected get vectors(): VectorEmitter {
+    return (this.vectorEmitter ??= new VectorEmitter(this, this.memory, this.form));
   }
 
-  private constants(): OperandFields {
-    const register = (offset: number): Expr => {
-      if (offset === State.zero) return i64c(0);
-      if (offset === State.ripBase) return get(this.s.ripBase, I64);
-      if (offset >= State.gpr && offset < LAST_GPR) return this.gpr((offset - State.gpr) >> 3);
-      return state(offset);
-    };
-    const i64At = (offset: number): Expr => i64c(this.from.i64[(this.uop + offset) >> 3]);
-    return {
-      base: () => register(this.field(Uop.base)),
-      scaledIndex: () => {
-        const scale = this.byte(Uop.scale);
-        const index = register(this.from.u16[(this.uop + Uop.index) >> 1]);
-        return scale ? i64.shl(index, i64c(scale)) : index;
-      },
-      displacement: () => i64At(Uop.displacement),
-      immediate: () => i64At(Uop.immediate),
-      segment: () => i32c(this.field(Uop.segment)),
-      addressShift: () => i64c(this.byte(Uop.addressShift)),
-      next: () => i64.add(get(this.s.ripBase, I64), i64c(this.field(Uop.ip) + this.field(Uop.length))),
-      controlRegister: () => i32c(this.field(Uop.r1)),
-      length: () => i64c(this.field(Uop.length)),
-    };
+  get always(): boolean {
+    return this.s.f.depth === this.depth;
   }
 
-  /** The interpreter does the instruction. */
-  private interpret(): void {
+  interpret(): void {
     if (this.memory.exited) {
       this.from.u8[this.uop + Uop.flags] &= ~UopFlag.device;
       throw new NotWithExits();
     }
-    if (this.s.f.depth === this.depth) throw new NotForCompiling();
+    if (this.always) throw new NotForCompiling();
     this.s.interpret(this.uop, this.handler);
   }
 
@@ -151,15 +116,14 @@ export class RegionBuilder extends SemanticsBuilder {
 
   /** State offset of register operand `i`. */
   private slot(i: number): number {
-    const { slot } = this.form.operands[i];
-    return slot === 2 ? this.from.u16[(this.uop + Uop.r2) >> 1] : this.field(SLOTS[slot]);
+    return this.fields.slot(this.form.operands[i].slot);
   }
   registerAddress(i: number): { base: Expr; offset: number } {
     return { base: cpu, offset: this.slot(i) };
   }
   protected readRegister(i: number, bits: Bits): Expr {
     const offset = this.slot(i);
-    if (offset < State.gpr || offset >= LAST_GPR) {
+    if (!isGpr(offset)) {
       return { 8: i64.load8u, 16: i64.load16u, 32: i64.load32u, 64: i64.load }[bits](cpu, offset);
     }
     const register = (offset - State.gpr) >> 3;
@@ -168,7 +132,7 @@ export class RegionBuilder extends SemanticsBuilder {
   }
   protected writeRegister(i: number, bits: Bits, value: Expr): void {
     const offset = this.slot(i);
-    if (offset < State.gpr || offset >= LAST_GPR) throw new NotForCompiling();
+    if (!isGpr(offset)) throw new NotForCompiling();
     const register = (offset - State.gpr) >> 3;
     if (offset & 7) this.merge(register, 8, 8, value);
     else this.setReg(register, bits, value);
@@ -205,7 +169,7 @@ export class RegionBuilder extends SemanticsBuilder {
     this.faultIf(condition);
   }
   charged(): Expr {
-    return i32.add(get(this.s.budget, I32), i32c(this.field(Uop.left)));
+    return i32.add(get(this.s.budget, I32), i32c(this.fields.field(Uop.left)));
   }
   faultIf(condition: Expr): void {
     ifElse(this.s.f, condition, () => this.interpret());
@@ -240,7 +204,7 @@ export class RegionBuilder extends SemanticsBuilder {
 
   jump(target: Expr): void {
     const { s } = this;
-    const { returns } = this.edges;
+    const { returns } = this.edges(this);
     const to = returns.length ? this.let(truncate(target, this.operandBits)) : truncate(target, this.operandBits);
     const before = s.known;
     for (const { ip, go } of returns) {
@@ -265,23 +229,18 @@ export class RegionBuilder extends SemanticsBuilder {
 
   branch(condition: Expr | undefined): void {
     const { s } = this;
+    const edges = this.edges(this);
     if (condition) {
       const before = s.known;
-      ifElse(s.f, condition, () => this.edges.taken());
+      ifElse(s.f, condition, () => edges.taken());
       s.known = before;
-      this.edges.next();
-    } else this.edges.taken();
+      edges.next();
+    } else edges.taken();
     this.ended = true;
   }
 
   /** rip that the direct branch goes to, for edges that leave by it. */
   branchTarget(): Expr {
     return truncate(i64.add(this.nextRip(), this.fields.immediate()), this.operandBits);
-  }
-
-  run(semantics: (b: RegionBuilder) => void): void {
-    this.vectors.begin();
-    semantics(this);
-    this.vectors.end();
   }
 }

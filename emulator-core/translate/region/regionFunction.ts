@@ -3,7 +3,7 @@ import { Uop } from '../../cpu/layout';
 import { I64, get, i64, i64c, type Expr, type Fn } from '../wasm';
 import { loopAccesses, repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
-import { NotForCompiling, NotWithExits, RegionBuilder } from './regionBuilder';
+import { NotForCompiling, NotWithExits, RegionBuilder, type BranchEdges } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
 import type { CompilablePlan, Edge, PlanSource, RegionBlock, RegionInstruction } from './regionPlan';
 import { RegionState } from './regionState';
@@ -117,21 +117,14 @@ class RegionEmitter {
     const depth = f.depth;
     const handler = source.handler(uop);
     try {
-      const to = (rip: Expr): Way => ({ rip, leave: () => s.lookup(uop, rip) });
-      const direct = (): Way => to(s.let(builder.branchTarget()));
-      const builder: RegionBuilder = new RegionBuilder(s, source.memory, uop, handler, form, writes, {
-        taken: () => this.edge(node, block.taken!, direct),
-        next: () => this.edge(node, block.next!, direct),
-        returns: (block.returns ?? []).map(({ ip, edge }) => ({
-          ip,
-          go: (rip) => this.edge(node, edge, () => to(rip)),
-        })),
-      });
-      builder.run(info.row.semantics!);
+      const builder = new RegionBuilder(s, source.memory, uop, handler, form, writes, this.flags, (b) =>
+        this.edges(node, block, b),
+      );
+      info.row.semantics!(builder);
       this.instructions++;
       return !builder.ended;
     } catch (e) {
-      f.code.length = length;
+      f.code.truncate(length);
       f.depth = depth;
       s.known = known;
       if (e instanceof NotWithExits) {
@@ -144,6 +137,21 @@ class RegionEmitter {
       s.goOn(uop);
       return false;
     }
+  }
+
+  /** Of the branch that ends a block. */
+  private edges(node: number, block: RegionBlock, b: RegionBuilder): BranchEdges {
+    const { s } = this;
+    const to = (rip: Expr): Way => ({ rip, leave: () => s.lookup(b.uop, rip) });
+    const direct = (): Way => to(s.let(b.branchTarget()));
+    return {
+      taken: () => this.edge(node, block.taken!, direct),
+      next: () => this.edge(node, block.next!, direct),
+      returns: (block.returns ?? []).map(({ ip, edge }) => ({
+        ip,
+        go: (rip) => this.edge(node, edge, () => to(rip)),
+      })),
+    };
   }
 
   /** @param way out of the page */

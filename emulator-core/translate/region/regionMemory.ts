@@ -10,21 +10,25 @@ import { I32, I64, get, i32, i64, i64c, ifElse, set, type Expr } from '../wasm';
 import { STACK_KEY, type AddressKey } from './checkedPages';
 import type { KnownPage, RegionState } from './regionState';
 
+/** The instruction that is being emitted. */
+export interface InstructionPart extends SemanticsBuilder {
+  /** What is emitted now is done each time that the instruction is. */
+  readonly always: boolean;
+  /** Emits what leaves the instruction to the interpreter. */
+  interpret(): void;
+}
+
 export class RegionMemory extends MemoryEmitter {
   /** The instruction may have exited: the interpreter must not do it another time. */
   exited = false;
 
   constructor(
-    b: SemanticsBuilder,
+    protected override readonly b: InstructionPart,
     form: HandlerForm,
     writes: boolean,
     private readonly s: RegionState,
     /** Of the memory operand. */
     private readonly key: AddressKey,
-    /** What is emitted now is done each time that the instruction is. */
-    private readonly always: () => boolean,
-    /** Emits what leaves the instruction to the interpreter. */
-    private readonly interpret: () => void,
     /** The instruction has read a device's register (UopFlag.device). */
     private readonly device: boolean,
   ) {
@@ -36,7 +40,7 @@ export class RegionMemory extends MemoryEmitter {
   }
 
   protected refuse(condition: Expr): void {
-    ifElse(this.s.f, condition, () => this.interpret());
+    ifElse(this.s.f, condition, () => this.b.interpret());
   }
 
   /** Host address of an access that hits. */
@@ -45,7 +49,7 @@ export class RegionMemory extends MemoryEmitter {
     // A string instruction has one key for two pointers: what it does is not what the block has been found to do with the key.
     const page = known && (tag === Tlb.tagRead ? known.reads : known.writes) ? known : undefined;
     // What is done on a condition tells nothing about what comes behind it.
-    if (page?.found || (page && this.always())) return this.hitPage(linear, bits, tag, page);
+    if (page?.found || (page && this.b.always)) return this.hitPage(linear, bits, tag, page);
     return this.hostAddress(linear, this.entryOf(linear, bits, tag));
   }
 

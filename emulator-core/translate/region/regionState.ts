@@ -71,7 +71,7 @@ const REGISTERS = 16;
 /** What is known at a place in the code. */
 export interface Known {
   readonly flags: FlagState;
-  readonly registerBits: Uint8Array;
+  readonly registerBits: readonly number[];
 }
 
 /** The local `pending`: 0, or 64 minus the operand size, with these bits. `sum`: the result is z. */
@@ -87,7 +87,7 @@ export class RegionState {
     private readonly narrow: boolean,
   ) {
     this.widest = narrow ? 32 : 64;
-    this.registerBits = new Uint8Array(REGISTERS).fill(this.widest);
+    this.registerBits = new Array<number>(REGISTERS).fill(this.widest);
   }
 
   readonly f = new Fn(2);
@@ -107,8 +107,9 @@ export class RegionState {
   readonly y = this.f.local(I64);
   readonly z = this.f.local(I64);
   flags: FlagState = { kind: 'dynamic' };
-  /** Bits that each register is known to have at most, where code is emitted now. */
-  private registerBits: Uint8Array;
+  /** Bits that each register is known to have at most, where code is emitted now. `shared`: others hold on to it as it is. */
+  private registerBits: number[];
+  private shared = false;
   private readonly widest: 32 | 64;
   usesFlags = false;
   /** It has code of several pages: ripBase is not always what it was at the entry. */
@@ -182,7 +183,13 @@ export class RegionState {
   setGpr(register: number, value: Expr): void {
     this.written.add(register);
     set(this.register(register), this.narrow ? i32.wrap(value) : value)(this.f);
-    this.registerBits[register] = Math.min(bitsOf(value), this.widest);
+    this.setBits(register, Math.min(bitsOf(value), this.widest));
+  }
+  private setBits(register: number, bits: number): void {
+    if (this.registerBits[register] === bits) return;
+    if (this.shared) this.registerBits = this.registerBits.slice();
+    this.shared = false;
+    this.registerBits[register] = bits;
   }
   private register(register: number): number {
     let local = this.registers.get(register);
@@ -192,22 +199,24 @@ export class RegionState {
 
   /** What is known here of flags and registers. */
   get known(): Known {
-    return { flags: this.flags, registerBits: this.registerBits.slice() };
+    this.shared = true;
+    return { flags: this.flags, registerBits: this.registerBits };
   }
   /** Control comes from where that was known. */
   set known({ flags, registerBits }: Known) {
     this.flags = flags;
-    this.registerBits = registerBits.slice();
+    this.registerBits = registerBits as number[];
+    this.shared = true;
   }
   /** Control comes here from several places: `pending` says how the flags stand. */
   merge(): void {
     this.flags = { kind: 'dynamic' };
-    this.registerBits.fill(this.widest);
+    for (let register = 0; register < REGISTERS; register++) this.setBits(register, this.widest);
   }
   /** Control comes here, or from where registers had so many bits. */
   mergeRegisters({ registerBits }: Known): void {
     registerBits.forEach((bits, register) => {
-      this.registerBits[register] = Math.max(this.registerBits[register], bits);
+      this.setBits(register, Math.max(this.registerBits[register], bits));
     });
   }
 
@@ -321,8 +330,7 @@ export class RegionState {
     const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), charged);
     i64.store(cpu, i64.add(i64.load(cpu, State.compiled), i64.extendU(retired)), State.compiled)(f);
     tailCall(f, RegionImport.go, get(this.at, I32), cpu, get(this.handler, I32));
-    f.code.unshift(...this.loadAll(left));
-    return f;
+    return this.loadAll(left, f);
   }
 
   /** Calls a function of the table with the vCPU's state as it is at a micro-op. What the region knows and has in locals stays as it is. */
@@ -364,8 +372,9 @@ export class RegionState {
     if (this.crosses) i64.store(cpu, get(this.ripBase, I64), State.ripBase)(f);
   }
 
-  private loadAll(left: number): number[] {
-    const before = new Fn(2);
+  /** The function that loads the locals first. */
+  private loadAll(left: number, rest: Fn): Fn {
+    const before = rest.begun();
     const load = (local: number, value: Expr): void => set(local, value)(before);
     if (this.narrow && this.registers.size) {
       // What 64-bit code has left there.
@@ -389,6 +398,7 @@ export class RegionState {
     load(this.tlb, i32.load(cpu, State.tlb));
     load(this.budget, i32.load(cpu, State.budget));
     load(this.granted, i32.add(get(this.budget, I32), i32c(left)));
-    return before.code;
+    before.code.append(rest.code.view);
+    return before;
   }
 }

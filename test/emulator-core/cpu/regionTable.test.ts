@@ -4,7 +4,7 @@ import { noCompiling } from '../../../emulator-core/cpu/compileStatistics';
 import { Uop } from '../../../emulator-core/cpu/layout';
 import { RegionTable, type RegionFacts } from '../../../emulator-core/cpu/regionTable';
 import { encodeRegions } from '../../../emulator-core/translate/region/compileJob';
-import { Fn, i32c, ret } from '../../../emulator-core/translate/wasm';
+import { Fn, finished, i32c, ret } from '../../../emulator-core/translate/wasm';
 import { CodeContext, CodePage } from '../../../emulator-core/x86/codeCache';
 import { MachineMemory } from '../../../emulator-core/mmu/memory';
 
@@ -37,7 +37,7 @@ function make({ kept = true, bytes = 1 << 20 } = {}) {
       });
       const encoded = encodeRegions(functions);
       const facts = numbers.map((number, i): RegionFacts => {
-        const body = kept ? functions[i].kept() : undefined;
+        const body = kept ? finished(functions[i]) : undefined;
         return { uop: uopOf(number), pages: [on], crosses: false, first: false, instructions: 1, body };
       });
       regions.add(facts, new WebAssembly.Module(encoded), encoded.length);
