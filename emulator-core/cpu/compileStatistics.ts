@@ -3,10 +3,10 @@ export interface CompileStatistics {
   /** Regions compiled, and instructions in them. */
   regions: number;
   instructions: number;
-  /** Bytes of WebAssembly of the present regions, and the modules that they are in. */
+  /** Modules that present regions are in, and their bytes of WebAssembly. */
   bytes: number;
   modules: number;
-  /** Regions given up because there were too many bytes, or because their code changed. */
+  /** Regions given up because there were too many bytes or modules, or because their code changed. */
   evicted: number;
   dropped: number;
   /** What compiling took, and its longest piece: so long the guest, and who runs it, waited at once. Milliseconds; 0 without a clock. */

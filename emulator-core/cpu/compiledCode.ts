@@ -4,10 +4,11 @@
  */
 import type { MachineMemory } from '../mmu/memory';
 import type { HandlerModule } from '../translate/handlers';
-import { encodeRegions, type CompiledJob, type RegionCompiler } from '../translate/region/compileJob';
+import type { CompiledJob, RegionCompiler } from '../translate/region/compileJob';
 import type { BlockObserver } from '../translate/region/blockObserver';
 import { JobWriter } from '../translate/region/jobWords';
 import { compileRegion } from '../translate/region/regionFunction';
+import { encodeRegions } from '../translate/region/regionModule';
 import {
   CompiledForms,
   MAX_UOPS,
@@ -16,7 +17,7 @@ import {
   type RegionPlan,
   type Surroundings,
 } from '../translate/region/regionPlan';
-import { finished, type Fn } from '../translate/wasm';
+import { finished, type FunctionBody } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { noCompiling, type CompileStatistics } from './compileStatistics';
 import { lowOf } from './halves';
@@ -42,14 +43,17 @@ const FIRST_BATCH = 30;
 const FIRST_MICRO_OPS = { once: 64, anew: 200 };
 /**
  * 'always' makes a region for each place that the run loop comes to, at first as large as any, and anew when it comes back. Beyond so many
- * instructions most of a new region's are in others already, as in a kernel, and regions are shorter and made anew later.
+ * instructions most of a new region's are in others already, as in a kernel: then it is shorter, and made anew, as large as any, when it
+ * has turned out to be hot.
  */
 const THOROUGH_INSTRUCTIONS = 100_000;
-const THRIFTY = { microOps: 48, hotter: 100, bytes: 128 << 20 };
+const THRIFTY = { microOps: 48, hotter: 1000 };
+/** Bytes of WebAssembly of everything that Linux runs until it has booted, twice over. */
+const ALWAYS_BYTES = 128 << 20;
 /** Jobs that another thread has at a time: one to do and one to wait. */
 const MAX_AWAY = 2;
 /** As BATCH_INSTRUCTIONS, where another thread compiles: finding the instructions takes less. */
-const BATCH_PLANNED = 400;
+const BATCH_PLANNED = 150;
 /** Regions in a module, which costs more than one of them; and runs after which a smaller one is made. */
 const MODULE_REGIONS = 24;
 const PATIENCE = 4;
@@ -68,7 +72,7 @@ interface PlannedRegion {
   plan: RegionPlan;
   first: boolean;
   /** Where it is compiled here. */
-  fn?: Fn;
+  body?: FunctionBody;
   instructions: number;
 }
 
@@ -105,7 +109,7 @@ export class CompiledCode implements PlanSource {
     private compiler?: RegionCompiler,
   ) {
     this.forms = new CompiledForms(handlers);
-    const { bytes = mode === 'always' ? THRIFTY.bytes : undefined, modules } = limits;
+    const { bytes = mode === 'always' ? ALWAYS_BYTES : undefined, modules } = limits;
     this.regions = new RegionTable(memory, table, this.statistics, (uop) => this.released(uop), bytes, modules);
     code.onDropped = (page) => this.regions.drop(page);
     code.onForgotten = () => this.forget();
@@ -173,15 +177,16 @@ export class CompiledCode implements PlanSource {
     else if (this.ready.length && ++this.idle >= PATIENCE) this.install();
   }
 
-  /** To and from the thread that compiles. */
+  /** To and from the thread that compiles, one thing at a time: the guest and the debugger wait meanwhile. */
   private passOn(compiler: RegionCompiler): void {
-    if (this.away.size) this.takeFinished(compiler);
+    if (this.away.size && this.takeFinished(compiler)) return;
     // What the thread has not begun may be of no use any more when it has: a guest that changes its code would fill its queue without an end.
-    if (!this.compiler || this.away.size >= MAX_AWAY) return;
-    if (this.waiting.length) this.compile(BATCH_PLANNED);
-    else if (!this.ready.length) return;
+    if (this.away.size >= MAX_AWAY) return;
+    const { waiting, ready } = this;
     // While the thread has nothing to do, it may have little.
-    if (this.ready.length >= MODULE_REGIONS || !this.away.size || ++this.idle >= PATIENCE) this.send(compiler);
+    const patient = this.away.size > 0 && (waiting.length > 0 || ++this.idle < PATIENCE);
+    if (ready.length >= MODULE_REGIONS || (ready.length && !patient)) this.send(compiler);
+    else if (waiting.length) this.compile(BATCH_PLANNED);
   }
 
   /** Few instructions have been compiled yet, by this thread. */
@@ -195,7 +200,7 @@ export class CompiledCode implements PlanSource {
 
   /** Micro-ops of a region at most. `anew`: one that goes beyond its page. */
   private microOps(anew: boolean): number {
-    if (this.thrifty) return THRIFTY.microOps;
+    if (this.thrifty) return anew ? MAX_UOPS : THRIFTY.microOps;
     return this.cold ? FIRST_MICRO_OPS[anew ? 'anew' : 'once'] : MAX_UOPS;
   }
 
@@ -214,12 +219,12 @@ export class CompiledCode implements PlanSource {
       const { uop, around } = asked;
       const page = this.code.pageOf(uop);
       if (!page?.valid || (this.regions.get(uop) && !around)) continue;
-      const { plan, wanted, fn } = this.region(page, uop, around && this.surroundings(around));
+      const { plan, wanted, body } = this.region(page, uop, around && this.surroundings(around));
       for (const next of plan.continuations) this.ask(next);
       if (!wanted) continue;
       const count = instructionsOf(plan);
       instructions += count;
-      this.ready.push({ asked, plan, first: this.cold, fn, instructions: count });
+      this.ready.push({ asked, plan, first: this.cold, body, instructions: count });
       this.compiledInstructions += count;
       if (this.ready.length >= MODULE_REGIONS && this.compiler) break;
     }
@@ -249,16 +254,20 @@ export class CompiledCode implements PlanSource {
   }
 
   /** Plans a region, and compiles it where that is done here. `wanted`: there is something in it to be gained. */
-  private region(page: CodePage, uop: number, around?: Surroundings): { plan: RegionPlan; wanted: boolean; fn?: Fn } {
+  private region(
+    page: CodePage,
+    uop: number,
+    around?: Surroundings,
+  ): { plan: RegionPlan; wanted: boolean; body?: FunctionBody } {
     for (;;) {
       const plan = planRegion(this, page, uop, this.microOps(!!around), around);
       // Nothing would be gained.
       if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan, wanted: false };
       if (this.compiler) return { plan, wanted: instructionsOf(plan) > 0 };
-      const fn = compileRegion(this, plan);
-      if (fn === 'nothing') return { plan, wanted: false };
+      const made = compileRegion(this, plan);
+      if (made === 'nothing') return { plan, wanted: false };
       // Each time there is a form less that is tried.
-      if (fn !== 'plan again') return { plan, wanted: true, fn };
+      if (made !== 'plan again') return { plan, wanted: true, body: finished(made) };
     }
   }
 
@@ -275,10 +284,10 @@ export class CompiledCode implements PlanSource {
     this.took(this.now() - started);
   }
 
-  /** One job that has come back, if any. */
-  private takeFinished(compiler: RegionCompiler): void {
+  /** Takes in one job that has come back. False: there is none. */
+  private takeFinished(compiler: RegionCompiler): boolean {
     const result = compiler.finished();
-    if (!result) return;
+    if (!result) return false;
     if (result === 'failed') {
       // What it had is done here.
       this.compiler = undefined;
@@ -287,7 +296,7 @@ export class CompiledCode implements PlanSource {
       }
       this.away.clear();
       this.ready = [];
-      return;
+      return true;
     }
     const started = this.now();
     const sent = this.away.get(result.id);
@@ -295,6 +304,7 @@ export class CompiledCode implements PlanSource {
     // Without any: the micro-ops that it was of are no more.
     if (sent?.length) this.takeJob(sent, result.done);
     this.took(this.now() - started);
+    return true;
   }
 
   private takeJob(sent: readonly PlannedRegion[], { outcomes, module, bytes, refused }: CompiledJob): void {
@@ -314,7 +324,7 @@ export class CompiledCode implements PlanSource {
     const made = this.ready.filter(isValid);
     this.ready = [];
     if (made.length) {
-      const bytes = encodeRegions(made.map(({ fn }) => fn!));
+      const bytes = encodeRegions(made.map(({ body }) => body!));
       this.add(made, new WebAssembly.Module(bytes), bytes.length);
     }
     this.took(this.now() - started);
@@ -328,7 +338,7 @@ export class CompiledCode implements PlanSource {
           uop: one.asked.uop,
           pages: one.plan.pages,
           crosses: !!one.asked.around,
-          ...{ first: one.first, instructions: one.instructions, body: one.fn && finished(one.fn) },
+          ...{ first: one.first, instructions: one.instructions, body: one.body },
         },
     );
     this.regions.add(regions, module, bytes);

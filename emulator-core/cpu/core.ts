@@ -40,7 +40,7 @@ export interface CoreOptions {
   compile?: CompileMode;
   /** Milliseconds, for statistics of compiling alone. */
   now?: () => number;
-  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
+  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB, with 'always' 128 */
   compiledBytes?: number;
   /** Modules that compiled code may have. Default: 8192 */
   compiledModules?: number;

@@ -4,7 +4,7 @@
  */
 import type { MachineMemory } from '../mmu/memory';
 import { observerFunction, type BlockObserver } from '../translate/region/blockObserver';
-import { encodeRegions } from '../translate/region/compileJob';
+import { encodeRegions } from '../translate/region/regionModule';
 import type { FunctionBody } from '../translate/wasm';
 import type { CodePage } from '../x86/codeCache';
 import type { CompileStatistics } from './compileStatistics';
@@ -21,8 +21,12 @@ const SLOTS_AT_ONCE = 4096;
 const MAX_MODULES = 8192;
 const MAX_UNCOLLECTED = 20_000;
 
-/** Regions of a module that those of others are put together in. */
-const PACKED_REGIONS = 512;
+/**
+ * A module that regions of small ones are put together in: so many regions and bytes at most, which take V8 some 20 ms. Large regions,
+ * and modules of many, stay. It is worth it when a 256th of the modules that there may be is saved.
+ */
+const PACKED = { regions: 512, bytes: 512 << 10 };
+const SMALL = { regions: PACKED.regions / 16, bytes: PACKED.bytes / 64 };
 
 let uncollected = 0;
 const collected = new FinalizationRegistry<undefined>(() => uncollected--);
@@ -75,7 +79,7 @@ export class RegionTable {
 
   /**
    * @param limit bytes of WebAssembly over which all regions are given up
-   * @param maxModules modules over which they are
+   * @param maxModules modules over which small ones are put together, or all regions are given up where there is little to be put together
    * @param released called with the micro-op of a region that is no more
    */
   constructor(
@@ -132,13 +136,12 @@ export class RegionTable {
   add(made: readonly (RegionFacts | undefined)[], compiled: WebAssembly.Module, bytes: number): void {
     const { memory, statistics } = this;
     const { table } = this.handlers;
-    if (statistics.modules >= this.maxModules) this.pack();
-    const full = statistics.bytes + bytes > this.limit || statistics.modules >= this.maxModules;
-    if (full || this.nextSlot + made.length > MAX_SLOTS) this.evictAll();
+    const tooLarge = statistics.bytes + bytes > this.limit || this.nextSlot + made.length > MAX_SLOTS;
+    if (tooLarge || (statistics.modules >= this.maxModules && !this.pack())) this.evictAll();
     const firstSlot = this.nextSlot;
     this.nextSlot += made.length;
     this.grow();
-    const exports = this.exports(compiled);
+    const exports = this.instantiate(compiled);
     const wanted = made.filter((region) => region !== undefined);
     const module: RegionModule = { regions: wanted.length, bytes };
     made.forEach((fresh, i) => {
@@ -167,27 +170,37 @@ export class RegionTable {
     this.statistics.modules++;
   }
 
-  private exports(compiled: WebAssembly.Module): WebAssembly.Exports {
+  private instantiate(compiled: WebAssembly.Module): WebAssembly.Exports {
     uncollected++;
     collected.register(compiled, undefined);
     return new WebAssembly.Instance(compiled, { env: { memory: this.memory.wasm, go: this.handlers.go } }).exports;
   }
 
-  /** Puts regions of small modules together in few. */
-  private pack(): void {
-    const small = [...this.regions.values()].filter(({ body, module }) => body && module.regions < PACKED_REGIONS / 2);
-    for (let first = 0; first < small.length; first += PACKED_REGIONS) {
-      const regions = small.slice(first, first + PACKED_REGIONS);
-      const encoded = encodeRegions(regions.map(({ body }) => body!));
-      const exports = this.exports(new WebAssembly.Module(encoded));
-      const module: RegionModule = { regions: regions.length, bytes: encoded.length };
-      regions.forEach((region, i) => {
-        this.leaveModule(region);
-        region.module = module;
-        this.handlers.table.set(region.slot, exports[`r${i}`]);
-      });
-      this.count(module);
+  /** Puts regions of small modules together in one. False: that would save few. */
+  private pack(): boolean {
+    const regions: Region[] = [];
+    const modules = new Set<RegionModule>();
+    let bytes = 0;
+    for (const region of this.regions.values()) {
+      const { body, module } = region;
+      const length = body?.body().length ?? Infinity;
+      if (length > SMALL.bytes || module.regions > SMALL.regions) continue;
+      regions.push(region);
+      modules.add(module);
+      bytes += length;
+      if (regions.length >= PACKED.regions || bytes >= PACKED.bytes) break;
     }
+    if (modules.size <= Math.max(1, this.maxModules >> 8)) return false;
+    const encoded = encodeRegions(regions.map(({ body }) => body!));
+    const exports = this.instantiate(new WebAssembly.Module(encoded));
+    const module: RegionModule = { regions: regions.length, bytes: encoded.length };
+    regions.forEach((region, i) => {
+      this.leaveModule(region);
+      region.module = module;
+      this.handlers.table.set(region.slot, exports[`r${i}`]);
+    });
+    this.count(module);
+    return true;
   }
 
   private leaveModule({ module }: Region): void {

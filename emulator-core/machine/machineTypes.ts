@@ -33,7 +33,7 @@ export interface MachineOptions {
   compile?: CompileMode;
   /** Milliseconds, for statistics of compiling alone: nothing that the guest sees depends on it. */
   now?: () => number;
-  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB */
+  /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB, with 'always' 128 */
   compiledBytes?: number;
   /** WebAssembly modules that compiled code may be in: Core's option. */
   compiledModules?: number;

@@ -14,7 +14,7 @@ const VOID_BLOCK = 0x40;
 /** A function as a module has it: parameters and result are i32. */
 export interface FunctionBody {
   readonly parameters: number;
-  /** Declarations of locals, and the code without its final `end`. */
+  /** Declarations of locals, and the code without its final `end`. Not to be changed. */
   body(): Uint8Array;
 }
 

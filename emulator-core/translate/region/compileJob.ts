@@ -3,11 +3,10 @@
  * The thread sees no guest and no machine, only copies of the micro-ops that the regions are of.
  */
 import { Uop } from '../../cpu/layout';
-import { REGION_IMPORTS } from '../abi';
 import type { HandlerModule } from '../handlers';
-import type { Fn, FunctionBody } from '../wasm';
-import { encodeModule } from '../wasmModule';
+import type { Fn } from '../wasm';
 import { compileRegion } from './regionFunction';
+import { encodeRegions } from './regionModule';
 import { JobReader, placeUops, type CompileJob } from './jobWords';
 import { CompiledForms, type PlanSource, type RegionInstruction, type UopMemory } from './regionPlan';
 
@@ -28,15 +27,6 @@ export interface RegionCompiler {
   compile(id: number, job: CompileJob): void;
   /** A job that is done; undefined: none now. 'failed': there will be none any more. */
   finished(): { id: number; done: CompiledJob } | 'failed' | undefined;
-}
-
-/** A module of regions, exported as r0, r1, ... */
-export function encodeRegions(functions: readonly FunctionBody[]): Uint8Array<ArrayBuffer> {
-  return encodeModule({
-    imports: REGION_IMPORTS,
-    functions,
-    exports: functions.map((_, i) => ({ name: `r${i}`, index: REGION_IMPORTS.length + i })),
-  });
 }
 
 /** Does jobs, one after the other. */

@@ -95,6 +95,35 @@ describe('compiling elsewhere', () => {
     assert.equal(compiler.jobs, 2);
   });
 
+  it('takes in, plans or sends, but one of these at a time', () => {
+    const compiler = new SlowCompiler(1);
+    const t = start(compiler);
+    const { compiled } = t.machine.core;
+    const did: string[] = [];
+    const note = <K extends 'compile' | 'finished'>(name: K, happened: (result: unknown) => boolean): void => {
+      const body = compiler[name].bind(compiler) as (...args: unknown[]) => unknown;
+      Object.assign(compiler, {
+        [name]: (...args: unknown[]): unknown => {
+          const result = body(...args);
+          if (happened(result)) did.push(name);
+          return result;
+        },
+      });
+    };
+    note('compile', () => true);
+    note('finished', (result) => result !== undefined);
+    const compileSome = compiled.compileSome.bind(compiled);
+    const each: string[][] = [];
+    compiled.compileSome = () => {
+      did.length = 0;
+      compileSome();
+      if (did.length) each.push([...did]);
+    };
+    t.runInPieces(MANY * 4);
+    assert.deepEqual(each.slice(0, 2), [['compile'], ['finished']]);
+    assert.ok(each.every(({ length }) => length === 1));
+  });
+
   it('tells each machine what cannot be compiled', () => {
     // One after the other with the same compiler, as a thread's is for all machines of a process.
     const shared = new SlowCompiler(1);

@@ -23,9 +23,9 @@ const ADD = '4801d0 c3';
 /** sub rax, rdx; ret */
 const SUBTRACT = '4829d0 c3';
 
-function machine(hooks: Partial<MachineHooks> = {}): TestMachine {
-  const t = new TestMachine({ compile: 'auto' }, hooks).enter('64');
-  t.machine.core.compiled.hotter = 1000;
+function machine(hooks: Partial<MachineHooks> = {}, compile: 'auto' | 'always' = 'auto'): TestMachine {
+  const t = new TestMachine({ compile }, hooks).enter('64');
+  if (compile === 'auto') t.machine.core.compiled.hotter = 1000;
   const entry = (frame: number): string => Buffer.from(BigUint64Array.of(BigInt(frame | 3)).buffer).toString('hex');
   t.write(TABLES + 0x2000 + 3 * 8, hex(entry(PAGE_TABLE)));
   t.write(PAGE_TABLE, hex(entry(MAIN_FRAME) + entry(FUNCTION_FRAME)));
@@ -58,6 +58,27 @@ function warm(hooks?: Partial<MachineHooks>): TestMachine {
 }
 
 describe('regions across pages', () => {
+  it('are made at once with always, and of what is hot when much has been made', () => {
+    /** Regions of several pages after a hundred rounds, and after some thousand. */
+    const crossing = (thorough?: number): number[] => {
+      const t = machine({}, 'always');
+      const { compiled } = t.machine.core;
+      if (thorough !== undefined) compiled.thorough = thorough;
+      return [100, 5000].map((rounds) => {
+        t.runInPieces(rounds * ROUND, 10 * ROUND);
+        return compiled.crossing;
+      });
+    };
+    assert.deepEqual(
+      crossing().map((count) => count > 0),
+      [true, true],
+    );
+    assert.deepEqual(
+      crossing(0).map((count) => count > 0),
+      [false, true],
+    );
+  });
+
   it('are made of what stays hot, and count as ever', () => {
     const t = warm();
     t.runInPieces(ROUNDS * ROUND);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { noCompiling } from '../../../emulator-core/cpu/compileStatistics';
 import { Uop } from '../../../emulator-core/cpu/layout';
 import { RegionTable, type RegionFacts } from '../../../emulator-core/cpu/regionTable';
-import { encodeRegions } from '../../../emulator-core/translate/region/compileJob';
+import { encodeRegions } from '../../../emulator-core/translate/region/regionModule';
 import { Fn, finished, i32c, ret } from '../../../emulator-core/translate/wasm';
 import { CodeContext, CodePage } from '../../../emulator-core/x86/codeCache';
 import { MachineMemory } from '../../../emulator-core/mmu/memory';
@@ -12,7 +12,7 @@ const HANDLERS = 4;
 const INTERPRETER = 3;
 const MODULES = 5;
 
-function make({ kept = true, bytes = 1 << 20 } = {}) {
+function make({ bytes = 1 << 20 } = {}) {
   const memory = new MachineMemory(1 << 20, 1);
   const table = new WebAssembly.Table({ initial: HANDLERS, element: 'anyfunc' });
   const statistics = noCompiling();
@@ -27,8 +27,8 @@ function make({ kept = true, bytes = 1 << 20 } = {}) {
   return {
     ...{ regions, statistics, released, uopOf },
     handler: (number: number): number => memory.i32[handlerAt(number)],
-    /** A module of regions that return these numbers, each at the micro-op of its number. */
-    add(numbers: number[], on: CodePage = page): void {
+    /** A module of regions that return these numbers, each at the micro-op of its number. `kept`: they can be put into another. */
+    add(numbers: number[], { on = page, kept = true } = {}): void {
       const functions = numbers.map((number) => {
         const f = new Fn(2);
         ret(f, i32c(number));
@@ -54,7 +54,7 @@ describe('the table of regions', () => {
     const t = make();
     const other = t.anotherPage();
     t.add([1, 2]);
-    t.add([3], other);
+    t.add([3], { on: other });
     assert.deepEqual([1, 2, 3].map(t.run), [1, 2, 3]);
     assert.equal(t.regions.handler(t.uopOf(2)), INTERPRETER);
     t.regions.drop(other);
@@ -68,9 +68,9 @@ describe('the table of regions', () => {
   it('puts small modules together where there are many, and regions stay where they are', () => {
     const t = make();
     const other = t.anotherPage();
-    const numbers = Array.from({ length: 900 }, (_, i) => i + 1);
+    const numbers = Array.from({ length: 120 }, (_, i) => i + 1);
     for (const number of numbers) {
-      t.add([number], number % 3 ? undefined : other);
+      t.add([number], number % 3 ? {} : { on: other });
       assert.ok(t.statistics.modules <= MODULES, `${t.statistics.modules} modules`);
     }
     assert.deepEqual(numbers.map(t.run), numbers);
@@ -88,14 +88,26 @@ describe('the table of regions', () => {
   });
 
   it('gives all up where there are too many modules that cannot be put together', () => {
-    const t = make({ kept: false });
-    for (let number = 1; number <= MODULES; number++) t.add([number]);
+    const t = make();
+    // One alone is nothing to be put together.
+    for (let number = 1; number <= MODULES; number++) t.add([number], { kept: number === 1 });
     assert.equal(t.statistics.evicted, 0);
     t.add([MODULES + 1]);
     assert.equal(t.statistics.evicted, MODULES);
     assert.equal(t.statistics.modules, 1);
     assert.equal(t.handler(1), INTERPRETER);
     assert.equal(t.run(MODULES + 1), MODULES + 1);
+  });
+
+  it('counts the bytes of a module until its last region is given up', () => {
+    const t = make();
+    const other = t.anotherPage();
+    t.add([1]);
+    const { bytes } = t.statistics;
+    t.add([2], { on: other });
+    assert.equal(t.statistics.bytes, 2 * bytes);
+    t.regions.drop(other);
+    assert.equal(t.statistics.bytes, bytes);
   });
 
   it('gives all up where they have too many bytes', () => {
