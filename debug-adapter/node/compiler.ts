@@ -8,7 +8,7 @@ import type { CompileReply, CompileRequest } from './compilerMessages';
 type Done = { id: number; done: CompiledJob }[];
 
 /** What it makes is short-lived, and none of it large: without limits its heap takes 50 MB more. */
-const MEMORY = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 96 };
+const MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 96 };
 
 /** Machines made from now on that compile what is hot do so in the thread that runs `file`. */
 export function useCompilerThread(file: string, options: { execArgv?: string[] } = {}): CompilerThread {
