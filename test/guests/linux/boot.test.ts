@@ -61,12 +61,14 @@ describe('Linux under the debugger, from F5 to power-off', function () {
 
       await a.breakIn();
       await a.continueRequest({ threadId: 1 });
-      await terminal.expect(/^ringside:\S+# $/m, LIMIT);
+      await terminal.prompt(LIMIT);
       await terminal.enter('uname -a');
       const [, release] = await terminal.expect(/^Linux ringside (\S+) #1 .* x86_64 GNU\/Linux$/m, LIMIT);
       assert.ok(banner.includes(`Linux version ${release} `), `${release} in ${banner}`);
+      await terminal.prompt(LIMIT);
       await terminal.enter('cat /sys/devices/system/clocksource/clocksource0/current_clocksource; tty');
       await terminal.expect(/^kvm-clock\n\/dev\/ttyS0$/m, LIMIT);
+      await terminal.prompt(LIMIT);
       // Job control: Ctrl-C ends what runs in the foreground.
       await terminal.enter('sleep 1000');
       await terminal.expect(/sleep 1000\n/, LIMIT);

@@ -121,7 +121,7 @@ async function run(boot: Boot): Promise<string> {
     try {
       await a.configurationDoneRequest();
       const disk = boot.part === 'disk';
-      await terminal.expect(disk ? /^ringside login: /m : /^ringside:\S+# $/m, boot.limit);
+      await (disk ? terminal.expect(/^ringside login: /m, boot.limit) : terminal.prompt(boot.limit));
       const prompt = await icount();
       await (disk ? useSystemd : useShell)(terminal, boot, 2 * boot.limit);
       await boot.also?.use(terminal, 2 * boot.limit, a);

@@ -16,11 +16,12 @@ describe("a stopped Linux guest's own lists", function () {
       await a.configure({ ...sample, cmdline, cpus: 2, memory: '256M', stopOnEntry: false, ...withTerminal });
       const terminal = await GuestTerminal.attach(a);
       await a.configurationDoneRequest();
-      await terminal.expect(/^ringside:\S+# $/m, LIMIT);
+      await terminal.prompt(LIMIT);
       /** Lines that a command of the guest's prints. */
       const shell = async (command: string): Promise<string[]> => {
         await terminal.enter(`echo b''egin; ${command}; echo e''nd`);
         await terminal.expect(/^end$/m, LIMIT);
+        await terminal.prompt(LIMIT);
         const { text } = terminal;
         return text.slice(text.lastIndexOf('\nbegin\n') + 7, text.lastIndexOf('\nend\n')).split('\n');
       };

@@ -21,6 +21,9 @@ export class GuestTerminal {
   private from = 0;
   private changed: () => void = () => undefined;
   private ended?: string;
+  /** Questions for the cursor's position that have been answered, in all and before the last line was typed. */
+  private answered = 0;
+  private answeredBefore = 0;
 
   private constructor(private readonly adapter: Adapter) {
     adapter.on('ringside/console', ({ body }: DAP.Event) => this.receive(body.data as string));
@@ -40,7 +43,10 @@ export class GuestTerminal {
   private receive(base64: string): void {
     const text = this.decoder.decode(Buffer.from(base64, 'base64'), { stream: true });
     this.bytes += text;
-    if (text.includes(CURSOR_POSITION_REQUEST)) void this.type(CURSOR_POSITION).catch(() => undefined);
+    if (text.includes(CURSOR_POSITION_REQUEST)) {
+      this.answered++;
+      void this.type(CURSOR_POSITION).catch(() => undefined);
+    }
     this.changed();
   }
 
@@ -64,6 +70,7 @@ export class GuestTerminal {
 
   /** Types a line. */
   enter(line: string): Promise<void> {
+    this.answeredBefore = this.answered;
     return this.type(`${line}\r`);
   }
 
@@ -72,19 +79,33 @@ export class GuestTerminal {
    * @param limit instructions since power-on by which it must have come
    * @throws Error with the last lines when the guest panics, ends, or passes the limit
    */
-  async expect(pattern: RegExp, limit: number): Promise<RegExpExecArray> {
+  expect(pattern: RegExp, limit: number): Promise<RegExpExecArray> {
+    return this.until(`${pattern}`, limit, () => {
+      const found = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).exec(this.text.slice(this.from));
+      if (found) this.from += found.index + found[0].length;
+      return found;
+    });
+  }
+
+  /**
+   * Waits for the prompt of the next line, and until the shell has asked where the cursor is: a line that is typed sooner would come
+   * before the answer, which would then be shown among what the command prints.
+   */
+  async prompt(limit: number): Promise<void> {
+    await this.expect(/^ringside:\S+# $/m, limit);
+    await this.until('the cursor', limit, () => this.answered > this.answeredBefore || null);
+  }
+
+  private async until<T>(what: string, limit: number, look: () => T | null): Promise<T> {
     const fail = (why: string): never => {
-      throw new Error(`waiting for ${pattern}: ${why}; the console ends with\n${this.tail(15)}`);
+      throw new Error(`waiting for ${what}: ${why}; the console ends with\n${this.tail(15)}`);
     };
     const end = Date.now() + PATIENCE;
     for (;;) {
-      const { text } = this;
-      const found = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).exec(text.slice(this.from));
-      if (found) {
-        this.from += found.index + found[0].length;
-        return found;
-      }
-      const panic = /Kernel panic - not syncing.*/.exec(text);
+      const { bytes } = this;
+      const found = look();
+      if (found !== null) return found;
+      const panic = /Kernel panic - not syncing.*/.exec(this.text);
       if (panic) fail(panic[0]);
       if (this.ended !== undefined) fail(`the guest ended: ${this.ended}`);
       const { icount } = await this.adapter.request('ringside/exitCounters', {});
@@ -96,7 +117,7 @@ export class GuestTerminal {
           clearTimeout(timer);
           resolve();
         };
-        if (this.text !== text) this.changed();
+        if (this.bytes !== bytes) this.changed();
       });
     }
   }
