@@ -1,4 +1,5 @@
 /** Bytes of WebAssembly under construction, and its numbers. WebAssembly Core Specification, "Binary Format". */
+import { doubled } from '../doubled';
 
 const FIRST_BYTES = 64;
 
@@ -18,18 +19,12 @@ export class Bytes {
   }
 
   private add(byte: number): void {
-    if (this.used === this.bytes.length) this.grow(1);
+    if (this.used === this.bytes.length) this.bytes = doubled(this.bytes);
     this.bytes[this.used++] = byte;
   }
 
-  private grow(by: number): void {
-    const more = new Uint8Array(2 * this.bytes.length + by);
-    more.set(this.view);
-    this.bytes = more;
-  }
-
   append(bytes: Uint8Array): void {
-    if (this.used + bytes.length > this.bytes.length) this.grow(bytes.length);
+    if (this.used + bytes.length > this.bytes.length) this.bytes = doubled(this.bytes, bytes.length);
     this.bytes.set(bytes, this.used);
     this.used += bytes.length;
   }

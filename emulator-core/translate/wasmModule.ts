@@ -88,5 +88,5 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
       code.push(0x0b);
     }
   });
-  return out.view.slice();
+  return out.view;
 }
