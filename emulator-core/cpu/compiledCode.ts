@@ -34,6 +34,8 @@ const HOT = 2000;
 const HOTTER = 50_000;
 /** Instructions after which no further region is begun at once, so that nobody waits long for it: a few milliseconds. */
 const BATCH_INSTRUCTIONS = 80;
+/** Milliseconds after which none is begun either, where there is a clock: code that JavaScript engines have not run much yet is slow. */
+const BATCH_MILLISECONDS = 2;
 /**
  * So many instructions take several times as long as those behind them: JavaScript engines run what they have not run before slowly, the
  * compiler as well. Regions are short and few at once until then; those that stay hot are made anew.
@@ -101,7 +103,7 @@ export class CompiledCode implements PlanSource {
     handlers: HandlerModule['handlers'],
     table: HandlerTable,
     private readonly mode: CompileMode,
-    /** For statistics alone: milliseconds. */
+    /** Milliseconds. They decide when something is compiled, which nobody can see but in statistics. */
     private readonly now: () => number = () => 0,
     /** See RegionTable. */
     limits: { bytes?: number; modules?: number } = {},
@@ -214,7 +216,8 @@ export class CompiledCode implements PlanSource {
     const started = this.now();
     let instructions = 0;
     let taken = 0;
-    while (taken < this.waiting.length && instructions < limit) {
+    const late = (): boolean => limit < Infinity && this.now() - started >= BATCH_MILLISECONDS;
+    while (taken < this.waiting.length && instructions < limit && !late()) {
       const asked = this.waiting[taken++];
       const { uop, around } = asked;
       const page = this.code.pageOf(uop);

@@ -38,7 +38,7 @@ export interface CoreHost extends MemoryHost, FetchHost {
 export interface CoreOptions {
   /** Default: Core.compile */
   compile?: CompileMode;
-  /** Milliseconds, for statistics of compiling alone. */
+  /** Milliseconds, for statistics of compiling and how much of it is done at once. */
   now?: () => number;
   /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB, with 'always' 128 */
   compiledBytes?: number;

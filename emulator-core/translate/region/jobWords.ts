@@ -14,7 +14,7 @@ export interface CompileJob {
   /** How many plans there are, and their words, as JobWriter has them. */
   count: number;
   plans: Int32Array<ArrayBuffer>;
-  /** Micro-ops: address and words of each, with the interpreter's handlers. */
+  /** Micro-ops in runs of some that lie one after the other: address, count, and their words, with the interpreter's handlers. */
   uops: Int32Array<ArrayBuffer>;
   /** Addresses are below. */
   end: number;
@@ -28,6 +28,17 @@ class Words {
   add(value: number): void {
     if (this.length === this.words.length) this.words = doubled(this.words);
     this.words[this.length++] = value;
+  }
+  /** Adds several; where the first is. */
+  append(values: Int32Array): number {
+    const at = this.length;
+    if (at + values.length > this.words.length) this.words = doubled(this.words, values.length);
+    this.words.set(values, at);
+    this.length += values.length;
+    return at;
+  }
+  set(at: number, value: number): void {
+    this.words[at] = value;
   }
   /** All of them; there are none then. */
   take(): Int32Array<ArrayBuffer> {
@@ -58,11 +69,11 @@ export class JobWriter {
     const { plans } = this;
     plans.add(uop);
     plans.add(instructions.length);
-    this.uop(uop);
-    for (let i = 1; i < instructions.length; i++) this.uop(instructions[i].uop);
+    // Of a block without instructions it is asked where it is.
+    this.run(uop, Math.max(1, instructions.length));
     for (const place of [stop, end]) {
       plans.add(place ?? NONE);
-      if (place !== undefined) this.uop(place);
+      if (place !== undefined) this.run(place);
     }
     this.edge(taken);
     this.edge(next);
@@ -78,26 +89,30 @@ export class JobWriter {
     plans.add(edge ? EDGES.indexOf(edge.kind) : NONE);
     if (edge?.kind === 'enter') {
       plans.add(edge.uop);
-      this.uop(edge.uop);
+      this.run(edge.uop);
     } else if (edge?.kind === 'block' || edge?.kind === 'cross') {
       plans.add(edge.block);
       if (edge.kind === 'block') plans.add(edge.charge ? 1 : 0);
     }
   }
 
-  private uop(uop: number): void {
-    const { i32 } = this.source.memory;
-    this.uops.add(uop);
-    for (let i = 0; i < WORDS; i++) {
-      this.uops.add(i === Uop.handler >> 2 ? this.source.handler(uop) : i32[(uop >> 2) + i]);
-    }
+  /** `count` micro-ops from one on. */
+  private run(uop: number, count = 1): void {
+    const { source, uops } = this;
+    uops.add(uop);
+    uops.add(count);
+    const at = uops.append(source.memory.i32.subarray(uop >> 2, (uop >> 2) + count * WORDS));
+    for (let i = 0; i < count; i++) uops.set(at + i * WORDS + (Uop.handler >> 2), source.handler(uop + i * Uop.bytes));
   }
 }
 
 /** Puts a job's micro-ops to where they lie in their machine. */
 export function placeUops({ uops }: CompileJob, { i32 }: UopMemory): void {
-  for (let at = 0; at < uops.length; at += 1 + WORDS) {
-    i32.set(uops.subarray(at + 1, at + 1 + WORDS), uops[at] >> 2);
+  for (let at = 0; at < uops.length;) {
+    const [uop, count] = [uops[at], uops[at + 1]];
+    const words = uops.subarray(at + 2, at + 2 + count * WORDS);
+    i32.set(words, uop >> 2);
+    at += 2 + words.length;
   }
 }
 

@@ -161,6 +161,16 @@ export function planRegion(
   return new Planner(source, page, most, around).plan(entry);
 }
 
+/** What a micro-op is for the region: an instruction of it, what only joins blocks, or else the interpreter's. */
+interface Step {
+  instruction?: CompiledForm;
+  /** Where what joins blocks leads. */
+  to?: Place;
+}
+
+/** Of micro-ops that are not in the region. */
+const OUTSIDE: Step = {};
+
 /** A page of the region. */
 interface PlannedPage {
   page: CodePage;
@@ -171,7 +181,7 @@ interface PlannedPage {
 class Planner {
   /** Where blocks begin, with their pages. */
   private readonly leaders = new Map<number, PlannedPage>();
-  private readonly reached = new Set<number>();
+  private readonly reached = new Map<number, Step>();
   private readonly continuations: number[] = [];
   /** Micro-ops behind calls. */
   private readonly returns: number[] = [];
@@ -222,17 +232,20 @@ class Planner {
         this.continuations.push(uop);
         return;
       }
-      this.reached.add(uop);
-      const kind = this.kind(uop, page);
-      if (kind === 'plain') continue;
-      if (kind === 'interpreted') {
+      const step = this.step(uop, page);
+      this.reached.set(uop, step);
+      const { instruction, to } = step;
+      if (to) {
+        lead(to.uop, to.page);
+        return;
+      }
+      if (!instruction) {
         this.continue(uop, page);
         return;
       }
-      if (kind === 'goto') {
-        const { uop: to, page: at } = this.goesTo(uop, page)!;
-        lead(to, at);
-      } else if (kind !== 'indirect' && kind !== 'return') {
+      const { kind } = instruction;
+      if (kind === 'plain') continue;
+      if (kind !== 'indirect' && kind !== 'return') {
         const target = this.target(uop, page);
         if (target) lead(target.uop, target.page);
         if (kind === 'conditional') lead(uop + Uop.bytes);
@@ -255,26 +268,22 @@ class Planner {
     if (code === SpecialCode.crossPage) return;
     const info = CODES[code];
     const next = uop + Uop.bytes;
-    if (info?.row.endsBlock || this.kind(next, page) === 'interpreted') return;
+    if (info?.row.endsBlock || isInterpreted(this.step(next, page))) return;
     this.continuations.push(next);
   }
 
-  private instruction(uop: number): CompiledForm | undefined {
-    const handler = this.source.handler(uop);
-    if (handler <= Pseudo.last) return undefined;
-    return this.source.forms.get(this.source.memory.u16[(uop + Uop.code) >> 1], handler);
+  private step(uop: number, page: PlannedPage): Step {
+    const { source } = this;
+    const handler = source.handler(uop);
+    const to = this.goesTo(uop, handler, page);
+    if (to || handler <= Pseudo.last) return { to };
+    return { instruction: source.forms.get(source.memory.u16[(uop + Uop.code) >> 1], handler) };
   }
 
   /** Where a micro-op leads that only joins blocks, also where one became too long; undefined when it does not, or to nothing known. */
-  private goesTo(uop: number, page: PlannedPage): Place | undefined {
-    const handler = this.source.handler(uop);
+  private goesTo(uop: number, handler: number, page: PlannedPage): Place | undefined {
     if (handler === Pseudo.goto) return { uop: this.field(uop, Uop.target), page };
     return handler === Pseudo.pageEnd ? this.place(this.field(uop, Uop.ip), page) : undefined;
-  }
-
-  private kind(uop: number, page: PlannedPage): Kind | 'goto' {
-    if (this.goesTo(uop, page)) return 'goto';
-    return this.instruction(uop)?.kind ?? 'interpreted';
   }
 
   /** Where a direct branch goes; undefined: not decoded, or in a page that the region cannot have. */
@@ -321,9 +330,9 @@ class Planner {
         block.next = edge({ uop, page }, false);
         return block;
       }
-      const kind = this.reached.has(uop) ? this.kind(uop, page) : 'interpreted';
-      const next = kind === 'goto' ? edge(this.goesTo(uop, page)) : undefined;
-      if (kind === 'interpreted' || next?.kind === 'away') {
+      const { to, instruction } = this.reached.get(uop) ?? OUTSIDE;
+      const next = to && edge(to);
+      if (next?.kind === 'away' || (!next && !instruction)) {
         block.stop = uop;
         return block;
       }
@@ -332,7 +341,8 @@ class Planner {
         if (next.kind === 'cross') block.end = uop;
         return block;
       }
-      block.instructions.push({ uop, ...this.instruction(uop)! });
+      const { info, form, kind, uses } = instruction!;
+      block.instructions.push({ uop, info, form, kind, uses });
       if (kind === 'plain') continue;
       if (kind === 'return') {
         const inside = this.returns
@@ -346,6 +356,10 @@ class Planner {
       return block;
     }
   }
+}
+
+function isInterpreted({ instruction, to }: Step): boolean {
+  return !instruction && !to;
 }
 
 interface Place {

@@ -150,14 +150,20 @@ describe('compiling elsewhere', () => {
   it('gets micro-ops with the interpreter’s handlers, wherever they lie', () => {
     const compiler = new SlowCompiler(2);
     const ends: number[] = [];
+    const lengths = new Set<number>();
     const compile = compiler.compile.bind(compiler);
     const { tableSize } = handlerModule();
     compiler.compile = (id, job) => {
-      const words = 1 + Uop.bytes / 4;
-      for (let at = 0; at < job.uops.length; at += words) {
-        assert.ok(job.uops[at] < job.end);
-        const handler = job.uops[at + 1 + (Uop.handler >> 2)];
-        assert.ok(handler >= 0 && handler < tableSize);
+      const words = Uop.bytes / 4;
+      for (let at = 0; at < job.uops.length;) {
+        const [first, count] = [job.uops[at], job.uops[at + 1]];
+        assert.ok(first + count * Uop.bytes <= job.end);
+        at += 2;
+        for (let i = 0; i < count; i++, at += words) {
+          const handler = job.uops[at + (Uop.handler >> 2)];
+          assert.ok(handler >= 0 && handler < tableSize);
+          lengths.add(job.uops[at + (Uop.length >> 2)]);
+        }
       }
       ends.push(job.end);
       compile(id, job);
@@ -165,5 +171,7 @@ describe('compiling elsewhere', () => {
     const t = start(compiler);
     t.runInPieces(MANY * 4);
     assert.deepEqual(new Set(ends), new Set([t.machine.memory.uopEnd]));
+    // Those of the loop's instructions: 3, 3, 3 and 2 bytes; and what comes behind them is none, or HLT.
+    assert.ok(lengths.has(3) && lengths.has(2) && [...lengths].every((length) => length <= 3), `${[...lengths]}`);
   });
 });
