@@ -10,6 +10,9 @@ export const I32: Type = 0x7f;
 export const I64: Type = 0x7e;
 export const V128: Type = 0x7b;
 const VOID_BLOCK = 0x40;
+/** Bytes that mostly are enough for what loads locals in front of a function, and for their declarations. */
+const ROOM_BEFORE = 1024;
+const ROOM_FOR_LOCALS = 64;
 
 /** A function as a module has it: parameters and result are i32. */
 export interface FunctionBody {
@@ -20,20 +23,26 @@ export interface FunctionBody {
 
 /** One function body under construction. Locals are numbered after the parameters. */
 export class Fn implements FunctionBody {
-  readonly code = new Bytes();
+  readonly code: Bytes;
   private readonly locals: Type[] = [];
   /** Blocks, loops and ifs that are open where code is emitted now. */
   depth = 0;
-  constructor(readonly parameters: number) {}
+  /** @param room bytes of code that there is room for at first */
+  constructor(
+    readonly parameters: number,
+    room?: number,
+  ) {
+    this.code = new Bytes(room);
+  }
 
   local(type: Type): number {
     this.locals.push(type);
     return this.parameters + this.locals.length - 1;
   }
 
-  /** Another one with the same locals, without code. */
+  /** Another one with the same locals, without code, but room for as much and some before it. */
   begun(): Fn {
-    const fn = new Fn(this.parameters);
+    const fn = new Fn(this.parameters, this.code.length + ROOM_BEFORE);
     fn.locals.push(...this.locals);
     return fn;
   }
@@ -51,7 +60,7 @@ export class Fn implements FunctionBody {
       if (last && last[1] === type) last[0]++;
       else groups.push([1, type]);
     }
-    const bytes = new Bytes();
+    const bytes = new Bytes(this.code.length + ROOM_FOR_LOCALS);
     uleb(bytes, groups.length);
     for (const [count, type] of groups) {
       uleb(bytes, count);

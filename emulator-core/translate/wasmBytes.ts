@@ -4,8 +4,13 @@ import { doubled } from '../doubled';
 const FIRST_BYTES = 64;
 
 export class Bytes {
-  private bytes = new Uint8Array(FIRST_BYTES);
+  private bytes: Uint8Array<ArrayBuffer>;
   private used = 0;
+
+  /** @param room bytes that there is room for at first */
+  constructor(room = FIRST_BYTES) {
+    this.bytes = new Uint8Array(room);
+  }
 
   get length(): number {
     return this.used;

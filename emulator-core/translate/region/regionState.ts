@@ -65,6 +65,8 @@ export interface KnownPage extends Accesses {
   found: boolean;
 }
 
+/** Bytes that most regions' code has at most. */
+const ROOM = 4096;
 /** General registers that there are. */
 const REGISTERS = 16;
 
@@ -90,7 +92,7 @@ export class RegionState {
     this.registerBits = new Array<number>(REGISTERS).fill(this.widest);
   }
 
-  readonly f = new Fn(2);
+  readonly f = new Fn(2, ROOM);
   readonly ripBase = this.f.local(I64);
   readonly tlb = this.f.local(I32);
   readonly budget = this.f.local(I32);
