@@ -13,6 +13,7 @@ import {
   CompiledForms,
   MAX_UOPS,
   planRegion,
+  type CompilablePlan,
   type PlanSource,
   type RegionPlan,
   type Surroundings,
@@ -71,11 +72,13 @@ interface Asked {
 /** A region that is planned. */
 interface PlannedRegion {
   asked: Asked;
-  plan: RegionPlan;
+  pages: readonly CodePage[];
   first: boolean;
+  instructions: number;
   /** Where it is compiled here. */
   body?: FunctionBody;
-  instructions: number;
+  /** Where it is compiled elsewhere, until it has been sent there. */
+  plan?: CompilablePlan;
 }
 
 export class CompiledCode implements PlanSource {
@@ -227,7 +230,8 @@ export class CompiledCode implements PlanSource {
       if (!wanted) continue;
       const count = instructionsOf(plan);
       instructions += count;
-      this.ready.push({ asked, plan, first: this.cold, body, instructions: count });
+      const kept = body ? { body } : { plan };
+      this.ready.push({ asked, pages: plan.pages, first: this.cold, instructions: count, ...kept });
       this.compiledInstructions += count;
       if (this.ready.length >= MODULE_REGIONS && this.compiler) break;
     }
@@ -281,8 +285,9 @@ export class CompiledCode implements PlanSource {
     if (sent.length) {
       const id = this.jobs++;
       this.away.set(id, sent);
-      const plans = sent.map(({ plan }) => plan);
+      const plans = sent.map(({ plan }) => plan!);
       compiler.compile(id, this.writer.write(plans, this.memory.uopEnd));
+      for (const region of sent) region.plan = undefined;
     }
     this.took(this.now() - started);
   }
@@ -339,7 +344,7 @@ export class CompiledCode implements PlanSource {
       (one) =>
         one && {
           uop: one.asked.uop,
-          pages: one.plan.pages,
+          pages: one.pages,
           crosses: !!one.asked.around,
           ...{ first: one.first, instructions: one.instructions, body: one.body },
         },
@@ -378,6 +383,6 @@ function instructionsOf({ blocks }: RegionPlan): number {
 }
 
 /** Its code is still what it was planned from. */
-function isValid({ plan }: PlannedRegion): boolean {
-  return plan.pages.every(({ valid }) => valid);
+function isValid({ pages }: PlannedRegion): boolean {
+  return pages.every(({ valid }) => valid);
 }
