@@ -132,6 +132,11 @@ export interface HpetOptions {
 export class Hpet implements Device<HpetState>, MmioHandler {
   readonly name = 'hpet';
   private state = initialState();
+  /**
+   * When the next match of a timer comes that only its comparator tells of, in ns of virtual time; Infinity: none does. Such matches are
+   * no events, which an idle guest would be woken for: Linux leaves timer 0 periodic, with its interrupt off.
+   */
+  private readonly unnoticed = new Array<number>(TIMERS).fill(Infinity);
 
   constructor(private readonly options: HpetOptions) {
     for (let n = 0; n < TIMERS; n++) options.events.register(this.event(n), () => this.matched(n));
@@ -152,12 +157,14 @@ export class Hpet implements Device<HpetState>, MmioHandler {
 
   reset(): void {
     this.state = initialState();
+    this.unnoticed.fill(Infinity);
     for (let n = 0; n < TIMERS; n++) this.options.events.cancel(this.event(n));
     this.drive();
     this.options.replaced(false, false);
   }
 
   save(): HpetState {
+    this.catchUp();
     return structuredClone(this.state);
   }
 
@@ -169,6 +176,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   }
 
   describe(): Field[] {
+    this.catchUp();
     const { config, status, timers } = this.state;
     return [
       describeRegister(CAPABILITIES, HPET_CAPABILITIES),
@@ -209,12 +217,14 @@ export class Hpet implements Device<HpetState>, MmioHandler {
       case TIMER_CONFIGURATION.offset:
         return offset & 4 ? ROUTE_CAPABILITIES : timer.config | FIXED_BITS;
       case COMPARATOR.offset:
+        this.catchUp();
         return half(timer.comparator);
     }
     return 0;
   }
 
   private writeRegister(offset: number, value: number): void {
+    this.catchUp();
     const s = this.state;
     const now = this.options.clock.now();
     if (offset === CONFIGURATION.offset) {
@@ -289,31 +299,42 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   /** Arms a timer's next match. A comparator that equals the counter matches at once if `equal`, else a turn later. */
   private arm(n: number, equal: boolean): void {
     const { events, clock } = this.options;
+    const ns = this.enabled ? this.nextMatch(n, equal) : Infinity;
+    const noticed = (this.state.timers[n].config & (LEVEL | INTERRUPT)) !== 0;
+    this.unnoticed[n] = noticed ? Infinity : ns;
+    events.at(this.event(n), noticed ? Math.max(ns, clock.now()) : Infinity);
+  }
+
+  /** In ns of virtual time; Infinity: not for more than a hundred days, beyond which no number holds it exactly. */
+  private nextMatch(n: number, equal: boolean): number {
     const { timers, since, counter } = this.state;
     const { config, comparator } = timers[n];
-    if (!this.enabled) {
-      events.cancel(this.event(n));
-      return;
-    }
     const bits = config & MODE_32 ? 32 : 64;
     const now = this.counter();
     let ticks = BigInt.asUintN(bits, comparator - now);
     if (ticks === 0n && !equal) ticks = 1n << BigInt(bits);
     const elapsed = BigInt.asUintN(64, now - counter);
     const ns = since + TICK_NS * Number(elapsed + ticks);
-    // Beyond what a number holds exactly lie more than a hundred days.
-    if (ns <= Number.MAX_SAFE_INTEGER) events.at(this.event(n), Math.max(ns, clock.now()));
-    else events.cancel(this.event(n));
+    return ns <= Number.MAX_SAFE_INTEGER ? ns : Infinity;
   }
 
-  private matched(n: number): void {
+  /** What has matched unnoticed by now has matched. Whoever reads a comparator, or changes what matches depend on, comes here first. */
+  private catchUp(): void {
+    const now = this.options.clock.now();
+    this.unnoticed.forEach((ns, n) => {
+      if (ns <= now) this.matched(n, BigInt(Math.floor((now - ns) / TICK_NS)));
+    });
+  }
+
+  /** @param behind ticks since the match; default: as the counter says, which in 32-bit mode is at most a turn */
+  private matched(n: number, behind?: bigint): void {
     const s = this.state;
     const timer = s.timers[n];
     if (timer.config & PERIODIC && timer.period > 0n) {
       // Matches that went by unseen have all made the same request: go to the next one.
       const bits = timer.config & MODE_32 ? 32 : 64;
-      const behind = BigInt.asUintN(bits, this.counter() - timer.comparator);
-      timer.comparator = BigInt.asUintN(bits, timer.comparator + (behind / timer.period + 1n) * timer.period);
+      const ticks = behind ?? BigInt.asUintN(bits, this.counter() - timer.comparator);
+      timer.comparator = BigInt.asUintN(bits, timer.comparator + (ticks / timer.period + 1n) * timer.period);
     }
     if (timer.config & LEVEL) {
       s.status |= 1 << n;

@@ -153,6 +153,48 @@ describe('HPET', () => {
     assert.equal(read(comparator(0)), 3400, 'the next match');
   });
 
+  it('makes no event of what only the comparator tells of, which goes on all the same, over turns of 32 bits, too', () => {
+    const { read, write, connect, interrupt, advance, platform } = hpet();
+    const events = (): string[] => platform.events.save().map(({ name }) => name);
+    const [first, period, turn] = [1000, 400_000, 2 ** 32];
+    connect(20, 0x55);
+    write(CONF, 1);
+    write(timer(0), route(20) | PERIODIC | SET | MODE_32);
+    write(comparator(0), first);
+    write(comparator(0), period);
+    let counter = 0;
+    const pass = (ticks: number): void => {
+      advance(ticks * 10);
+      counter += ticks;
+    };
+    /** The first match behind the counter. */
+    const next = (): number => (first + period * (Math.floor((counter - first) / period) + 1)) % turn;
+    for (const ticks of [999, 1, 399_999, 1, 123_456_789, 3 * turn + 77]) {
+      pass(ticks);
+      assert.ok(!events().includes('hpet.timer0'), `after ${counter} ticks`);
+      if (ticks > 1) assert.equal(read(comparator(0)), next(), `after ${counter} ticks`);
+    }
+    write(timer(0), route(20) | PERIODIC | MODE_32 | ENABLED);
+    const left = (next() - (counter % turn) + turn) % turn;
+    assert.ok(left > 0 && left <= period);
+    pass(left - 1);
+    assert.equal(interrupt(), undefined);
+    pass(1);
+    assert.equal(interrupt(), 0x55);
+    // Off again, it goes on where it was; standing still, it does not.
+    write(timer(0), route(20) | PERIODIC | MODE_32);
+    pass(period * 2.5);
+    write(CONF, 0);
+    advance(1e9);
+    assert.equal(read(comparator(0)), next());
+    const saved = platform.save();
+    write(CONF, 1);
+    pass(period * 10);
+    assert.equal(read(comparator(0)), next());
+    platform.restore(saved);
+    assert.equal(read(comparator(0)), (next() - period * 10 + turn) % turn);
+  });
+
   it('takes an 8-byte write of a periodic comparator as one, and wraps at 32 bits in 32-bit mode', () => {
     const { read, write, platform, connect, interrupt, advance } = hpet();
     write(timer(0), PERIODIC | SET);
