@@ -6,13 +6,11 @@ import packageJson from '../package.json';
 import { main } from './cli/main';
 import { exitStatus } from './cli/runEnd';
 import type { Keyboard, Services } from './cli/services';
-import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
-import type { Engine } from './engine';
+import { embeddedEngine as engine } from './engines/embedded';
 import { nodeHost } from './node/host';
 import { prepareProcess } from './node/prepare';
 import { serveSocket, serveStdio } from './node/server';
 
-const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
 const schema = packageJson.contributes.debuggers[0].configurationAttributes.launch as Services['schema'];
 
 /** Standard input; the listener is the only thing that would keep the process alive. */

@@ -1,14 +1,12 @@
 /** The adapter as a program: `node main.js` speaks DAP on its standard streams, `--server=PORT` listens on loopback. */
 import packageJson from '../package.json';
-import { createEmbeddedTarget, exceptionNames, exitNames } from './engines/embedded';
-import type { Engine } from './engine';
+import { embeddedEngine as engine } from './engines/embedded';
 import type { Schema } from './launchSchema';
 import { nodeHost } from './node/host';
 import { prepareProcess } from './node/prepare';
 import { serveSocket, serveStdio } from './node/server';
 
 prepareProcess();
-const engine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
 const schema = packageJson.contributes.debuggers[0].configurationAttributes.launch as Schema;
 const options = { engine, host: nodeHost, schema };
 

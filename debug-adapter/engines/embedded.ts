@@ -5,17 +5,19 @@ import { registerTable, type RegisterRow } from '../../emulator-core/cpu/registe
 import type { Vcpu } from '../../emulator-core/cpu/vcpu';
 import { tableEntries, walk } from '../../emulator-core/mmu/pagingView';
 import { EXIT_LOG_SIZE } from '../../emulator-core/virt/exit';
-import { EXCEPTION_NAMES } from '../../emulator-core/virt/vmx/controls';
-import { describeExit, EXIT_REASONS, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
+import { describeExit, exitField, exitReason } from '../../emulator-core/virt/vmx/exitReasons';
 import { keyBytes } from '../../emulator-core/devices/keyCodes';
 import { SnapshotError } from '../../emulator-core/snapshot/snapshotError';
 import { makeCpuModel } from '../../emulator-core/cpu/cpuid';
 import { MSRS } from '../../emulator-core/cpu/msrs';
+import type { Engine, NamedFilter } from '../engine';
 import { inSlices, inTurns, turn } from '../introspection/slices';
 import { closeNetworks, makeDevices, storeDisks, type LaunchDevices } from './embedded/devices';
 import { pagingRegisters, physicalReader, readGuest, writeGuest } from './embedded/guestMemory';
 import { exitRecord, Hits } from './embedded/hits';
 import { LinkServices } from './embedded/links';
+import { machineOptions } from './embedded/machineOptions';
+import { exceptionNames, exitNames } from './embedded/offered';
 import { Runner } from './embedded/runner';
 import { restoreSnapshot, saveSnapshot } from './embedded/snapshots';
 import type { EmbeddedLaunch } from './launch';
@@ -42,75 +44,11 @@ import type {
   VcpuInfo,
 } from '../target';
 
-/** Exits that this VMM can take, in the manual's order; what the exception filters offer. */
-const OFFERED = [
-  'EXCEPTION_OR_NMI',
-  'EXTERNAL_INTERRUPT',
-  'TRIPLE_FAULT',
-  'INTERRUPT_WINDOW',
-  'CPUID',
-  'HLT',
-  'INVD',
-  'INVLPG',
-  'RDPMC',
-  'RDTSC',
-  'VMCALL',
-  'CR_ACCESS',
-  'MOV_DR',
-  'IO_INSTRUCTION',
-  'MSR_READ',
-  'MSR_WRITE',
-  'PAUSE',
-  'EPT_VIOLATION',
-  'EPT_MISCONFIG',
-  'RDTSCP',
-  'WBINVD',
-];
-
-export interface NamedItem {
-  name: string;
-  description: string;
-}
-
-export function exitNames(): NamedItem[] {
-  return EXIT_REASONS.filter((row) => OFFERED.includes(row.name)).map(({ name, description }) => ({
-    name,
-    description,
-  }));
-}
-
-const EXCEPTION_TITLES: Record<string, string> = {
-  '#DE': 'Divide Error',
-  '#DB': 'Debug Exception',
-  '#BP': 'Breakpoint',
-  '#OF': 'Overflow',
-  '#BR': 'BOUND Range Exceeded',
-  '#UD': 'Invalid Opcode',
-  '#NM': 'Device Not Available',
-  '#DF': 'Double Fault',
-  '#TS': 'Invalid TSS',
-  '#NP': 'Segment Not Present',
-  '#SS': 'Stack-Segment Fault',
-  '#GP': 'General Protection',
-  '#PF': 'Page Fault',
-  '#MF': 'x87 FPU Floating-Point Error',
-  '#AC': 'Alignment Check',
-  '#XM': 'SIMD Floating-Point Exception',
-};
-
-export function exceptionNames(): NamedItem[] {
-  return Object.values(EXCEPTION_NAMES)
-    .filter((name) => EXCEPTION_TITLES[name])
-    .map((name) => ({ name, description: EXCEPTION_TITLES[name] }));
-}
-
 /** Wall-clock milliseconds: only for slices, pacing and batching; never seen by the guest. */
 const clock = (): number => performance.now();
 const EXITS_INTERVAL_MS = 100;
 /** Who wants every exit gets them when so many are new. */
 const EXITS_AT_ONCE = EXIT_LOG_SIZE / 4;
-/** 2026-01-01T00:00:00Z: what the guest's RTC shows at power-on, the same in every run. */
-const START_TIME = Date.UTC(2026, 0, 1);
 
 /** @throws Error that names the attribute of launch.json */
 export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Target> {
@@ -119,7 +57,7 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
     makeCpuModel(launch.cpu.vendor, launch.cpu.features, launch.cpu.model);
     const late: { target?: EmbeddedTarget } = {};
     const attached = makeDevices(launch, (text) => late.target?.note(text));
-    const options = machineOptions(launch, attached);
+    const options = machineOptions(launch, attached, clock);
     // What takes long is done by itself: the client may ask something in between.
     await turn();
     const prepared = await inTurns(prepareMachine(options));
@@ -136,33 +74,8 @@ export async function createEmbeddedTarget(launch: EmbeddedLaunch): Promise<Targ
   }
 }
 
-/** The machine that a launch asks for. */
-function machineOptions(launch: EmbeddedLaunch, attached: LaunchDevices): MachineOptions {
-  return {
-    memory: launch.memory,
-    cpus: launch.cpus,
-    vendor: launch.cpu.vendor,
-    features: launch.cpu.features,
-    model: launch.cpu.model,
-    debugExit: launch.debugExit,
-    compile: launch.compile,
-    now: clock,
-    startTime: START_TIME,
-    guest: launch.mode === 'bare' ? undefined : launch.mode,
-    ...attached,
-    virtioConsole: launch.virtioConsole,
-    kernel: {
-      name: launch.kernel.name,
-      kernel: launch.kernel.bytes,
-      protocol: launch.boot,
-      linuxEntry: launch.linuxEntry,
-      cmdline: launch.cmdline,
-      initrd: launch.initrd?.bytes,
-      framebuffer: launch.display,
-      modules: launch.modules.map((m) => ({ name: m.name, data: m.bytes, cmdline: m.cmdline })),
-    },
-  };
-}
+/** What the adapter's programs run guests on. */
+export const embeddedEngine: Engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
 
 class EmbeddedTarget implements Target {
   readonly capabilities: TargetCapabilities;
@@ -441,10 +354,10 @@ class EmbeddedTarget implements Target {
   setBreakpoints(set: BreakpointSet): void {
     this.hits.use(set);
   }
-  exitNames(): NamedItem[] {
+  exitNames(): NamedFilter[] {
     return exitNames();
   }
-  exceptionNames(): NamedItem[] {
+  exceptionNames(): NamedFilter[] {
     return exceptionNames();
   }
 

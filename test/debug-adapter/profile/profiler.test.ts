@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { main } from '../../../debug-adapter/cli/main';
 import type { Services } from '../../../debug-adapter/cli/services';
-import { createEmbeddedTarget, exceptionNames, exitNames } from '../../../debug-adapter/engines/embedded';
+import { createEmbeddedTarget, embeddedEngine } from '../../../debug-adapter/engines/embedded';
 import { planLaunch } from '../../../debug-adapter/launchConfig';
 import { nodeHost } from '../../../debug-adapter/node/host';
 import { SymbolStore } from '../../../debug-adapter/symbols/symbolStore';
@@ -29,7 +29,7 @@ async function ringside(...args: string[]): Promise<Result> {
     schema,
     version: '1.2.3',
     host: nodeHost,
-    engine: { exitNames, exceptionNames, create: createEmbeddedTarget },
+    engine: embeddedEngine,
     userHome: '/',
     env: {},
     out: () => {},

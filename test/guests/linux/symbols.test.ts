@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DebugClient } from '@vscode/debugadapter-testsupport';
 import type { DebugProtocol as DAP } from '@vscode/debugprotocol';
-import { createEmbeddedTarget, exceptionNames, exitNames } from '../../../debug-adapter/engines/embedded';
+import { embeddedEngine as engine } from '../../../debug-adapter/engines/embedded';
 import { nodeHost } from '../../../debug-adapter/node/host';
 import { serveSocket } from '../../../debug-adapter/node/server';
 import { schema } from '../../debug-adapter/client';
@@ -27,7 +27,6 @@ interface Session {
 }
 
 async function session(): Promise<Session> {
-  const engine = { exitNames, exceptionNames, create: createEmbeddedTarget };
   const server = await serveSocket({ engine, host: nodeHost, schema }, 0);
   const client = new DebugClient('node', '', 'ringside');
   await client.start((server.address() as { port: number }).port);
