@@ -219,7 +219,7 @@ export class CompiledCode implements PlanSource {
     const started = this.now();
     let instructions = 0;
     let taken = 0;
-    const late = (): boolean => limit < Infinity && this.now() - started >= BATCH_MILLISECONDS;
+    const late = (): boolean => taken > 0 && limit < Infinity && this.now() - started >= BATCH_MILLISECONDS;
     while (taken < this.waiting.length && instructions < limit && !late()) {
       const asked = this.waiting[taken++];
       const { uop, around } = asked;

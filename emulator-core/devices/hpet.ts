@@ -133,10 +133,12 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   readonly name = 'hpet';
   private state = initialState();
   /**
-   * When the next match of a timer comes that only its comparator tells of, in ns of virtual time; Infinity: none does. Such matches are
-   * no events, which an idle guest would be woken for: Linux leaves timer 0 periodic, with its interrupt off.
+   * When the next match of a periodic timer comes that only its comparator tells of, in ns of virtual time; Infinity: none does. Such
+   * matches are no events, which an idle guest would be woken for: Linux leaves timer 0 periodic, with its interrupt off.
    */
   private readonly unnoticed = new Array<number>(TIMERS).fill(Infinity);
+  /** When a register was written last, in ns; -1: not since a reset. */
+  private writtenAt = -1;
 
   constructor(private readonly options: HpetOptions) {
     for (let n = 0; n < TIMERS; n++) options.events.register(this.event(n), () => this.matched(n));
@@ -157,8 +159,8 @@ export class Hpet implements Device<HpetState>, MmioHandler {
 
   reset(): void {
     this.state = initialState();
-    this.unnoticed.fill(Infinity);
-    for (let n = 0; n < TIMERS; n++) this.options.events.cancel(this.event(n));
+    this.writtenAt = -1;
+    for (let n = 0; n < TIMERS; n++) this.arm(n, false);
     this.drive();
     this.options.replaced(false, false);
   }
@@ -170,6 +172,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
 
   restore(state: HpetState): void {
     this.state = structuredClone(state);
+    this.writtenAt = -1;
     this.options.replaced((state.config & LEGACY) !== 0, true);
     for (let n = 0; n < TIMERS; n++) this.arm(n, false);
     this.drive();
@@ -224,9 +227,11 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   }
 
   private writeRegister(offset: number, value: number): void {
-    this.catchUp();
     const s = this.state;
     const now = this.options.clock.now();
+    // Between the halves of a write of 8 bytes no time passes in which anything could match.
+    if (now !== this.writtenAt) this.catchUp();
+    this.writtenAt = now;
     if (offset === CONFIGURATION.offset) {
       this.configure(value & CONFIGURATION.writable!, now);
     } else if (offset === STATUS.offset) {
@@ -299,17 +304,18 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   /** Arms a timer's next match. A comparator that equals the counter matches at once if `equal`, else a turn later. */
   private arm(n: number, equal: boolean): void {
     const { events, clock } = this.options;
+    const timer = this.state.timers[n];
     const ns = this.enabled ? this.nextMatch(n, equal) : Infinity;
-    const noticed = (this.state.timers[n].config & (LEVEL | INTERRUPT)) !== 0;
-    this.unnoticed[n] = noticed ? Infinity : ns;
+    const noticed = (timer.config & (LEVEL | INTERRUPT)) !== 0;
+    this.unnoticed[n] = noticed || !repeats(timer) ? Infinity : ns;
     events.at(this.event(n), noticed ? Math.max(ns, clock.now()) : Infinity);
   }
 
   /** In ns of virtual time; Infinity: not for more than a hundred days, beyond which no number holds it exactly. */
   private nextMatch(n: number, equal: boolean): number {
     const { timers, since, counter } = this.state;
-    const { config, comparator } = timers[n];
-    const bits = config & MODE_32 ? 32 : 64;
+    const { comparator } = timers[n];
+    const bits = bitsOf(timers[n]);
     const now = this.counter();
     let ticks = BigInt.asUintN(bits, comparator - now);
     if (ticks === 0n && !equal) ticks = 1n << BigInt(bits);
@@ -322,20 +328,16 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   private catchUp(): void {
     const now = this.options.clock.now();
     this.unnoticed.forEach((ns, n) => {
-      if (ns <= now) this.matched(n, BigInt(Math.floor((now - ns) / TICK_NS)));
+      if (ns > now) return;
+      advance(this.state.timers[n], BigInt(Math.floor((now - ns) / TICK_NS)));
+      this.arm(n, false);
     });
   }
 
-  /** @param behind ticks since the match; default: as the counter says, which in 32-bit mode is at most a turn */
-  private matched(n: number, behind?: bigint): void {
+  private matched(n: number): void {
     const s = this.state;
     const timer = s.timers[n];
-    if (timer.config & PERIODIC && timer.period > 0n) {
-      // Matches that went by unseen have all made the same request: go to the next one.
-      const bits = timer.config & MODE_32 ? 32 : 64;
-      const ticks = behind ?? BigInt.asUintN(bits, this.counter() - timer.comparator);
-      timer.comparator = BigInt.asUintN(bits, timer.comparator + (ticks / timer.period + 1n) * timer.period);
-    }
+    if (repeats(timer)) advance(timer, BigInt.asUintN(bitsOf(timer), this.counter() - timer.comparator));
     if (timer.config & LEVEL) {
       s.status |= 1 << n;
     } else if (timer.config & INTERRUPT) {
@@ -361,6 +363,20 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     });
     for (const [line, level] of levels) line.set(level);
   }
+}
+
+function bitsOf({ config }: TimerState): 32 | 64 {
+  return config & MODE_32 ? 32 : 64;
+}
+
+function repeats({ config, period }: TimerState): boolean {
+  return (config & PERIODIC) !== 0 && period > 0n;
+}
+
+/** A periodic timer has matched `behind` ticks ago: matches that went by unseen have all made the same request, and it goes to the next. */
+function advance(timer: TimerState, behind: bigint): void {
+  const { comparator, period } = timer;
+  timer.comparator = BigInt.asUintN(bitsOf(timer), comparator + (behind / period + 1n) * period);
 }
 
 /** Whose register an offset is; below 0 or above the last timer when it is nobody's. */

@@ -31,7 +31,7 @@ export interface MachineOptions {
   virtioConsole?: boolean;
   /** What is compiled to WebAssembly. Default: what is hot */
   compile?: CompileMode;
-  /** Milliseconds, for statistics of compiling alone: nothing that the guest sees depends on it. */
+  /** Milliseconds, for statistics of compiling and how much of it is done at once: nothing that the guest sees depends on it. */
   now?: () => number;
   /** Bytes of WebAssembly that compiled code may have. Default: 32 MiB, with 'always' 128 */
   compiledBytes?: number;

@@ -21,8 +21,8 @@ const MAX_RETURNS = 4;
 /** Pages of a region at most. */
 const MAX_PAGES = 8;
 
-/** How control leaves an instruction; 'interpreted': it is not for a region. */
-type Kind = 'plain' | 'conditional' | 'unconditional' | 'call' | 'indirect' | 'return' | 'interpreted';
+/** How control leaves an instruction. */
+type Kind = 'plain' | 'conditional' | 'unconditional' | 'call' | 'indirect' | 'return';
 
 /** What compiling needs to know of all instructions with a Code and a handler. */
 export interface CompiledForm {
@@ -131,20 +131,21 @@ export class CompiledForms {
     const form = number >= 0 && number < VARIANTS ? formOf(info, number) : undefined;
     if (!form || form.repeat) return undefined;
     const kind = kindOf(info);
-    if (kind === 'interpreted') return undefined;
+    if (!kind) return undefined;
     let uses: Uses | undefined;
     return { info, form, kind, uses: () => (uses ??= this.probe.uses(info, form)) };
   }
 }
 
-function kindOf({ row, operands }: CodeInfo): Kind {
+/** undefined: it is not for a region. */
+function kindOf({ row, operands }: CodeInfo): Kind | undefined {
   const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
   if (conditional || /^(Jmp|Call)$/.test(row.mnemonic)) {
     if (!operands[0]?.immediate) return 'indirect';
     return conditional ? 'conditional' : row.mnemonic === 'Call' ? 'call' : 'unconditional';
   }
   if (/^Retn/.test(row.mnemonic)) return 'return';
-  return row.endsBlock ? 'interpreted' : 'plain';
+  return row.endsBlock ? undefined : 'plain';
 }
 
 /**

@@ -124,6 +124,33 @@ describe('compiling elsewhere', () => {
     assert.ok(each.every(({ length }) => length === 1));
   });
 
+  it('plans one region at a time where that takes long, and all in the end', () => {
+    // Four loops: mov ecx, 5000; loop: add rax, rcx; dec ecx; jnz loop; and back to the first.
+    const code = `${'b988130000 4801c8 ffc9 75f9 '.repeat(4)} ebce`;
+    const results = [0, 3].map((step) => {
+      let time = 0;
+      const compiler = new SlowCompiler(1);
+      const counts: number[] = [];
+      const compile = compiler.compile.bind(compiler);
+      compiler.compile = (id, job) => {
+        counts.push(job.count);
+        compile(id, job);
+      };
+      const t = new TestMachine({ compile: 'auto', compiler: () => compiler, now: () => (time += step) }).enter('64');
+      t.write(CODE, hex(code));
+      t.set({ rax: 0 });
+      t.cpu.rip = BigInt(CODE);
+      // All four are hot before any is planned.
+      t.machine.run(70_000);
+      t.runInPieces(600_000);
+      assert.ok(t.machine.core.compiledInstructions > 100_000);
+      return { first: counts[0], regions: t.machine.core.compiled.statistics.regions, rax: t.get('rax') };
+    });
+    const [soon, late] = results;
+    assert.ok(soon.first >= 4);
+    assert.deepEqual(late, { ...soon, first: 1 });
+  });
+
   it('tells each machine what cannot be compiled', () => {
     // One after the other with the same compiler, as a thread's is for all machines of a process.
     const shared = new SlowCompiler(1);

@@ -1,5 +1,7 @@
 /** Expected values: IA-PC HPET Specification 1.0a, section 2.3; the way of programming it: Linux's arch/x86/kernel/hpet.c. */
 import assert from 'node:assert/strict';
+import { Hpet } from '../../../emulator-core/devices/hpet';
+import { EventQueue } from '../../../emulator-core/time/eventQueue';
 import { rig, type Rig } from './rig';
 
 const BASE = 0xfed00000;
@@ -153,46 +155,131 @@ describe('HPET', () => {
     assert.equal(read(comparator(0)), 3400, 'the next match');
   });
 
-  it('makes no event of what only the comparator tells of, which goes on all the same, over turns of 32 bits, too', () => {
-    const { read, write, connect, interrupt, advance, platform } = hpet();
-    const events = (): string[] => platform.events.save().map(({ name }) => name);
-    const [first, period, turn] = [1000, 400_000, 2 ** 32];
-    connect(20, 0x55);
-    write(CONF, 1);
-    write(timer(0), route(20) | PERIODIC | SET | MODE_32);
-    write(comparator(0), first);
-    write(comparator(0), period);
-    let counter = 0;
-    const pass = (ticks: number): void => {
-      advance(ticks * 10);
-      counter += ticks;
+  for (const bits of [32, 64]) {
+    const mode = PERIODIC | (bits === 32 ? MODE_32 : 0);
+    const [first, period] = [1000, 400_000];
+    const at = route(20);
+
+    /** Timer 0 counts periods with its interrupt off, from 0 on. `pass` lets ticks go by. */
+    const counting = () => {
+      const h = hpet();
+      const { read, write, platform } = h;
+      h.connect(20, 0x55);
+      write(CONF, 1);
+      write(timer(0), at | mode | SET);
+      write(comparator(0), first);
+      write(comparator(0) + 4, 0);
+      write(comparator(0), period);
+      write(comparator(0) + 4, 0);
+      let counter = 0;
+      const pass = (ticks: number): void => {
+        h.advance(ticks * 10);
+        counter += ticks;
+      };
+      /** The first match behind the counter. */
+      const next = (): number => {
+        const match = first + period * Math.max(0, Math.floor((counter - first) / period) + 1);
+        return bits === 32 ? match % 2 ** 32 : match;
+      };
+      const seen = (): number => read(comparator(0)) + 2 ** 32 * read(comparator(0) + 4);
+      const events = (): string[] => platform.events.save().map(({ name }) => name);
+      return { ...h, pass, next, seen, events, counter: () => counter };
     };
-    /** The first match behind the counter. */
-    const next = (): number => (first + period * (Math.floor((counter - first) / period) + 1)) % turn;
-    for (const ticks of [999, 1, 399_999, 1, 123_456_789, 3 * turn + 77]) {
-      pass(ticks);
-      assert.ok(!events().includes('hpet.timer0'), `after ${counter} ticks`);
-      if (ticks > 1) assert.equal(read(comparator(0)), next(), `after ${counter} ticks`);
-    }
-    write(timer(0), route(20) | PERIODIC | MODE_32 | ENABLED);
-    const left = (next() - (counter % turn) + turn) % turn;
-    assert.ok(left > 0 && left <= period);
-    pass(left - 1);
-    assert.equal(interrupt(), undefined);
-    pass(1);
-    assert.equal(interrupt(), 0x55);
-    // Off again, it goes on where it was; standing still, it does not.
-    write(timer(0), route(20) | PERIODIC | MODE_32);
-    pass(period * 2.5);
-    write(CONF, 0);
-    advance(1e9);
-    assert.equal(read(comparator(0)), next());
-    const saved = platform.save();
+
+    describe(`a periodic timer of ${bits} bits that only its comparator tells of`, () => {
+      it('makes no events, and matches all the same, over turns of 32 bits, too', () => {
+        const { pass, next, seen, events, counter } = counting();
+        for (const ticks of [999, 1, 399_999, 1, 123_456_789, 3 * 2 ** 32 + 77]) {
+          pass(ticks);
+          assert.equal(seen(), next(), `after ${counter()} ticks`);
+          assert.ok(!events().includes('hpet.timer0'), `after ${counter()} ticks`);
+        }
+      });
+
+      it('interrupts at its next match once its interrupt is on, and goes on from there when it is off', () => {
+        const { pass, next, seen, write, interrupt, advance, counter } = counting();
+        pass(7 * period + 5);
+        write(timer(0), at | mode | ENABLED);
+        const left = next() - counter();
+        pass(left - 1);
+        assert.equal(interrupt(), undefined);
+        pass(1);
+        assert.equal(interrupt(), 0x55);
+        write(timer(0), at | mode);
+        pass(period * 2.5);
+        write(CONF, 0);
+        advance(1e9);
+        assert.equal(seen(), next(), 'no more while the counter stands still');
+        write(CONF, 1);
+        pass(period * 10);
+        assert.equal(seen(), next());
+      });
+
+      it('is saved and shown as far as it has come, and goes on when it is restored', () => {
+        const one = counting();
+        one.pass(5 * period);
+        const saved = one.platform.save();
+        const other = counting();
+        other.pass(5 * period);
+        other.write(timer(0), 0);
+        other.platform.restore(saved);
+        for (const ticks of [period - 1, 1, 12 * period]) {
+          one.pass(ticks);
+          other.pass(ticks);
+          assert.deepEqual([one.seen(), other.seen()], [one.next(), one.next()]);
+        }
+        one.pass(period);
+        const shown = JSON.stringify(one.platform.describe());
+        assert.ok(shown.includes(`"0x${one.next().toString(16).padStart(16, '0')}"`), shown);
+      });
+
+      it('takes an event of a snapshot from when it had events', () => {
+        const { platform, pass, next, seen, now, events } = counting();
+        pass(period);
+        platform.events.at('hpet.timer0', now() + 10 * (next() - period));
+        pass(3 * period);
+        assert.equal(seen(), next());
+        assert.ok(!events().includes('hpet.timer0'));
+      });
+    });
+  }
+
+  it('matches nothing between the halves of a write of 8 bytes', () => {
+    const { read, write, advance } = hpet();
     write(CONF, 1);
-    pass(period * 10);
-    assert.equal(read(comparator(0)), next());
-    platform.restore(saved);
-    assert.equal(read(comparator(0)), (next() - period * 10 + turn) % turn);
+    write(timer(0), PERIODIC | SET);
+    for (const value of [0x64000, 0x1000]) {
+      write(comparator(0), value);
+      write(comparator(0) + 4, 0);
+    }
+    advance(1000);
+    write(COUNTER, 0x64000);
+    write(COUNTER + 4, 1);
+    advance(1000);
+    assert.deepEqual([read(comparator(0)), read(comparator(0) + 4)], [0x64000, 0], 'behind the counter');
+  });
+
+  it('drives no line when somebody looks', () => {
+    let time = 0;
+    let driven = 0;
+    const line = { set: () => void driven++ };
+    const device = new Hpet({
+      clock: { now: () => time },
+      events: new EventQueue(),
+      legacy: [line, line],
+      pins: [line, line, line, line],
+      replaced: () => {},
+    });
+    const write = (offset: number, value: number): void => device.writeMmio(BASE + offset, value, 4);
+    write(CONF, 1);
+    write(timer(0), PERIODIC | SET | MODE_32);
+    write(comparator(0), 100);
+    driven = 0;
+    time = 1e6;
+    device.describe();
+    device.save();
+    assert.equal(device.readMmio(BASE + comparator(0), 4), 100_100);
+    assert.equal(driven, 0);
   });
 
   it('takes an 8-byte write of a periodic comparator as one, and wraps at 32 bits in 32-bit mode', () => {
