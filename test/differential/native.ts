@@ -25,7 +25,27 @@ export function unavailable(): string | undefined {
     return `the host is ${process.platform} ${process.arch}, not x86-64 Linux`;
   if (spawnSync('gcc', ['--version']).status !== 0)
     return 'gcc is not installed (Debian: apt-get install gcc libc6-dev)';
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-differential-'));
+  try {
+    const missing = [...describeHost(buildRunner(folder)).matchAll(/^not (.*)$/gm)].map(([, what]) => what);
+    if (missing.length)
+      return `this host's kernel or hypervisor answers in the processor's place: ${missing.join(', ')}`;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
   return undefined;
+}
+
+/** Returns the program's path. */
+function buildRunner(folder: string): string {
+  const binary = path.join(folder, 'runner');
+  const options = ['-O2', '-Wall', '-fPIE', '-pie', '-fno-stack-protector', '-fcf-protection=none'];
+  execFileSync('gcc', [...options, '-o', binary, path.join(__dirname, 'runner.c')], { stdio: 'pipe' });
+  return binary;
+}
+
+function describeHost(binary: string): string {
+  return execFileSync(binary, ['--cpuid'], { encoding: 'utf8' });
 }
 
 export interface Batch {
@@ -59,10 +79,8 @@ export class Native {
 
   constructor() {
     this.folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-differential-'));
-    const binary = path.join(this.folder, 'runner');
-    const options = ['-O2', '-Wall', '-fPIE', '-pie', '-fno-stack-protector', '-fcf-protection=none'];
-    execFileSync('gcc', [...options, '-o', binary, path.join(__dirname, 'runner.c')], { stdio: 'pipe' });
-    const text = execFileSync(binary, ['--cpuid'], { encoding: 'utf8' });
+    const binary = buildRunner(this.folder);
+    const text = describeHost(binary);
     this.features = hostFeatures(text);
     this.vendor = vendorOf(this.features);
     this.bases = text.includes('fsgsbase 1');

@@ -8,7 +8,7 @@
  * case ended (each ends in an exception, at the latest that of the HLT behind its code), puts the next case's state there and
  * returns into it. 32-bit code runs through the compatibility-mode code segment in the same way.
  *
- * "runner --cpuid" prints the CPUID leaves that name features, a line each.
+ * "runner --cpuid" prints the CPUID leaves that name features, a line each, and what this host does not do as its processor would.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -345,6 +345,60 @@ static void write_all(int fd, const void *from, size_t length) {
   }
 }
 
+static volatile greg_t probed_vector;
+
+static void probe_handler(int signal, siginfo_t *info, void *context) {
+  (void)info;
+  greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
+  if (signal == SIGUSR1) {
+    write_gs_base(0x1234);
+    return;
+  }
+  probed_vector = g[REG_TRAPNO];
+  g[REG_RSP] = g[REG_RBX];
+  g[REG_RIP]++;
+}
+
+static void on_probe(int signal, void (*old)(int)) {
+  struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+  action.sa_sigaction = probe_handler;
+  if (old) action = (struct sigaction){.sa_handler = old};
+  sigaction(signal, &action, NULL);
+}
+
+/* Under a hypervisor without hardware for it the kernel may not let user code have the bases that it writes. */
+static int keeps_bases(void) {
+  on_probe(SIGUSR1, NULL);
+  raise(SIGUSR1);
+  int kept = read_gs_base() == 0x1234;
+  write_gs_base(0);
+  on_probe(SIGUSR1, SIG_DFL);
+  return kept;
+}
+
+/* Nor tell #SS from #GP. */
+static int tells_stack_faults(void) {
+  static uint8_t stack[1 << 16] __attribute__((aligned(64)));
+  stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
+  sigaltstack(&alternate, NULL);
+  on_probe(SIGSEGV, NULL);
+  on_probe(SIGBUS, NULL);
+  __asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tpush %%rax" ::"r"(1ull << 47) : "rbx", "memory");
+  on_probe(SIGSEGV, SIG_DFL);
+  on_probe(SIGBUS, SIG_DFL);
+  sigaltstack(&none, NULL);
+  return probed_vector == 12;
+}
+
+/* Nor have its segment for 32-bit code of user mode. */
+static int runs_32_bit_code(void) {
+  uint32_t rights = 0;
+  uint8_t valid;
+  __asm__ volatile("lar %2, %0\n\tsetz %1" : "+r"(rights), "=qm"(valid) : "r"((uint32_t)USER_CS32) : "cc");
+  /* Present, DPL 3, code; D set and L clear. */
+  return valid && (rights & 0xf800) == 0xf800 && (rights & 0x600000) == 0x400000;
+}
+
 static void print_cpuid(void) {
   static const uint32_t leaves[][2] = {{1, 0}, {6, 0}, {7, 0}, {7, 1}, {0xd, 0}, {0xd, 1}, {0x80000001, 0}, {0x80000007, 0}, {0x80000008, 0}};
   for (unsigned i = 0; i < sizeof leaves / sizeof *leaves; i++) {
@@ -355,6 +409,9 @@ static void print_cpuid(void) {
   unsigned cpu = 0, node = 0;
   getcpu(&cpu, &node);
   printf("fsgsbase %d\nprocessor %u %u\n", fsgsbase, cpu, node);
+  if (!fsgsbase || !keeps_bases()) puts("not FS and GS bases");
+  if (!tells_stack_faults()) puts("not #SS");
+  if (!runs_32_bit_code()) puts("not 32-bit code");
 }
 
 /* Linux has a segment whose limit is the number of the processor (vgetcpu): always the same one, then. */
