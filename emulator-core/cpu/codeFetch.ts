@@ -9,7 +9,7 @@ import { EptAccess } from '../virt/vmx/ept';
 import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
 import type { DecodeContext } from '../x86/decode';
 import type { CodeBreakpoints } from './debugRegisters';
-import { highOf, join, lowOf } from './halves';
+import { join } from './halves';
 import { Jump, PAGE, Segment, SegmentIndex, State, Uop, VCPU_JUMPS, jumpEntry, segmentOffset } from './layout';
 import type { MemoryHost } from './memoryPath';
 import { Vector, type Vcpu } from './vcpu';
@@ -121,13 +121,8 @@ export class CodeFetch {
     return state.context!;
   }
 
-  /** Guest-physical address of the code byte, or -1 (exception pending, or abandoned with stop). */
-  fetchAddress(cpu: Vcpu, linear: bigint): number {
-    return this.address(cpu, lowOf(linear), highOf(linear));
-  }
-
-  /** As fetchAddress(), of an address in two halves. */
-  private address(cpu: Vcpu, low: number, high: number): number {
+  /** Guest-physical address of the code byte at a linear address, or -1 (exception pending, or abandoned with stop). */
+  address(cpu: Vcpu, low: number, high: number): number {
     const user = cpu.cpl === 3;
     const page = pageNumber(low, high);
     const tag = page * 2 + (user ? 1 : 0);
@@ -161,16 +156,10 @@ export class CodeFetch {
     return gpa;
   }
 
-  /** rip -> linear address of the code, or -1n with an exception pending. */
-  codeLinear(cpu: Vcpu): bigint {
-    const rip = cpu.rip;
-    if (cpu.bitness === 64) {
-      if (cpu.canonical(rip)) return rip;
-    } else if (rip <= BigInt(cpu.segmentLimit(SegmentIndex.cs))) {
-      return (rip + cpu.segmentBase(SegmentIndex.cs)) & 0xffffffffn;
-    }
-    cpu.pending = { vector: Vector.GP, error: 0 };
-    return -1n;
+  /** Low half of the linear address of the code at rip; the high one is rip's in 64-bit mode, else 0. */
+  linearLow(cpu: Vcpu): number {
+    const rip = cpu.get32(State.rip);
+    return cpu.bitness === 64 ? rip : (rip + cpu.get32(segmentOffset(SegmentIndex.cs) + Segment.base)) | 0;
   }
 
   /** What a handler that jumps to rip would find in the jump cache, with ripBase set; else 0. */
@@ -196,14 +185,13 @@ export class CodeFetch {
     const rip = cpu.get32(State.rip);
     if (!wide) cpu.set32(State.rip + 4, 0);
     const ripHigh = cpu.get32(State.rip + 4);
-    let low = rip;
     if (wide ? !cpu.canonicalHigh(ripHigh) : rip >>> 0 > cpu.segmentLimit(SegmentIndex.cs)) {
       cpu.pending = { vector: Vector.GP, error: 0 };
       return 0;
     }
     const known = this.known(cpu, state, rip, ripHigh);
     if (known) return known;
-    if (!wide) low = (low + cpu.get32(segmentOffset(SegmentIndex.cs) + Segment.base)) | 0;
+    const low = this.linearLow(cpu);
     const gpa = this.address(cpu, low, ripHigh);
     if (gpa < 0) return 0;
     let context = this.useContext(cpu, state);

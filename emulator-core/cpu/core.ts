@@ -15,6 +15,7 @@ import { CompiledCode, type CompileMode } from './compiledCode';
 import { CrossPageInstructions } from './crossPage';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
+import { carry, join } from './halves';
 import { abortInstruction } from './instructionEnd';
 import { PAGE, SegmentIndex, State, Uop } from './layout';
 import { MemoryPath, PageState, type MemoryHost } from './memoryPath';
@@ -355,21 +356,20 @@ export class Core {
     cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }
 
-  /** An instruction whose bytes lie in two pages is run alone. */
+  /** An instruction whose bytes lie in two pages is run alone. It was found at rip, and ripBase set. */
   private runCrossPage(cpu: Vcpu): void {
-    const linear = this.fetch.codeLinear(cpu);
-    if (cpu.pending) return;
-    const low = this.fetch.fetchAddress(cpu, linear);
-    if (low < 0) return;
     const wide = cpu.bitness === 64;
-    const ip = low % PAGE;
-    const high = this.fetch.fetchAddress(cpu, BigInt.asUintN(wide ? 64 : 32, linear + BigInt(PAGE - ip)));
-    if (high < 0) return;
+    const low = this.fetch.linearLow(cpu);
+    const high = wide ? cpu.get32(State.rip + 4) : 0;
+    const first = this.fetch.address(cpu, low, high);
+    if (first < 0) return;
+    const ip = first % PAGE;
+    const behind = (low + PAGE - ip) | 0;
+    const second = this.fetch.address(cpu, behind, wide ? carry(low, high, behind) : 0);
+    if (second < 0) return;
     const at = cpu.base + State.scratch;
-    const limit = wide ? cpu.rip + BigInt(PAGE) : BigInt(cpu.segmentLimit(SegmentIndex.cs));
-    const length = this.crossPage.write(cpu, at, low, high, limit);
-    cpu.set64(State.ripBase, cpu.rip - BigInt(ip));
-    if (this.host.breakpointHit(cpu, linear)) return;
+    const length = this.crossPage.write(cpu, at, first, second);
+    if (this.host.breakpointHit(cpu, join(low, high))) return;
     this.decoder.writePseudo(at + Uop.bytes, Pseudo.stop, ip + length);
     this.execute(cpu, at, 0, cpu.get32(State.budget) - 1);
   }

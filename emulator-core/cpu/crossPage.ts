@@ -2,7 +2,7 @@
  * Instructions whose bytes lie in two pages: fetched with the mappings of now each time. What they were decoded to is kept with their
  * bytes, as the same few come again and again.
  */
-import { PAGE, Uop } from './layout';
+import { PAGE, SegmentIndex, State, Uop } from './layout';
 import type { MachineMemory } from '../mmu/memory';
 import { InstructionDecoder, SpecialCode } from '../x86/decode';
 import { decodeContext } from './codeFetch';
@@ -31,18 +31,18 @@ export class CrossPageInstructions {
 
   /**
    * Writes the micro-op of the instruction at rip, a block of its own, to `at`. `low` and `high`: guest-physical addresses of its
-   * first byte and of the second page. `limit`: the last rip that its bytes may have. Returns the instruction's length.
+   * first byte and of the second page. Returns the instruction's length.
    */
-  write(cpu: Vcpu, at: number, low: number, high: number, limit: bigint): number {
+  write(cpu: Vcpu, at: number, low: number, high: number): number {
     const { memory, bytes } = this;
     const { u8, u32, i32, ramBase } = memory;
     const ip = low % PAGE;
     const first = PAGE - ip;
     for (let i = 0; i < first; i++) bytes[i] = u8[ramBase + low + i];
     for (let i = 0; i < MAX_LENGTH; i++) bytes[first + i] = u8[ramBase + high + i];
-    const fetchable = (bytes: number): boolean => cpu.rip + BigInt(bytes - 1) <= limit;
+    const fetchable = fetchableBytes(cpu);
     const kept = this.kept[(low / PAGE) & (KEPT - 1)];
-    const known = kept?.contextKey === cpu.contextKey && kept.ip === ip && fetchable(kept.bytes.length);
+    const known = kept?.contextKey === cpu.contextKey && kept.ip === ip && kept.bytes.length <= fetchable;
     if (known && kept.bytes.every((byte, i) => byte === bytes[i])) {
       u32.set(kept.uop, at >> 2);
       return kept.bytes.length;
@@ -51,7 +51,7 @@ export class CrossPageInstructions {
     decoder.begin(cpu.bitness, bytes.slice(0, first + MAX_LENGTH), ip);
     decoder.next();
     const { length } = decoder;
-    const whole = fetchable(length);
+    const whole = length <= fetchable;
     if (!whole) decoder.refuse(SpecialCode.unfetchable);
     decoder.write(at, ip, decodeContext(cpu));
     i32[(at + Uop.left) >> 2] = 1;
@@ -63,4 +63,9 @@ export class CrossPageInstructions {
     }
     return length;
   }
+}
+
+/** Bytes from rip, which is within CS's limit, to the limit. */
+function fetchableBytes(cpu: Vcpu): number {
+  return cpu.bitness === 64 ? MAX_LENGTH : cpu.segmentLimit(SegmentIndex.cs) - (cpu.get32(State.rip) >>> 0) + 1;
 }

@@ -140,7 +140,11 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   /** When a register was written last, in ns; -1: not since a reset. */
   private writtenAt = -1;
 
+  /** Legacy lines, then pins. */
+  private readonly lines: readonly IrqLine[];
+
   constructor(private readonly options: HpetOptions) {
+    this.lines = [...options.legacy, ...options.pins];
     for (let n = 0; n < TIMERS; n++) options.events.register(this.event(n), () => this.matched(n));
   }
 
@@ -349,19 +353,24 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     this.drive();
   }
 
-  /** A line is asserted while any timer routed to it asserts it. */
+  /** A line is asserted while any timer routed to it asserts it. Kernels that program a timer come here very often: it makes no garbage. */
   private drive(): void {
-    const { config, status, timers } = this.state;
-    const { legacy, pins } = this.options;
-    const levels = new Map<IrqLine, 0 | 1>([...legacy, ...pins].map((line) => [line, 0]));
-    timers.forEach((timer, n) => {
-      const asserted = timer.config & LEVEL ? (status >> n) & 1 : timer.raised;
-      if (!asserted || !this.enabled || !(timer.config & INTERRUPT)) return;
-      const route = bitField(timer.config, ROUTE);
-      const line = config & LEGACY && n < legacy.length ? legacy[n] : pins[HPET_PINS.findIndex((p) => p === route)];
-      if (line) levels.set(line, 1);
-    });
-    for (const [line, level] of levels) line.set(level);
+    const { status, timers } = this.state;
+    let asserted = 0;
+    for (let n = 0; n < TIMERS; n++) {
+      const { config, raised } = timers[n];
+      const asserts = config & LEVEL ? (status >> n) & 1 : raised;
+      if (asserts && this.enabled && config & INTERRUPT) asserted |= 1 << this.lineOf(n, config);
+    }
+    for (let i = 0; i < this.lines.length; i++) this.lines[i].set(((asserted >> i) & 1) as 0 | 1);
+  }
+
+  /** Its place in `lines`. A timer's route is always a pin that there is, but for the first, which is none: then a place behind all. */
+  private lineOf(n: number, config: number): number {
+    const { legacy } = this.options;
+    if (this.state.config & LEGACY && n < legacy.length) return n;
+    const pin = (HPET_PINS as readonly number[]).indexOf(bitField(config, ROUTE));
+    return pin < 0 ? this.lines.length : legacy.length + pin;
   }
 }
 

@@ -38,7 +38,9 @@ export class MachineClock {
 
   /** A vCPU's time-stamp counter. */
   tsc(cpu: number): bigint {
-    return BigInt.asUintN(64, BigInt(Math.floor((this.now() * TSC_HZ) / 1e9)) + this.tscOffset[cpu]);
+    const count = BigInt(Math.floor((this.now() * TSC_HZ) / 1e9));
+    const offset = this.tscOffset[cpu];
+    return offset ? BigInt.asUintN(64, count + offset) : count;
   }
   setTsc(cpu: number, value: bigint): void {
     this.tscOffset[cpu] += value - this.tsc(cpu);

@@ -9,6 +9,7 @@ import { privileged } from '../cpu/assists/operands';
 import type { CpuContext } from '../cpu/cpuContext';
 import { forgetCpuid, rememberCpuid } from '../cpu/cpuidCache';
 import { DebugStatus, GENERAL_DETECT } from '../cpu/debugRegisters';
+import { highOf, lowOf } from '../cpu/halves';
 import { SegmentIndex, State } from '../cpu/layout';
 import { validXcr0 } from '../cpu/stateComponents';
 import { readMsr, writeMsr, type MsrCpu } from '../cpu/msrs';
@@ -143,8 +144,8 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   }
 
   function setPair(cpu: Vcpu, value: bigint): void {
-    cpu.setGpr(RAX, value & 0xffffffffn);
-    cpu.setGpr(RDX, (value >> 32n) & 0xffffffffn);
+    cpu.setGpr32(RAX, lowOf(value));
+    cpu.setGpr32(RDX, highOf(value));
   }
 
   function readTimeStamp(c: CpuContext, reason: number): void {

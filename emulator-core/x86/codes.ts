@@ -22,6 +22,8 @@ export interface CodeInfo {
   rowIndex: number;
   operands: CodeOperand[];
   operandBits: Bits;
+  /** A conditional branch: Jcc, JrCXZ or LOOPcc. */
+  conditional: boolean;
 }
 
 const FIXED: Record<string, Bits> = {
@@ -72,7 +74,8 @@ function describe(code: number, name: string, row: Instruction, rowIndex: number
   if (size && !vectors) {
     for (const operand of operands.slice(1)) if (operand.immediate) operand.immediate = size as Bits;
   }
-  return { code, name, row, rowIndex, operands, operandBits, vex };
+  const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
+  return { code, name, row, rowIndex, operands, operandBits, vex, conditional };
 }
 
 /** Encodings of instruction sets that the processor has not: EVEX, Knights Corner's, AMD's XOP and 3DNow!. */

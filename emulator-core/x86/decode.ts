@@ -367,8 +367,8 @@ export class InstructionDecoder {
 
   /** Ends a block, but control may go on behind it: conditional branches and REP instructions. */
   get fallsThrough(): boolean {
-    const row = this.info?.row;
-    return !this.endsAtBranches && !!row?.semantics && (this.repeats || /^(J(?!mp)|Loop)/.test(row.mnemonic));
+    const { info } = this;
+    return !this.endsAtBranches && !!info?.row.semantics && (this.repeats || info.conditional);
   }
 
   get endsBlock(): boolean {

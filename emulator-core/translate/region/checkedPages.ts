@@ -3,7 +3,7 @@
  * same page, and then needs no look at the TLB, which changes outside of regions only.
  */
 import { PAGE, State, Uop } from '../../cpu/layout';
-import type { RegionBlock, UopMemory } from './regionPlan';
+import { uopOf, type RegionBlock, type UopMemory } from './regionPlan';
 
 /** The registers that an address is made of, and the page of its displacement, as one number. */
 export type AddressKey = number;
@@ -50,20 +50,20 @@ export function loopAccesses(memory: UopMemory, blocks: readonly RegionBlock[]):
   const loaded = new Set<number>();
   for (const block of blocks) {
     note(memory, block, found);
-    for (const { uop, info, form } of block.instructions) {
+    for (const [i, { info, form }] of block.instructions.entries()) {
       const loads = form.operands.length > 1 && form.operands[1].kind === 'm' && form.operands[0].kind === 'r';
-      if (loads || info.row.mnemonic === 'Pop') loaded.add(memory.i32[(uop + Uop.r0) >> 2] & ~7);
+      if (loads || info.row.mnemonic === 'Pop') loaded.add(memory.i32[(uopOf(block, i) + Uop.r0) >> 2] & ~7);
     }
   }
   if (loaded.has(STACK_POINTER)) found.delete(STACK_KEY);
-  for (const { uop } of blocks.flatMap(({ instructions }) => instructions)) {
+  for (const uop of blocks.flatMap((block) => block.instructions.map((_, i) => uopOf(block, i)))) {
     const [base, index] = [memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1]];
     if (loaded.has(base) || loaded.has(index)) found.delete(operandKey(memory, uop));
   }
   return found;
 }
 
-function note(memory: UopMemory, { instructions }: RegionBlock, found: Map<AddressKey, Accesses>): void {
+function note(memory: UopMemory, block: RegionBlock, found: Map<AddressKey, Accesses>): void {
   const add = (key: AddressKey, reads: boolean, writes: boolean): void => {
     const known = found.get(key);
     if (!known) found.set(key, { reads, writes, count: 1 });
@@ -73,9 +73,9 @@ function note(memory: UopMemory, { instructions }: RegionBlock, found: Map<Addre
       known.count++;
     }
   };
-  for (const { uop, form, uses } of instructions) {
+  for (const [i, { form, uses }] of block.instructions.entries()) {
     const { writes, stack } = uses();
     if (stack) add(STACK_KEY, true, true);
-    if (form.operands.some(({ kind }) => kind === 'm')) add(operandKey(memory, uop), !writes, writes);
+    if (form.operands.some(({ kind }) => kind === 'm')) add(operandKey(memory, uopOf(block, i)), !writes, writes);
   }
 }

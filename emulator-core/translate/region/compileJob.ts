@@ -8,7 +8,7 @@ import type { Fn } from '../wasm';
 import { compileRegion } from './regionFunction';
 import { encodeRegions } from './regionModule';
 import { JobReader, placeUops, type CompileJob } from './jobWords';
-import { CompiledForms, type PlanSource, type RegionInstruction, type UopMemory } from './regionPlan';
+import { CompiledForms, type CompiledForm, type PlanSource, type UopMemory } from './regionPlan';
 
 export type JobOutcome = 'compiled' | 'plan again' | 'nothing';
 
@@ -64,12 +64,12 @@ export class JobCompiler implements PlanSource {
   }
 
   /** undefined: it is known not to be for compiling, which whoever planned it does not know yet. */
-  private instruction(uop: number): RegionInstruction | undefined {
+  private instruction(uop: number): CompiledForm | undefined {
     const code = this.memory.u16[(uop + Uop.code) >> 1];
     const handler = this.handler(uop);
     const form = this.forms.get(code, handler);
     if (!form) this.forms.onRefused(code, handler);
-    return form && { uop, ...form };
+    return form;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Plans of regions as numbers, which are quick to send, and back. */
 import { Uop } from '../../cpu/layout';
 import { doubled } from '../../doubled';
-import type { CompilablePlan, Edge, PlanSource, RegionBlock, RegionInstruction, UopMemory } from './regionPlan';
+import type { CompilablePlan, CompiledForm, Edge, PlanSource, RegionBlock, UopMemory } from './regionPlan';
 
 const WORDS = Uop.bytes / 4;
 const EDGES = ['block', 'cross', 'enter', 'away'] as const;
@@ -122,7 +122,7 @@ export class JobReader {
 
   constructor(
     private readonly words: Int32Array,
-    private readonly instruction: (uop: number) => RegionInstruction | undefined,
+    private readonly instruction: (uop: number) => CompiledForm | undefined,
   ) {}
 
   private get next(): number {
@@ -135,7 +135,7 @@ export class JobReader {
     const narrow = this.next !== 0;
     const blocks = Array.from({ length: this.next }, (): RegionBlock => {
       const uop = this.next;
-      const instructions: RegionInstruction[] = [];
+      const instructions: CompiledForm[] = [];
       for (let i = 0, count = this.next; i < count; i++) {
         const instruction = this.instruction(uop + i * Uop.bytes);
         if (instruction) instructions.push(instruction);

@@ -5,7 +5,14 @@ import { loopAccesses, repeatedAccesses } from './checkedPages';
 import { ControlFlow } from './controlFlow';
 import { NotForCompiling, NotWithExits, RegionBuilder, type BranchEdges } from './regionBuilder';
 import { RegionFlags } from './regionFlags';
-import type { CompilablePlan, Edge, PlanSource, RegionBlock, RegionInstruction } from './regionPlan';
+import {
+  uopOf,
+  type CompilablePlan,
+  type CompiledForm,
+  type Edge,
+  type PlanSource,
+  type RegionBlock,
+} from './regionPlan';
 import { RegionState } from './regionState';
 
 /** What became of a plan. 'plan again': instructions turned out not to be for compiling, which is known from now on; 'nothing': all of them. */
@@ -90,8 +97,8 @@ class RegionEmitter {
     if (this.flow.merges(node)) s.merge();
     s.beginBlock(repeatedAccesses(this.source.memory, block), this.loops[node]);
     if (this.source.observer) s.observe(this.source.observer, block.uop, () => this.flags.settle());
-    for (const instruction of block.instructions) {
-      const done = this.instruction(node, block, instruction);
+    for (const [i, instruction] of block.instructions.entries()) {
+      const done = this.instruction(node, block, uopOf(block, i), instruction);
       s.endInstruction();
       if (!done) return;
     }
@@ -108,9 +115,9 @@ class RegionEmitter {
   }
 
   /** False: control does not go on behind it. */
-  private instruction(node: number, block: RegionBlock, one: RegionInstruction): boolean {
+  private instruction(node: number, block: RegionBlock, uop: number, one: CompiledForm): boolean {
     const { s, source } = this;
-    const { uop, info, form } = one;
+    const { info, form } = one;
     const { writes } = one.uses();
     const { f, known } = s;
     const length = f.code.length;
@@ -129,7 +136,7 @@ class RegionEmitter {
       s.known = known;
       if (e instanceof NotWithExits) {
         s.forgetPages();
-        return this.instruction(node, block, one);
+        return this.instruction(node, block, uop, one);
       }
       if (!(e instanceof NotForCompiling)) throw e;
       source.forms.refuse(info.code, handler);

@@ -33,11 +33,6 @@ export interface CompiledForm {
   uses: () => Uses;
 }
 
-/** An instruction that a region can hold. */
-export interface RegionInstruction extends CompiledForm {
-  uop: number;
-}
-
 /** Where control goes from the end of a block. */
 export type Edge =
   /** To a block of the region. `charge`: its instructions are taken from the budget on the way, else they have been. */
@@ -51,7 +46,8 @@ export type Edge =
 
 export interface RegionBlock {
   uop: number;
-  instructions: RegionInstruction[];
+  /** One behind the other from `uop` on. */
+  instructions: CompiledForm[];
   /** A direct branch that ends the block: where it goes when it is taken. */
   taken?: Edge;
   /** Without a branch, or when it is not taken. undefined: the last instruction leaves, or `stop`. */
@@ -62,6 +58,11 @@ export interface RegionBlock {
   stop?: number;
   /** Micro-op of the page's end, from which `next` leads into another page. */
   end?: number;
+}
+
+/** The micro-op of a block's instruction. */
+export function uopOf(block: RegionBlock, instruction: number): number {
+  return block.uop + instruction * Uop.bytes;
 }
 
 /** What compiling needs of a plan. */
@@ -138,8 +139,7 @@ export class CompiledForms {
 }
 
 /** undefined: it is not for a region. */
-function kindOf({ row, operands }: CodeInfo): Kind | undefined {
-  const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
+function kindOf({ row, operands, conditional }: CodeInfo): Kind | undefined {
   if (conditional || /^(Jmp|Call)$/.test(row.mnemonic)) {
     if (!operands[0]?.immediate) return 'indirect';
     return conditional ? 'conditional' : row.mnemonic === 'Call' ? 'call' : 'unconditional';
@@ -162,15 +162,14 @@ export function planRegion(
   return new Planner(source, page, most, around).plan(entry);
 }
 
-/** What a micro-op is for the region: an instruction of it, what only joins blocks, or else the interpreter's. */
-interface Step {
-  instruction?: CompiledForm;
-  /** Where what joins blocks leads. */
-  to?: Place;
+/** What only joins blocks. */
+interface Joint {
+  kind: 'joint';
+  to: Place;
 }
 
-/** Of micro-ops that are not in the region. */
-const OUTSIDE: Step = {};
+/** What a micro-op is for the region: an instruction of it, what joins blocks, or else (undefined) the interpreter's. */
+type Step = CompiledForm | Joint | undefined;
 
 /** A page of the region. */
 interface PlannedPage {
@@ -235,16 +234,15 @@ class Planner {
       }
       const step = this.step(uop, page);
       this.reached.set(uop, step);
-      const { instruction, to } = step;
-      if (to) {
-        lead(to.uop, to.page);
-        return;
-      }
-      if (!instruction) {
+      if (!step) {
         this.continue(uop, page);
         return;
       }
-      const { kind } = instruction;
+      if (step.kind === 'joint') {
+        lead(step.to.uop, step.to.page);
+        return;
+      }
+      const { kind } = step;
       if (kind === 'plain') continue;
       if (kind !== 'indirect' && kind !== 'return') {
         const target = this.target(uop, page);
@@ -269,7 +267,7 @@ class Planner {
     if (code === SpecialCode.crossPage) return;
     const info = CODES[code];
     const next = uop + Uop.bytes;
-    if (info?.row.endsBlock || isInterpreted(this.step(next, page))) return;
+    if (info?.row.endsBlock || !this.step(next, page)) return;
     this.continuations.push(next);
   }
 
@@ -277,8 +275,8 @@ class Planner {
     const { source } = this;
     const handler = source.handler(uop);
     const to = this.goesTo(uop, handler, page);
-    if (to || handler <= Pseudo.last) return { to };
-    return { instruction: source.forms.get(source.memory.u16[(uop + Uop.code) >> 1], handler) };
+    if (to) return { kind: 'joint', to };
+    return handler <= Pseudo.last ? undefined : source.forms.get(source.memory.u16[(uop + Uop.code) >> 1], handler);
   }
 
   /** Where a micro-op leads that only joins blocks, also where one became too long; undefined when it does not, or to nothing known. */
@@ -331,19 +329,20 @@ class Planner {
         block.next = edge({ uop, page }, false);
         return block;
       }
-      const { to, instruction } = this.reached.get(uop) ?? OUTSIDE;
-      const next = to && edge(to);
-      if (next?.kind === 'away' || (!next && !instruction)) {
+      const step = this.reached.get(uop);
+      if (!step) {
         block.stop = uop;
         return block;
       }
-      if (next) {
-        block.next = next;
+      if (step.kind === 'joint') {
+        const next = edge(step.to);
+        if (next.kind === 'away') block.stop = uop;
+        else block.next = next;
         if (next.kind === 'cross') block.end = uop;
         return block;
       }
-      const { info, form, kind, uses } = instruction!;
-      block.instructions.push({ uop, info, form, kind, uses });
+      block.instructions.push(step);
+      const { kind } = step;
       if (kind === 'plain') continue;
       if (kind === 'return') {
         const inside = this.returns
@@ -357,10 +356,6 @@ class Planner {
       return block;
     }
   }
-}
-
-function isInterpreted({ instruction, to }: Step): boolean {
-  return !instruction && !to;
 }
 
 interface Place {
