@@ -379,7 +379,7 @@ export class CompiledCode implements PlanSource {
 }
 
 function instructionsOf({ blocks }: RegionPlan): number {
-  return blocks.reduce((sum, { instructions }) => sum + instructions.length, 0);
+  return blocks.reduce((sum, { instructions }) => sum + instructions, 0);
 }
 
 /** Its code is still what it was planned from. */

@@ -3,7 +3,7 @@
  * same page, and then needs no look at the TLB, which changes outside of regions only.
  */
 import { PAGE, State, Uop } from '../../cpu/layout';
-import { uopOf, type RegionBlock, type UopMemory } from './regionPlan';
+import { uopOf, type KnownBlock, type UopMemory } from './regionPlan';
 
 /** The registers that an address is made of, and the page of its displacement, as one number. */
 export type AddressKey = number;
@@ -34,7 +34,7 @@ export function operandKey(memory: UopMemory, uop: number): AddressKey {
 }
 
 /** Accesses of a block through the same registers, where there are several. */
-export function repeatedAccesses(memory: UopMemory, block: RegionBlock): Map<AddressKey, Accesses> {
+export function repeatedAccesses(memory: UopMemory, block: KnownBlock): Map<AddressKey, Accesses> {
   const found = new Map<AddressKey, Accesses>();
   note(memory, block, found);
   for (const [key, { count }] of found) if (count === 1) found.delete(key);
@@ -45,25 +45,25 @@ export function repeatedAccesses(memory: UopMemory, block: RegionBlock): Map<Add
  * Accesses of a loop's blocks, but for those through registers that it loads: where these point to is likely to be another page each
  * time, as in a linked list.
  */
-export function loopAccesses(memory: UopMemory, blocks: readonly RegionBlock[]): Map<AddressKey, Accesses> {
+export function loopAccesses(memory: UopMemory, blocks: readonly KnownBlock[]): Map<AddressKey, Accesses> {
   const found = new Map<AddressKey, Accesses>();
   const loaded = new Set<number>();
   for (const block of blocks) {
     note(memory, block, found);
-    for (const [i, { info, form }] of block.instructions.entries()) {
+    for (const [i, { info, form }] of block.forms.entries()) {
       const loads = form.operands.length > 1 && form.operands[1].kind === 'm' && form.operands[0].kind === 'r';
       if (loads || info.row.mnemonic === 'Pop') loaded.add(memory.i32[(uopOf(block, i) + Uop.r0) >> 2] & ~7);
     }
   }
   if (loaded.has(STACK_POINTER)) found.delete(STACK_KEY);
-  for (const uop of blocks.flatMap((block) => block.instructions.map((_, i) => uopOf(block, i)))) {
+  for (const uop of blocks.flatMap((block) => block.forms.map((_, i) => uopOf(block, i)))) {
     const [base, index] = [memory.i32[(uop + Uop.base) >> 2], memory.u16[(uop + Uop.index) >> 1]];
     if (loaded.has(base) || loaded.has(index)) found.delete(operandKey(memory, uop));
   }
   return found;
 }
 
-function note(memory: UopMemory, block: RegionBlock, found: Map<AddressKey, Accesses>): void {
+function note(memory: UopMemory, block: KnownBlock, found: Map<AddressKey, Accesses>): void {
   const add = (key: AddressKey, reads: boolean, writes: boolean): void => {
     const known = found.get(key);
     if (!known) found.set(key, { reads, writes, count: 1 });
@@ -73,7 +73,7 @@ function note(memory: UopMemory, block: RegionBlock, found: Map<AddressKey, Acce
       known.count++;
     }
   };
-  for (const [i, { form, uses }] of block.instructions.entries()) {
+  for (const [i, { form, uses }] of block.forms.entries()) {
     const { writes, stack } = uses();
     if (stack) add(STACK_KEY, true, true);
     if (form.operands.some(({ kind }) => kind === 'm')) add(operandKey(memory, uopOf(block, i)), !writes, writes);

@@ -8,7 +8,7 @@ import type { Fn } from '../wasm';
 import { compileRegion } from './regionFunction';
 import { encodeRegions } from './regionModule';
 import { JobReader, placeUops, type CompileJob } from './jobWords';
-import { CompiledForms, type CompiledForm, type PlanSource, type UopMemory } from './regionPlan';
+import { CompiledForms, type PlanSource, type UopMemory } from './regionPlan';
 
 export type JobOutcome = 'compiled' | 'plan again' | 'nothing';
 
@@ -50,10 +50,9 @@ export class JobCompiler implements PlanSource {
     const functions: Fn[] = [];
     const refused: CompiledJob['refused'] = [];
     this.forms.onRefused = (code, handler) => refused.push([code, handler]);
-    const reader = new JobReader(job.plans, (uop) => this.instruction(uop));
+    const reader = new JobReader(job.plans);
     const outcomes = Array.from({ length: job.count }, (): JobOutcome => {
-      const plan = reader.plan();
-      const made = plan ? compileRegion(this, plan) : 'plan again';
+      const made = compileRegion(this, reader.plan());
       if (typeof made === 'string') return made;
       functions.push(made);
       return 'compiled';
@@ -61,15 +60,6 @@ export class JobCompiler implements PlanSource {
     if (!functions.length) return { outcomes, bytes: 0, refused };
     const bytes = encodeRegions(functions);
     return { outcomes, module: new WebAssembly.Module(bytes), bytes: bytes.length, refused };
-  }
-
-  /** undefined: it is known not to be for compiling, which whoever planned it does not know yet. */
-  private instruction(uop: number): CompiledForm | undefined {
-    const code = this.memory.u16[(uop + Uop.code) >> 1];
-    const handler = this.handler(uop);
-    const form = this.forms.get(code, handler);
-    if (!form) this.forms.onRefused(code, handler);
-    return form;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Plans of regions as numbers, which are quick to send, and back. */
 import { Uop } from '../../cpu/layout';
 import { doubled } from '../../doubled';
-import type { CompilablePlan, CompiledForm, Edge, PlanSource, RegionBlock, UopMemory } from './regionPlan';
+import type { CompilablePlan, Edge, PlanSource, RegionBlock, UopMemory } from './regionPlan';
 
 const WORDS = Uop.bytes / 4;
 const EDGES = ['block', 'cross', 'enter', 'away'] as const;
@@ -29,12 +29,13 @@ class Words {
     if (this.length === this.words.length) this.words = doubled(this.words);
     this.words[this.length++] = value;
   }
-  /** Adds several; where the first is. */
-  append(values: Int32Array): number {
+  /** Adds `count` of others, which begin at `from` there; where the first is. */
+  append(others: Int32Array, from: number, count: number): number {
     const at = this.length;
-    if (at + values.length > this.words.length) this.words = doubled(this.words, values.length);
-    this.words.set(values, at);
-    this.length += values.length;
+    if (at + count > this.words.length) this.words = doubled(this.words, count);
+    const { words } = this;
+    for (let i = 0; i < count; i++) words[at + i] = others[from + i];
+    this.length += count;
     return at;
   }
   set(at: number, value: number): void {
@@ -68,20 +69,24 @@ export class JobWriter {
   private block({ uop, instructions, stop, end, taken, next, returns }: RegionBlock): void {
     const { plans } = this;
     plans.add(uop);
-    plans.add(instructions.length);
+    plans.add(instructions);
     // Of a block without instructions it is asked where it is.
-    this.run(uop, Math.max(1, instructions.length));
-    for (const place of [stop, end]) {
-      plans.add(place ?? NONE);
-      if (place !== undefined) this.run(place);
-    }
+    this.run(uop, Math.max(1, instructions));
+    this.place(stop);
+    this.place(end);
     this.edge(taken);
     this.edge(next);
     plans.add(returns?.length ?? 0);
-    for (const { ip, edge } of returns ?? []) {
+    if (!returns) return;
+    for (const { ip, edge } of returns) {
       plans.add(ip);
       this.edge(edge);
     }
+  }
+
+  private place(uop: number | undefined): void {
+    this.plans.add(uop ?? NONE);
+    if (uop !== undefined) this.run(uop);
   }
 
   private edge(edge: Edge | undefined): void {
@@ -101,7 +106,7 @@ export class JobWriter {
     const { source, uops } = this;
     uops.add(uop);
     uops.add(count);
-    const at = uops.append(source.memory.i32.subarray(uop >> 2, (uop >> 2) + count * WORDS));
+    const at = uops.append(source.memory.i32, uop >> 2, count * WORDS);
     for (let i = 0; i < count; i++) uops.set(at + i * WORDS + (Uop.handler >> 2), source.handler(uop + i * Uop.bytes));
   }
 }
@@ -120,33 +125,24 @@ export function placeUops({ uops }: CompileJob, { i32 }: UopMemory): void {
 export class JobReader {
   private at = 0;
 
-  constructor(
-    private readonly words: Int32Array,
-    private readonly instruction: (uop: number) => CompiledForm | undefined,
-  ) {}
+  constructor(private readonly words: Int32Array) {}
 
   private get next(): number {
     return this.words[this.at++];
   }
 
-  /** The next plan; undefined: an instruction of it has been refused since it was planned. */
-  plan(): CompilablePlan | undefined {
-    let refused = false;
+  /** The next plan. */
+  plan(): CompilablePlan {
     const narrow = this.next !== 0;
     const blocks = Array.from({ length: this.next }, (): RegionBlock => {
       const uop = this.next;
-      const instructions: CompiledForm[] = [];
-      for (let i = 0, count = this.next; i < count; i++) {
-        const instruction = this.instruction(uop + i * Uop.bytes);
-        if (instruction) instructions.push(instruction);
-        else refused = true;
-      }
+      const instructions = this.next;
       const [stop, end] = [this.place(), this.place()];
       const [taken, next] = [this.edge(), this.edge()];
       const returns = Array.from({ length: this.next }, () => ({ ip: this.next, edge: this.edge()! }));
       return { uop, instructions, stop, end, taken, next, returns: returns.length ? returns : undefined };
     });
-    return refused ? undefined : { blocks, narrow };
+    return { blocks, narrow };
   }
 
   private place(): number | undefined {

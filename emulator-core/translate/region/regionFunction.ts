@@ -10,6 +10,7 @@ import {
   type CompilablePlan,
   type CompiledForm,
   type Edge,
+  type KnownBlock,
   type PlanSource,
   type RegionBlock,
 } from './regionPlan';
@@ -18,8 +19,27 @@ import { RegionState } from './regionState';
 /** What became of a plan. 'plan again': instructions turned out not to be for compiling, which is known from now on; 'nothing': all of them. */
 export type CompiledPlan = Fn | 'plan again' | 'nothing';
 
-export function compileRegion(source: PlanSource, plan: CompilablePlan): CompiledPlan {
-  return new RegionEmitter(source, plan).emit();
+export function compileRegion(source: PlanSource, { blocks, narrow }: CompilablePlan): CompiledPlan {
+  const known: KnownBlock[] = [];
+  for (const block of blocks) {
+    const forms = formsOf(source, block);
+    if (!forms) return 'plan again';
+    known.push({ ...block, forms });
+  }
+  return new RegionEmitter(source, known, narrow).emit();
+}
+
+/** undefined: an instruction is known not to be for compiling, which whoever planned the region elsewhere does not know yet. */
+function formsOf(source: PlanSource, block: RegionBlock): CompiledForm[] | undefined {
+  const forms: CompiledForm[] = [];
+  for (let i = 0; i < block.instructions; i++) {
+    const uop = uopOf(block, i);
+    const code = source.memory.u16[(uop + Uop.code) >> 1];
+    const form = source.forms.get(code, source.handler(uop));
+    if (form) forms.push(form);
+    else source.forms.onRefused(code, source.handler(uop));
+  }
+  return forms.length === block.instructions ? forms : undefined;
 }
 
 class RegionEmitter {
@@ -35,11 +55,11 @@ class RegionEmitter {
 
   constructor(
     private readonly source: PlanSource,
-    private readonly plan: CompilablePlan,
+    private readonly blocks: readonly KnownBlock[],
+    narrow: boolean,
   ) {
-    const { blocks } = plan;
     const { uop } = blocks[0];
-    this.s = new RegionState({ uop, handler: source.handler(uop) }, plan.narrow);
+    this.s = new RegionState({ uop, handler: source.handler(uop) }, narrow);
     this.flags = new RegionFlags(this.s, this.s);
     const edges = blocks.map(successors);
     this.flow = new ControlFlow({ count: blocks.length, successors: (node) => edges[node] });
@@ -53,15 +73,15 @@ class RegionEmitter {
     const loops = this.flow.loops();
     for (const header of new Set(loops)) {
       if (header < 0) continue;
-      const blocks = this.plan.blocks.filter((_, i) => loops[i] === header);
+      const blocks = this.blocks.filter((_, i) => loops[i] === header);
       this.s.setLoop(header, loopAccesses(this.source.memory, blocks));
     }
     return loops;
   }
 
   emit(): CompiledPlan {
-    const { s, plan } = this;
-    const left = this.left(plan.blocks[0].uop);
+    const { s } = this;
+    const left = this.left(this.blocks[0].uop);
     const f = s.wrap(
       left,
       () => {
@@ -77,7 +97,7 @@ class RegionEmitter {
 
   /** Where the budget does not cover all until a loop begins anew, the interpreter goes on at the block. */
   private needs(node: number): void {
-    const { uop } = this.plan.blocks[node];
+    const { uop } = this.blocks[node];
     this.s.needs(this.charges[node], uop, this.source.handler(uop));
   }
 
@@ -88,17 +108,17 @@ class RegionEmitter {
   /** Instructions that are taken from the budget on an edge. */
   private cost(edge: Edge): number {
     if (edge.kind === 'away' || (edge.kind === 'block' && !edge.charge)) return 0;
-    return this.left(edge.kind === 'enter' ? edge.uop : this.plan.blocks[edge.block].uop);
+    return this.left(edge.kind === 'enter' ? edge.uop : this.blocks[edge.block].uop);
   }
 
   private block(node: number): void {
     const { s } = this;
-    const block = this.plan.blocks[node];
+    const block = this.blocks[node];
     if (this.flow.merges(node)) s.merge();
     s.beginBlock(repeatedAccesses(this.source.memory, block), this.loops[node]);
     if (this.source.observer) s.observe(this.source.observer, block.uop, () => this.flags.settle());
-    for (const [i, instruction] of block.instructions.entries()) {
-      const done = this.instruction(node, block, uopOf(block, i), instruction);
+    for (const [i, form] of block.forms.entries()) {
+      const done = this.instruction(node, block, uopOf(block, i), form);
       s.endInstruction();
       if (!done) return;
     }
@@ -168,7 +188,7 @@ class RegionEmitter {
       way().leave();
       return;
     }
-    const uop = edge.kind === 'enter' ? edge.uop : this.plan.blocks[edge.block].uop;
+    const uop = edge.kind === 'enter' ? edge.uop : this.blocks[edge.block].uop;
     if (edge.kind === 'cross') {
       const { rip, leave } = way();
       s.cross(uop, rip, leave);

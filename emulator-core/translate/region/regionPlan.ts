@@ -46,8 +46,8 @@ export type Edge =
 
 export interface RegionBlock {
   uop: number;
-  /** One behind the other from `uop` on. */
-  instructions: CompiledForm[];
+  /** How many there are, one behind the other from `uop` on. */
+  instructions: number;
   /** A direct branch that ends the block: where it goes when it is taken. */
   taken?: Edge;
   /** Without a branch, or when it is not taken. undefined: the last instruction leaves, or `stop`. */
@@ -58,6 +58,11 @@ export interface RegionBlock {
   stop?: number;
   /** Micro-op of the page's end, from which `next` leads into another page. */
   end?: number;
+}
+
+/** A block with what compiling needs to know of its instructions. */
+export interface KnownBlock extends RegionBlock {
+  forms: readonly CompiledForm[];
 }
 
 /** The micro-op of a block's instruction. */
@@ -182,6 +187,10 @@ class Planner {
   /** Where blocks begin, with their pages. */
   private readonly leaders = new Map<number, PlannedPage>();
   private readonly reached = new Map<number, Step>();
+  /** Leaders in the order in which they were found. */
+  private readonly queue: number[] = [];
+  /** Leaders that were reached, by the number that their block gets. */
+  private readonly numbers = new Map<number, number>();
   private readonly continuations: number[] = [];
   /** Micro-ops behind calls. */
   private readonly returns: number[] = [];
@@ -198,16 +207,17 @@ class Planner {
 
   plan(entry: number): RegionPlan {
     this.leaders.set(entry, this.pages[0]);
-    const queue = [entry];
-    while (queue.length && this.reached.size < this.most) {
-      const next = queue.shift()!;
-      this.walk(next, this.leaders.get(next)!, queue);
+    this.queue.push(entry);
+    for (let at = 0; at < this.queue.length && this.reached.size < this.most; at++) {
+      const next = this.queue[at];
+      this.walk(next, this.leaders.get(next)!);
     }
     // Leaders that were not reached any more are outside.
-    for (const leader of this.leaders.keys()) if (!this.reached.has(leader)) this.leaders.delete(leader);
-    const numbers = new Map<number, number>();
-    for (const leader of this.leaders.keys()) numbers.set(leader, numbers.size);
-    const blocks = [...this.leaders].map(([leader, page]) => this.block(leader, page, numbers));
+    this.leaders.forEach((_, leader) => {
+      if (this.reached.has(leader)) this.numbers.set(leader, this.numbers.size);
+    });
+    const blocks: RegionBlock[] = [];
+    this.numbers.forEach((_, leader) => blocks.push(this.block(leader, this.leaders.get(leader)!)));
     const narrow = this.pages[0].page.context.decode.bitness !== 64;
     return { blocks, narrow, pages: this.pages.map(({ page }) => page), continuations: this.continuations };
   }
@@ -216,12 +226,14 @@ class Planner {
     return this.source.memory.i32[(uop + offset) >> 2];
   }
 
-  private walk(start: number, page: PlannedPage, queue: number[]): void {
-    const lead = (to: number, at = page): void => {
-      if (this.leaders.has(to)) return;
-      this.leaders.set(to, at);
-      queue.push(to);
-    };
+  /** A block begins at a micro-op. */
+  private lead(uop: number, page: PlannedPage): void {
+    if (this.leaders.has(uop)) return;
+    this.leaders.set(uop, page);
+    this.queue.push(uop);
+  }
+
+  private walk(start: number, page: PlannedPage): void {
     for (let uop = start; ; uop += Uop.bytes) {
       if (this.reached.has(uop)) {
         // Joins what another leader began: a block starts here.
@@ -239,19 +251,19 @@ class Planner {
         return;
       }
       if (step.kind === 'joint') {
-        lead(step.to.uop, step.to.page);
+        this.lead(step.to.uop, step.to.page);
         return;
       }
       const { kind } = step;
       if (kind === 'plain') continue;
       if (kind !== 'indirect' && kind !== 'return') {
         const target = this.target(uop, page);
-        if (target) lead(target.uop, target.page);
-        if (kind === 'conditional') lead(uop + Uop.bytes);
+        if (target) this.lead(target.uop, target.page);
+        if (kind === 'conditional') this.lead(uop + Uop.bytes, page);
         const back = kind === 'call' && target ? this.behind(uop, page) : 0;
         if (back && this.returns.length < MAX_RETURNS && !this.returns.includes(back)) {
           this.returns.push(back);
-          lead(back);
+          this.lead(back, page);
         }
       }
       return;
@@ -315,18 +327,21 @@ class Planner {
     return page.uop(this.field(uop, Uop.ip) + this.field(uop, Uop.length)) ?? 0;
   }
 
-  private block(leader: number, page: PlannedPage, numbers: ReadonlyMap<number, number>): RegionBlock {
-    const block: RegionBlock = { uop: leader, instructions: [] };
-    const edge = (to: Place | undefined, charge = true): Edge => {
-      const number = to && numbers.get(to.uop);
-      if (number !== undefined) {
-        return to!.page === page ? { kind: 'block', block: number, charge } : { kind: 'cross', block: number };
-      }
-      return to?.page === page ? { kind: 'enter', uop: to.uop } : { kind: 'away' };
-    };
+  /** From a block in `from` to a place; undefined: to nothing known. */
+  private edge(from: PlannedPage, to: Place | undefined, charge = true): Edge {
+    const number = to && this.numbers.get(to.uop);
+    if (number !== undefined) {
+      return to!.page === from ? { kind: 'block', block: number, charge } : { kind: 'cross', block: number };
+    }
+    return to?.page === from ? { kind: 'enter', uop: to.uop } : { kind: 'away' };
+  }
+
+  private block(leader: number, page: PlannedPage): RegionBlock {
+    const { numbers } = this;
+    const block: RegionBlock = { uop: leader, instructions: 0 };
     for (let uop = leader; ; uop += Uop.bytes) {
       if (uop !== leader && numbers.has(uop)) {
-        block.next = edge({ uop, page }, false);
+        block.next = this.edge(page, { uop, page }, false);
         return block;
       }
       const step = this.reached.get(uop);
@@ -335,23 +350,26 @@ class Planner {
         return block;
       }
       if (step.kind === 'joint') {
-        const next = edge(step.to);
+        const next = this.edge(page, step.to);
         if (next.kind === 'away') block.stop = uop;
         else block.next = next;
         if (next.kind === 'cross') block.end = uop;
         return block;
       }
-      block.instructions.push(step);
+      block.instructions++;
       const { kind } = step;
       if (kind === 'plain') continue;
       if (kind === 'return') {
         const inside = this.returns
           .filter((to) => numbers.has(to))
           .map((uop) => ({ uop, page: this.leaders.get(uop)! }));
-        block.returns = inside.map((to) => ({ ip: this.field(to.uop, Uop.ip) + to.page.at - page.at, edge: edge(to) }));
+        block.returns = inside.map((to) => ({
+          ip: this.field(to.uop, Uop.ip) + to.page.at - page.at,
+          edge: this.edge(page, to),
+        }));
       } else if (kind !== 'indirect') {
-        block.taken = edge(this.target(uop, page));
-        if (kind === 'conditional') block.next = edge({ uop: uop + Uop.bytes, page });
+        block.taken = this.edge(page, this.target(uop, page));
+        if (kind === 'conditional') block.next = this.edge(page, { uop: uop + Uop.bytes, page });
       }
       return block;
     }
