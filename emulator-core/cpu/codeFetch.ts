@@ -113,12 +113,25 @@ export class CodeFetch {
 
   private useContext(cpu: Vcpu, state: FetchState): CodeContext {
     if (state.contextKey !== cpu.contextKey || state.contextEpoch !== this.epoch) {
-      state.context = this.code.context(cpu.contextKey, () => ({ decode: decodeContext(cpu) }));
+      state.context = this.context(cpu);
       state.contextKey = cpu.contextKey;
       state.contextEpoch = this.epoch;
     }
     this.updateTag(cpu, state);
     return state.context!;
+  }
+
+  /** Apart from who asks for it, all the time: it has a closure, which costs garbage wherever it stands. */
+  private context(cpu: Vcpu): CodeContext {
+    return this.code.context(cpu.contextKey, () => ({ decode: decodeContext(cpu) }));
+  }
+
+  /** Of code in a page that has breakpoints or, from `end` on, lies beyond CS's limit. */
+  private limitedContext(cpu: Vcpu, breakpoints: CodeBreakpoints | undefined, end: number | undefined): CodeContext {
+    return this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
+      decode: { ...decodeContext(cpu), end },
+      breakpoints: breakpoints?.offsets,
+    }));
   }
 
   /** Guest-physical address of the code byte at a linear address, or -1 (exception pending, or abandoned with stop). */
@@ -198,12 +211,7 @@ export class CodeFetch {
     const offset = gpa % PAGE;
     const breakpoints = this.host.breakpointsOn(cpu, pageNumber(low, ripHigh));
     const end = wide ? undefined : codeEnd(cpu, offset);
-    if (breakpoints || end !== undefined) {
-      context = this.code.context(`${cpu.contextKey} ${breakpoints?.key ?? ''} ${end ?? ''}`, () => ({
-        decode: { ...decodeContext(cpu), end },
-        breakpoints: breakpoints?.offsets,
-      }));
-    }
+    if (breakpoints || end !== undefined) context = this.limitedContext(cpu, breakpoints, end);
     const host = this.mmu.host(gpa - offset, EptAccess.execute);
     const page: CodePage = this.code.page(context, Math.floor(gpa / PAGE));
     const uop = this.code.find(page, offset, host);

@@ -324,10 +324,9 @@ export class MemoryPath {
     fill: boolean,
   ): 'direct' | 'bytes' | 'abort' {
     const tag = access === Access.write ? Tlb.tagWrite : Tlb.tagRead;
-    const hits = (): boolean => fill && this.splitHits(cpu, low, high, tag, user);
-    if (!hits()) {
+    if (!fill || !this.splitHits(cpu, low, high, tag, user)) {
       if (!this.resolveBoth(cpu, low, high, access, user, fill)) return 'abort';
-      if (!hits()) return 'bytes';
+      if (!fill || !this.splitHits(cpu, low, high, tag, user)) return 'bytes';
     }
     this.tlbMisses++;
     return 'direct';

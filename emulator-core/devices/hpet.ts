@@ -215,8 +215,11 @@ export class Hpet implements Device<HpetState>, MmioHandler {
         return offset & 4 ? 0 : s.config;
       case STATUS.offset:
         return offset & 4 ? 0 : s.status;
-      case COUNTER.offset:
-        return half(this.counter());
+      case COUNTER.offset: {
+        const count = this.exactCount();
+        if (count > Number.MAX_SAFE_INTEGER) return half(this.counter());
+        return offset & 4 ? Math.floor(count / 0x100000000) : count % 0x100000000;
+      }
     }
     const timer = this.timerAt(offset);
     if (!timer) return 0;
@@ -300,9 +303,18 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   }
 
   private counter(): bigint {
-    const { counter, since } = this.state;
-    if (!this.enabled) return counter;
-    return BigInt.asUintN(64, counter + BigInt(Math.floor((this.options.clock.now() - since) / TICK_NS)));
+    const { counter } = this.state;
+    return this.enabled ? BigInt.asUintN(64, counter + BigInt(this.elapsed())) : counter;
+  }
+
+  /** Ticks since the counter had the value that is noted. */
+  private elapsed(): number {
+    return this.enabled ? Math.floor((this.options.clock.now() - this.state.since) / TICK_NS) : 0;
+  }
+
+  /** The counter as a number, which costs no BigInts: kernels read it very often. Above MAX_SAFE_INTEGER it is none. */
+  private exactCount(): number {
+    return Number(this.state.counter) + this.elapsed();
   }
 
   /** Arms a timer's next match. A comparator that equals the counter matches at once if `equal`, else a turn later. */
@@ -320,22 +332,26 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     const { timers, since, counter } = this.state;
     const { comparator } = timers[n];
     const bits = bitsOf(timers[n]);
+    const [from, to] = [this.exactCount(), Number(comparator)];
+    // The usual case: it lies ahead, and numbers hold both.
+    if (from < to && to <= Number.MAX_SAFE_INTEGER && to - from < 2 ** bits)
+      return matchAt(since, to - Number(counter));
     const now = this.counter();
     let ticks = BigInt.asUintN(bits, comparator - now);
     if (ticks === 0n && !equal) ticks = 1n << BigInt(bits);
     const elapsed = BigInt.asUintN(64, now - counter);
-    const ns = since + TICK_NS * Number(elapsed + ticks);
-    return ns <= Number.MAX_SAFE_INTEGER ? ns : Infinity;
+    return matchAt(since, Number(elapsed + ticks));
   }
 
   /** What has matched unnoticed by now has matched. Whoever reads a comparator, or changes what matches depend on, comes here first. */
   private catchUp(): void {
     const now = this.options.clock.now();
-    this.unnoticed.forEach((ns, n) => {
-      if (ns > now) return;
+    for (let n = 0; n < TIMERS; n++) {
+      const ns = this.unnoticed[n];
+      if (ns > now) continue;
       advance(this.state.timers[n], BigInt(Math.floor((now - ns) / TICK_NS)));
       this.arm(n, false);
-    });
+    }
   }
 
   private matched(n: number): void {
@@ -372,6 +388,12 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     const pin = (HPET_PINS as readonly number[]).indexOf(bitField(config, ROUTE));
     return pin < 0 ? this.lines.length : legacy.length + pin;
   }
+}
+
+/** When a match comes so many ticks after `since`, as nextMatch() has it. */
+function matchAt(since: number, ticks: number): number {
+  const ns = since + TICK_NS * ticks;
+  return ns <= Number.MAX_SAFE_INTEGER ? ns : Infinity;
 }
 
 function bitsOf({ config }: TimerState): 32 | 64 {

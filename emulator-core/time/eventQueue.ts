@@ -38,7 +38,8 @@ export class EventQueue {
     const { pending } = this;
     const i = pending.findIndex((event) => event.name === name);
     if (i < 0 || ns === Infinity) return false;
-    const [before, after] = [pending[i - 1], pending[i + 1]];
+    const before = i > 0 ? pending[i - 1] : undefined;
+    const after = i + 1 < pending.length ? pending[i + 1] : undefined;
     if (before && (before.ns > ns || (before.ns === ns && before.name > name))) return false;
     if (after && (after.ns < ns || (after.ns === ns && after.name < name))) return false;
     pending[i].ns = ns;

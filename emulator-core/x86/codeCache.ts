@@ -3,6 +3,7 @@
  * (self-modifying code); a full cache is emptied.
  */
 import { PAGE, Uop } from '../cpu/layout';
+import { doubled } from '../doubled';
 import type { MachineMemory } from '../mmu/memory';
 import { InstructionDecoder, Pseudo, SpecialCode, type DecodeContext } from './decode';
 
@@ -17,12 +18,16 @@ const Role = { counts: 1, ends: 2 } as const;
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
 const NOTHING = new Uint16Array(0);
+const NO_UOPS = new Uint32Array(0);
+/** Micro-ops that a page has room for at first. */
+const FIRST_UOPS = 16;
 
 export class CodePage {
-  /** By page offset: 0, INSIDE, or 1 more than the index in `uops`. */
+  /** By page offset: 0, INSIDE, or 1 more than the index in `list`. */
   private places = new Uint16Array(PAGE);
-  /** Micro-ops of the instructions decoded. */
-  uops: readonly number[] = [];
+  /** Micro-ops of the instructions decoded, and how many there are: hundreds of thousands in all, too many for JavaScript's heap. */
+  private list = new Uint32Array(FIRST_UOPS);
+  private count = 0;
   valid = true;
   constructor(
     readonly physical: number,
@@ -32,7 +37,12 @@ export class CodePage {
   /** The micro-op at a page offset; undefined: none, also beyond the page. */
   uop(offset: number): number | undefined {
     const place = this.places[offset];
-    return place === undefined || place === 0 || place === INSIDE ? undefined : this.uops[place - 1];
+    return place === undefined || place === 0 || place === INSIDE ? undefined : this.list[place - 1];
+  }
+
+  /** Micro-ops of the instructions decoded. */
+  get uops(): Uint32Array {
+    return this.list.subarray(0, this.count);
   }
 
   /** A byte belongs to a decoded instruction. */
@@ -42,14 +52,17 @@ export class CodePage {
 
   /** An instruction was decoded. */
   add(offset: number, uop: number): void {
-    this.places[offset] = (this.uops as number[]).push(uop);
+    if (this.count === this.list.length) this.list = doubled(this.list);
+    this.list[this.count++] = uop;
+    this.places[offset] = this.count;
   }
 
   /** Its micro-ops are no longer used. What still refers to the page keeps little of it. */
   release(): void {
     this.valid = false;
     this.places = NOTHING;
-    this.uops = [];
+    this.list = NO_UOPS;
+    this.count = 0;
   }
 
   /** Bytes from one offset to before another belong to instructions. */

@@ -309,12 +309,12 @@ export class InstructionDecoder {
 
   /** Keeps the micro-op just written as a template. */
   private keep(constants: Constants, at: number, addressBits: number): void {
-    const { code, length } = this;
-    this.root = this.templates.add(this.context!, this.bytes, this.position - length, at, {
-      ...{ ...constants, code, length, repeats: this.repeated, addressBits },
-      relative: this.instruction.isIpRelMemoryOperand,
-      more: this.popped(),
-    });
+    const { code, length, repeated: repeats } = this;
+    const { displacement, immediate } = constants;
+    const relative = this.instruction.isIpRelMemoryOperand;
+    const more = this.popped();
+    const facts = { displacement, immediate, code, length, repeats, addressBits, relative, more };
+    this.root = this.templates.add(this.context!, this.bytes, this.position - length, at, facts);
   }
 
   private writeRegister(at: number, operand: number, register: number): void {

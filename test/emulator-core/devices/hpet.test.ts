@@ -101,6 +101,27 @@ describe('HPET', () => {
     assert.equal(interrupt(), 0x51);
   });
 
+  it('matches at the very tick where counter and comparator are near 2^53 or 2^64', () => {
+    for (const high of [0x001fffff, 0xffffffff]) {
+      const { read, write, connect, interrupt, advance } = hpet();
+      connect(20, 0x51);
+      write(COUNTER + 4, high);
+      write(COUNTER, 0xffffff00);
+      write(CONF, 1);
+      advance(1250);
+      assert.deepEqual([read(COUNTER), read(COUNTER + 4)], [0xffffff7d, high]);
+      write(timer(2), route(20) | ENABLED);
+      write(comparator(2) + 4, high);
+      write(comparator(2), 0xffffff84);
+      advance(65);
+      assert.equal(interrupt(), undefined);
+      advance(5);
+      assert.equal(interrupt(), 0x51);
+      advance(1240);
+      assert.deepEqual([read(COUNTER), read(COUNTER + 4)], [0, (high + 1) % 0x100000000]);
+    }
+  });
+
   it('holds a level until its status bit is cleared', () => {
     const { read, write, connect, interrupt, advance } = hpet();
     connect(23, 0x52, true);
