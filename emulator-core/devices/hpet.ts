@@ -381,7 +381,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     for (let i = 0; i < this.lines.length; i++) this.lines[i].set(((asserted >> i) & 1) as 0 | 1);
   }
 
-  /** Its place in `lines`. A timer's route is always a pin that there is, but for the first, which is none: then a place behind all. */
+  /** Its place in `lines`; a place behind all for route 0, which a timer has after a reset and no pin is. */
   private lineOf(n: number, config: number): number {
     const { legacy } = this.options;
     if (this.state.config & LEGACY && n < legacy.length) return n;

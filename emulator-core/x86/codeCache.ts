@@ -18,7 +18,6 @@ const Role = { counts: 1, ends: 2 } as const;
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
 const NOTHING = new Uint16Array(0);
-const NO_UOPS = new Uint32Array(0);
 /** Micro-ops that a page has room for at first. */
 const FIRST_UOPS = 16;
 
@@ -61,7 +60,7 @@ export class CodePage {
   release(): void {
     this.valid = false;
     this.places = NOTHING;
-    this.list = NO_UOPS;
+    this.list = new Uint32Array(FIRST_UOPS);
     this.count = 0;
   }
 

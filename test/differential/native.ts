@@ -28,8 +28,7 @@ export function unavailable(): string | undefined {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'ringside-differential-'));
   try {
     const missing = [...describeHost(buildRunner(folder)).matchAll(/^not (.*)$/gm)].map(([, what]) => what);
-    if (missing.length)
-      return `this host's kernel or hypervisor answers in the processor's place: ${missing.join(', ')}`;
+    if (missing.length) return `this host's kernel does not let user code have what is compared: ${missing.join(', ')}`;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

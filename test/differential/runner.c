@@ -366,7 +366,7 @@ static void on_probe(int signal, void (*old)(int)) {
   sigaction(signal, &action, NULL);
 }
 
-/* Under a hypervisor without hardware for it the kernel may not let user code have the bases that it writes. */
+/* Under a hypervisor without hardware for it the kernel may not let user code have the bases that it writes; older ones never do. */
 static int keeps_bases(void) {
   on_probe(SIGUSR1, NULL);
   raise(SIGUSR1);
@@ -376,14 +376,14 @@ static int keeps_bases(void) {
   return kept;
 }
 
-/* Nor tell #SS from #GP. */
+/* Nor tell #SS, which a stack just above the canonical addresses of 48 bits is. With 57 bits it is none, and the comparison knows 48. */
 static int tells_stack_faults(void) {
   static uint8_t stack[1 << 16] __attribute__((aligned(64)));
   stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
   sigaltstack(&alternate, NULL);
   on_probe(SIGSEGV, NULL);
   on_probe(SIGBUS, NULL);
-  __asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tpush %%rax" ::"r"(1ull << 47) : "rbx", "memory");
+  __asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tpush %%rax" ::"r"((1ull << 47) + PAGE) : "rbx", "memory");
   on_probe(SIGSEGV, SIG_DFL);
   on_probe(SIGBUS, SIG_DFL);
   sigaltstack(&none, NULL);

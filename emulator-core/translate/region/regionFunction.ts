@@ -20,17 +20,14 @@ import { RegionState } from './regionState';
 export type CompiledPlan = Fn | 'plan again' | 'nothing';
 
 export function compileRegion(source: PlanSource, { blocks, narrow }: CompilablePlan): CompiledPlan {
-  const known: KnownBlock[] = [];
-  for (const block of blocks) {
-    const forms = formsOf(source, block);
-    if (!forms) return 'plan again';
-    known.push({ ...block, forms });
-  }
+  const known = blocks.map((block): KnownBlock => ({ ...block, forms: formsOf(source, block) }));
+  // Those that are missing are told, all of them, to who planned the region elsewhere.
+  if (known.some(({ forms, instructions }) => forms.length < instructions)) return 'plan again';
   return new RegionEmitter(source, known, narrow).emit();
 }
 
-/** undefined: an instruction is known not to be for compiling, which whoever planned the region elsewhere does not know yet. */
-function formsOf(source: PlanSource, block: RegionBlock): CompiledForm[] | undefined {
+/** Of the block's instructions, but for those that are known not to be for compiling. */
+function formsOf(source: PlanSource, block: RegionBlock): CompiledForm[] {
   const forms: CompiledForm[] = [];
   for (let i = 0; i < block.instructions; i++) {
     const uop = uopOf(block, i);
@@ -39,7 +36,7 @@ function formsOf(source: PlanSource, block: RegionBlock): CompiledForm[] | undef
     if (form) forms.push(form);
     else source.forms.onRefused(code, source.handler(uop));
   }
-  return forms.length === block.instructions ? forms : undefined;
+  return forms;
 }
 
 class RegionEmitter {
