@@ -303,11 +303,10 @@ export class Hpet implements Device<HpetState>, MmioHandler {
   }
 
   private counter(): bigint {
-    const { counter } = this.state;
-    return this.enabled ? BigInt.asUintN(64, counter + BigInt(this.elapsed())) : counter;
+    return BigInt.asUintN(64, this.state.counter + BigInt(this.elapsed()));
   }
 
-  /** Ticks since the counter had the value that is noted. */
+  /** Ticks since the counter had the value that is noted; 0 while it stands still. */
   private elapsed(): number {
     return this.enabled ? Math.floor((this.options.clock.now() - this.state.since) / TICK_NS) : 0;
   }

@@ -72,7 +72,7 @@ describe('the generator of cases', () => {
   });
 
   it('encodes every form but those whose bytes another Code stands for', () => {
-    const generator = new Generator(SEED, 400, 1, true);
+    const generator = new Generator(SEED, 400, 1);
     for (let first = 0, number = 0; first < forms.length; first += 400, number++) {
       generator.batch(number, forms, first);
     }
@@ -82,16 +82,16 @@ describe('the generator of cases', () => {
   });
 
   it('makes the same batch of the same seed', () => {
-    const once = new Generator(5, 50, 4, true).batch(3, forms, 100);
-    const again = new Generator(5, 50, 4, true).batch(3, forms, 100);
+    const once = new Generator(5, 50, 4).batch(3, forms, 100);
+    const again = new Generator(5, 50, 4).batch(3, forms, 100);
     assert.ok(Buffer.from(once.cases).equals(Buffer.from(again.cases)));
     assert.ok(Buffer.from(once.code).equals(Buffer.from(again.code)));
-    const other = new Generator(6, 50, 4, true).batch(3, forms, 100);
+    const other = new Generator(6, 50, 4).batch(3, forms, 100);
     assert.ok(!Buffer.from(once.code).equals(Buffer.from(other.code)));
   });
 
   it('writes cases as lines that mean the same', () => {
-    const batch = new Generator(7, 300, 1, true).batch(0, forms, 0);
+    const batch = new Generator(7, 300, 1).batch(0, forms, 0);
     const cases = Buffer.from(batch.cases);
     for (let i = 0; i < batch.count; i++) {
       const sequence = batch.sequences[batch.sequenceOf[i]];

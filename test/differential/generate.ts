@@ -41,15 +41,11 @@ export class Generator {
   private readonly scratch = new Uint32Array(256);
   private readonly scratchBytes = Buffer.from(this.scratch.buffer);
 
-  /**
-   * @param datasets cases per sequence
-   * @param bases FS and GS bases can be chosen
-   */
+  /** @param datasets cases per sequence */
   constructor(
     private readonly seed: number,
     private readonly sequences: number,
     private readonly datasets: number,
-    private readonly bases: boolean,
   ) {
     if (sequences * 2 > SLOTS) throw new Error(`at most ${SLOTS / 2} sequences fit the code region`);
     const bytes = sequences * datasets * 1300 + LARGEST_CASE;
@@ -220,7 +216,7 @@ export class Generator {
       if (needsAlignment(one.form)) address &= ~15;
       if (use.vector) this.writeIndices(random, use, w);
       let base = address - use.displacement;
-      if (use.segment !== 'none' && this.bases) {
+      if (use.segment !== 'none') {
         const segment = w + (use.segment === 'fs' ? Case.fsBase : Case.gsBase) / 4;
         const value = random.below(0x400000);
         words[segment] = value;

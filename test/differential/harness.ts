@@ -106,7 +106,7 @@ async function run(native: Native, options: Options): Promise<Summary> {
     executions: 0, seconds: 0, tallies: new Map(), mismatches: [], mismatchCount: 0, forms, crashes: [], unencoded: new Set(),
   }; // prettier-ignore
   const perBatch = Math.min(sequences, Math.max(20, forms.forms.length));
-  const generators = [0, 1].map(() => new Generator(seed, perBatch, datasets, native.bases));
+  const generators = [0, 1].map(() => new Generator(seed, perBatch, datasets));
   const make = (number: number): GeneratedBatch =>
     generators[number % 2].batch(number, forms.forms, (number * perBatch) % forms.forms.length);
   const endless = options.cases !== undefined || options.seconds !== undefined;

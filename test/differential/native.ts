@@ -64,8 +64,6 @@ export class Native {
   /** Features of this host, by the names of cpuFeatures.ts. */
   readonly features: ReadonlySet<string>;
   readonly vendor: CpuVendor;
-  /** FS and GS bases can be chosen. */
-  readonly bases: boolean;
   /** Limit of the data segment by which Linux tells user code its processor (cpu | node << 12). */
   readonly processorLimit: number;
   private readonly folder: string;
@@ -82,7 +80,6 @@ export class Native {
     const text = describeHost(binary);
     this.features = hostFeatures(text);
     this.vendor = vendorOf(this.features);
-    this.bases = text.includes('fsgsbase 1');
     const [, cpu, node] = /processor (\d+) (\d+)/.exec(text)!;
     this.processorLimit = Number(cpu) | (Number(node) << 12);
     this.batchFile = openSync(path.join(this.folder, 'batch'), 'w+');

@@ -359,20 +359,19 @@ static void probe_handler(int signal, siginfo_t *info, void *context) {
   g[REG_RIP]++;
 }
 
-static void on_probe(int signal, void (*old)(int)) {
+static void on_probe(int number) {
   struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
   action.sa_sigaction = probe_handler;
-  if (old) action = (struct sigaction){.sa_handler = old};
-  sigaction(signal, &action, NULL);
+  sigaction(number, &action, NULL);
 }
 
 /* Under a hypervisor without hardware for it the kernel may not let user code have the bases that it writes; older ones never do. */
 static int keeps_bases(void) {
-  on_probe(SIGUSR1, NULL);
+  on_probe(SIGUSR1);
   raise(SIGUSR1);
   int kept = read_gs_base() == 0x1234;
   write_gs_base(0);
-  on_probe(SIGUSR1, SIG_DFL);
+  signal(SIGUSR1, SIG_DFL);
   return kept;
 }
 
@@ -381,11 +380,11 @@ static int tells_stack_faults(void) {
   static uint8_t stack[1 << 16] __attribute__((aligned(64)));
   stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
   sigaltstack(&alternate, NULL);
-  on_probe(SIGSEGV, NULL);
-  on_probe(SIGBUS, NULL);
+  on_probe(SIGSEGV);
+  on_probe(SIGBUS);
   __asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tpush %%rax" ::"r"((1ull << 47) + PAGE) : "rbx", "memory");
-  on_probe(SIGSEGV, SIG_DFL);
-  on_probe(SIGBUS, SIG_DFL);
+  signal(SIGSEGV, SIG_DFL);
+  signal(SIGBUS, SIG_DFL);
   sigaltstack(&none, NULL);
   return probed_vector == 12;
 }
@@ -408,7 +407,7 @@ static void print_cpuid(void) {
   }
   unsigned cpu = 0, node = 0;
   getcpu(&cpu, &node);
-  printf("fsgsbase %d\nprocessor %u %u\n", fsgsbase, cpu, node);
+  printf("processor %u %u\n", cpu, node);
   if (!fsgsbase || !keeps_bases()) puts("not FS and GS bases");
   if (!tells_stack_faults()) puts("not #SS");
   if (!runs_32_bit_code()) puts("not 32-bit code");
