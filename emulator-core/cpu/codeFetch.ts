@@ -10,7 +10,18 @@ import type { CodeCache, CodeContext, CodePage } from '../x86/codeCache';
 import type { DecodeContext } from '../x86/decode';
 import type { CodeBreakpoints } from './debugRegisters';
 import { join } from './halves';
-import { Jump, PAGE, Segment, SegmentIndex, State, Uop, VCPU_JUMPS, jumpEntry, segmentOffset } from './layout';
+import {
+  Jump,
+  PAGE,
+  Segment,
+  SegmentIndex,
+  State,
+  Uop,
+  VCPU_AREA,
+  VCPU_JUMPS,
+  jumpEntry,
+  segmentOffset,
+} from './layout';
 import type { MemoryHost } from './memoryPath';
 import { Vector, type Vcpu } from './vcpu';
 
@@ -70,8 +81,8 @@ export class CodeFetch {
     if (state.generation >= 0x1ffff0 || state.globalGeneration >= 0x1ffff0) {
       state.generation = 1;
       state.globalGeneration = 2;
-      const start = cpu.base + VCPU_JUMPS;
-      this.memory.u8.fill(0, start, start + Jump.entries * Jump.entrySize);
+      // And the return cache, which lies behind it.
+      this.memory.u8.fill(0, cpu.base + VCPU_JUMPS, cpu.base + VCPU_AREA);
     }
     this.updateTag(cpu, state);
   }

@@ -214,7 +214,14 @@ export function tlbEntry(table: number, low: number): number {
 
 export const VCPU_TLB = State.size;
 export const VCPU_JUMPS = VCPU_TLB + TLB_BYTES * Tlb.contexts;
-export const VCPU_AREA = VCPU_JUMPS + Jump.entries * Jump.entrySize;
+
+/**
+ * Return cache: where near calls return to, direct-mapped by the stack pointer. Entries are as the jump cache's. It is so small that it
+ * stays near, which the jump cache does not.
+ */
+export const RETURN_ENTRIES = 64;
+export const VCPU_RETURNS = VCPU_JUMPS + Jump.entries * Jump.entrySize;
+export const VCPU_AREA = VCPU_RETURNS + RETURN_ENTRIES * Jump.entrySize;
 
 /** Address of the entry that the jump cache of the vCPU at `base` has for an rip, by its low half. */
 export function jumpEntry(base: number, rip: number): number {

@@ -1,5 +1,5 @@
 /** What handlers, the generator and the core agree on: forms of a handler, imported functions, the slow path's requests. */
-import type { Bits, VectorFile, Width } from './builder';
+import type { Bits, BranchKind, VectorFile, Width } from './builder';
 
 /** How a memory operand's linear address is made: 64-bit flat; 32-bit flat; through a segment (FS/GS, 16-bit, limits, address-size prefix). */
 export type MemoryKind = 'flat64' | 'flat32' | 'segment';
@@ -41,7 +41,16 @@ export const IMPORTS = [
 /** What a region's module imports: `go(uop, cpu, handler)` of the handlers' module. */
 export const REGION_IMPORTS = [{ name: 'go', parameters: 3 }];
 export const RegionImport = { go: 0 } as const;
-export const Helper = { lookup: 6, exitNext: 7, run: 8, fused: 9, go: 10, resume: 11, slowRead: 12 } as const;
+export const Helper = {
+  lookup: 6,
+  exitNext: 7,
+  run: 8,
+  fused: 9,
+  go: 10,
+  resume: 11,
+  slowRead: 12,
+  lookupReturn: 13,
+} as const;
 
 /** `kind` argument of the slow path: log2 of the size, plus what is wanted. */
 export const Slow = {
@@ -63,15 +72,26 @@ export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
 export const Pseudo = {
   /** Calls the assist named by the micro-op's Code. */
   assist: 0,
-  /** The page ends here: goes on at the next page. */
-  pageEnd: 1,
-  /** Returns to the run loop. */
-  stop: 2,
-  /** Goes to `target`, an instruction decoded earlier. */
-  goto: 3,
   /** Goes to State.rip through the jump cache; the micro-op is the branch. */
-  lookup: 4,
+  lookup: 1,
+  /** As lookup, by a near call, which has pushed its return address. */
+  lookupCall: 2,
+  /** As lookup, by a near return. */
+  lookupReturn: 3,
+  /** The page ends here: goes on at the next page. */
+  pageEnd: 4,
+  /** Returns to the run loop. */
+  stop: 5,
+  /** Goes to `target`, an instruction decoded earlier. */
+  goto: 6,
   /** Of code that has changed: back to the run loop, which decodes it anew. */
-  stale: 5,
-  last: 5,
+  stale: 7,
+  last: 7,
 } as const;
+
+/** Pseudo handlers that go to State.rip, by what the branch is. */
+export const LOOKUPS: Record<BranchKind, number> = {
+  jump: Pseudo.lookup,
+  call: Pseudo.lookupCall,
+  return: Pseudo.lookupReturn,
+};

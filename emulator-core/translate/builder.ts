@@ -41,6 +41,9 @@ export type Condition = (typeof CONDITIONS)[number];
 /** General registers by encoding. */
 export const Gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7 } as const;
 
+/** What a near branch is to the return cache: calls note where they return to, returns look there first. */
+export type BranchKind = 'jump' | 'call' | 'return';
+
 export type FlagName = 'cf' | 'pf' | 'af' | 'zf' | 'sf' | 'of';
 
 export interface Builder {
@@ -203,8 +206,11 @@ export interface Builder {
 
   /** rip of the next instruction. */
   nextRip(): Expr;
-  /** Near jump to an absolute address (truncated to the operand size). Ends the instruction. */
-  jump(target: Expr): void;
-  /** Jump by the immediate relative to the next instruction when the condition (i32) holds, else go on. Ends the instruction. */
-  branch(condition: Expr | undefined): void;
+  /** Near jump to an absolute address (truncated to the operand size). A call has pushed nextRip(). Ends the instruction. */
+  jump(target: Expr, kind?: BranchKind): void;
+  /**
+   * Jump by the immediate relative to the next instruction when the condition (i32) holds, else go on. A call has no condition, and has
+   * pushed nextRip(). Ends the instruction.
+   */
+  branch(condition: Expr | undefined, kind?: BranchKind): void;
 }

@@ -1,9 +1,26 @@
 /** From one micro-op to the next: entering blocks, the jump cache, and back to the run loop. */
-import { Jump, State, Uop, VCPU_JUMPS } from '../cpu/layout';
+import { Jump, RETURN_ENTRIES, State, Uop, VCPU_JUMPS, VCPU_RETURNS } from '../cpu/layout';
 import { Flag } from '../cpu/vcpu';
-import { Import } from './abi';
+import { Helper, Import, Pseudo } from './abi';
+import { Gpr } from './builder';
 import { cpu, state, uop } from './operands';
-import { Fn, I32, call, drop, get, i32, i32c, i64, ifElse, ret, set, tailCallIndirect, type Expr } from './wasm';
+import {
+  Fn,
+  I32,
+  I64,
+  call,
+  drop,
+  get,
+  i32,
+  i32c,
+  i64,
+  ifElse,
+  ret,
+  set,
+  tailCall,
+  tailCallIndirect,
+  type Expr,
+} from './wasm';
 
 /** Counts that control came to micro-op `t` by a branch: at what is hot, `hot` is called once. */
 function emitHeat(f: Fn, t: Expr): void {
@@ -61,27 +78,73 @@ export function lookupHelper(resumes = false): Fn {
   };
   const rip = keep(i64.load(me, State.rip));
   const { entry, misses } = jumpEntry(me, rip, keep);
-  const t = f.local(I32);
-  const budget = f.local(I32);
   ifElse(f, misses, () => {
     i32.store(me, branch, State.branchFrom)(f);
     ret(f, i32c(0));
   });
-  set(t, i32.load(entry, Jump.uop))(f);
-  set(budget, i32.sub(i32.load(me, State.budget), i32.load(get(t, I32), Uop.left)))(f);
-  ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
-  if (resumes) {
+  emitArrive(f, rip, i32.load(entry, Jump.uop), () => {
+    if (!resumes) return;
     const flags = i32.load(me, State.flags);
     ifElse(f, i32.and(flags, i32c(Flag.RF)), () => {
       i32.store(me, i32.and(flags, i32c(~Flag.RF)), State.flags)(f);
       i32.store(me, i32.load(me, State.budget), State.resumed)(f);
     });
-  }
-  i32.store(me, get(budget, I32), State.budget)(f);
-  i64.store(me, i64.sub(rip, i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
+  });
+  return f;
+}
+
+/** As emitBranchTo, where a cache has the micro-op `to` for State.rip, which is `rip`. `before`: what is done first when it goes there. */
+function emitArrive(f: Fn, rip: Expr, to: Expr, before: () => void = () => {}): void {
+  const t = f.local(I32);
+  const budget = f.local(I32);
+  set(t, to)(f);
+  set(budget, i32.sub(i32.load(cpu, State.budget), i32.load(get(t, I32), Uop.left)))(f);
+  ifElse(f, i32.ltS(get(budget, I32), i32c(0)), () => ret(f, i32c(0)));
+  before();
+  i32.store(cpu, get(budget, I32), State.budget)(f);
+  i64.store(cpu, i64.sub(rip, i64.load32u(get(t, I32), Uop.ip)), State.ripBase)(f);
   // Who hears that it is hot reads ripBase.
   emitHeat(f, get(t, I32));
-  tailCallIndirect(f, i32.load(get(t, I32), Uop.handler), get(t, I32), me);
+  tailCallIndirect(f, i32.load(get(t, I32), Uop.handler), get(t, I32), cpu);
+}
+
+/** The return cache's entry (less VCPU_RETURNS) for a stack slot, by the low half of its address (i32): most slots are of 8 bytes. */
+function returnEntry(slot: Expr): Expr {
+  const mask = (RETURN_ENTRIES - 1) * Jump.entrySize;
+  return i32.add(cpu, i32.and(i32.shl(slot, i32c(Math.log2(Jump.entrySize / 8))), i32c(mask)));
+}
+
+/**
+ * Notes where the near call at micro-op `uop`, which has pushed its return address, will return to: behind it in its page, where an
+ * instruction has been decoded. (Behind one that the run loop runs alone is a pseudo micro-op.)
+ */
+export function emitNoteReturn(f: Fn): void {
+  const behind = f.local(I32);
+  const entry = f.local(I32);
+  set(behind, i32.add(uop, i32c(Uop.bytes)))(f);
+  const to = get(behind, I32);
+  ifElse(f, i32.ltS(i32c(Pseudo.last), i32.load(to, Uop.handler)), () => {
+    set(entry, returnEntry(i32.load(cpu, State.gpr + Gpr.rsp * 8)))(f);
+    const at = get(entry, I32);
+    i64.store(at, i64.add(state(State.ripBase), i64.load32u(to, Uop.ip)), VCPU_RETURNS + Jump.rip)(f);
+    i32.store(at, to, VCPU_RETURNS + Jump.uop)(f);
+    i32.store(at, i32.load(cpu, State.codeTag), VCPU_RETURNS + Jump.tag)(f);
+  });
+}
+
+/** lookupReturn(branch, cpu): as lookup, by a near return, which has released its return address: first through the return cache. */
+export function lookupReturnHelper(): Fn {
+  const f = new Fn(2);
+  const rip = f.local(I64);
+  const entry = f.local(I32);
+  set(rip, state(State.rip))(f);
+  // Within the slot that the address was in, whatever its size.
+  set(entry, returnEntry(i32.sub(i32.load(cpu, State.gpr + Gpr.rsp * 8), i32c(1))))(f);
+  const at = get(entry, I32);
+  const known = i64.eq(i64.load(at, VCPU_RETURNS + Jump.rip), get(rip, I64));
+  const valid = i32.eq(i32.load(at, VCPU_RETURNS + Jump.tag), i32.load(cpu, State.codeTag));
+  ifElse(f, i32.and(known, valid), () => emitArrive(f, get(rip, I64), i32.load(at, VCPU_RETURNS + Jump.uop)));
+  tailCall(f, Helper.lookup, uop, cpu);
   return f;
 }
 

@@ -6,7 +6,15 @@ import { State, Uop } from '../cpu/layout';
 import { CODES, type CodeInfo } from '../x86/codes';
 import { Helper, IMPORTS, Import, Pseudo, type HandlerForm } from './abi';
 import { fusedHelper } from './fusedHelper';
-import { emitEnter, exitNextHelper, goHelper, lookupHelper, runHelper } from './dispatch';
+import {
+  emitEnter,
+  emitNoteReturn,
+  exitNextHelper,
+  goHelper,
+  lookupHelper,
+  lookupReturnHelper,
+  runHelper,
+} from './dispatch';
 import { slowReadHelper } from './slowReadHelper';
 import { MEMORY, REPEAT, STACK, VARIANTS, baseForm, variant, type BaseForm } from './forms';
 import { InterpreterBuilder } from './interpreter';
@@ -45,12 +53,17 @@ function pseudoHandlers(): Fn[] {
   emitEnter(goto, get(t, I32));
   const lookup = new Fn(2);
   tailCall(lookup, Helper.lookup, uop, cpu);
+  const lookupCall = new Fn(2);
+  emitNoteReturn(lookupCall);
+  tailCall(lookupCall, Helper.lookup, uop, cpu);
+  const lookupReturn = new Fn(2);
+  tailCall(lookupReturn, Helper.lookupReturn, uop, cpu);
 
   const stale = new Fn(2);
   i32.store(cpu, i32.add(i32.load(cpu, State.budget), i32.load(uop, Uop.left)), State.budget)(stale);
   i64.store(cpu, ripOf, State.rip)(stale);
   i32c(0).emit(stale);
-  return [assist, pageEnd, stop, goto, lookup, stale];
+  return [assist, lookup, lookupCall, lookupReturn, pageEnd, stop, goto, stale];
 }
 
 type Variants = [variant: number, handler: number][];
@@ -121,6 +134,7 @@ export function generateHandlers(): HandlerModule {
     goHelper(),
     lookupHelper(true),
     slowReadHelper(),
+    lookupReturnHelper(),
   ];
   const first = IMPORTS.length + helpers.length;
   const bytes = encodeModule({

@@ -7,9 +7,9 @@ import { State, TLB_BYTES, Uop, VCPU_TLB } from '../cpu/layout';
 import { Cr4, Flag } from '../cpu/vcpu';
 import { VECTOR_OPERATION_NAMES, type VectorOperationName } from '../cpu/vector/operations';
 import { Helper, Import, Pseudo, Slow, type HandlerForm } from './abi';
-import type { Bits, Builder } from './builder';
+import type { Bits, BranchKind, Builder } from './builder';
 import { bulkIterations } from './bulkStrings';
-import { emitBranchTo, emitEnter } from './dispatch';
+import { emitBranchTo, emitEnter, emitNoteReturn } from './dispatch';
 import { FlagsEmitter } from './flagsEmitter';
 import { HandlerMemory } from './handlerMemory';
 import type { ModifiedOperand } from './memoryEmitter';
@@ -186,10 +186,11 @@ export class InterpreterBuilder extends SemanticsBuilder {
     });
   }
 
-  jump(target: Expr): void {
+  jump(target: Expr, kind: BranchKind = 'jump'): void {
+    if (kind === 'call') emitNoteReturn(this.f);
     i64.store(cpu, truncate(target, this.operandBits), State.rip)(this.f);
     this.returnIfAgain();
-    tailCall(this.f, Helper.lookup, uop, cpu);
+    tailCall(this.f, kind === 'return' ? Helper.lookupReturn : Helper.lookup, uop, cpu);
     this.ended = true;
   }
 
@@ -208,8 +209,9 @@ export class InterpreterBuilder extends SemanticsBuilder {
     return this.memory.cached(linear, bytes, table);
   }
 
-  branch(condition: Expr | undefined): void {
+  branch(condition: Expr | undefined, kind: BranchKind = 'jump'): void {
     const f = this.f;
+    if (kind === 'call') emitNoteReturn(f);
     const taken = (): void => {
       const t = f.local(I32);
       const target = truncate(i64.add(this.nextRip(), FIELDS.immediate()), this.operandBits);

@@ -7,7 +7,7 @@ import { Cr4, Flag } from '../cpu/vcpu';
 import type { VectorOperationName } from '../cpu/vector/operations';
 import { encodeIoQualification, ExitReason } from '../virt/vmx/exitReasons';
 import type { HandlerForm } from './abi';
-import type { Bits, Builder, Condition, FlagName } from './builder';
+import type { Bits, BranchKind, Builder, Condition, FlagName } from './builder';
 import { emitCpuid, emitPortByte } from './exitEmitter';
 import type { FlagsEmitter } from './flagsEmitter';
 import type { MemoryEmitter, ModifiedOperand } from './memoryEmitter';
@@ -94,10 +94,10 @@ export abstract class SemanticsBuilder implements Builder {
   abstract protectionFaultIf(condition: Expr): void;
   abstract wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr };
   abstract vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[];
-  abstract jump(target: Expr): void;
+  abstract jump(target: Expr, kind?: BranchKind): void;
   abstract transfer(target: Expr): void;
   abstract cached(linear: Expr, bytes: number, access: 'present' | 'system'): { hits: Expr; host: Expr };
-  abstract branch(condition: Expr | undefined): void;
+  abstract branch(condition: Expr | undefined, kind?: BranchKind): void;
 
   // ---- operands --------------------------------------------------------------------------------------------------
 

@@ -206,6 +206,7 @@ export const i32 = {
   eq: binary(I32, 0x46),
   ne: binary(I32, 0x47),
   ltS: binary(I32, 0x48),
+  ltU: binary(I32, 0x49),
   geS: binary(I32, 0x4e),
   leS: binary(I32, 0x4c),
   geU: binary(I32, 0x4f),

@@ -24,6 +24,8 @@ export interface CodeInfo {
   operandBits: Bits;
   /** A conditional branch: Jcc, JrCXZ or LOOPcc. */
   conditional: boolean;
+  /** CALL, near or far. */
+  call: boolean;
 }
 
 const FIXED: Record<string, Bits> = {
@@ -75,7 +77,8 @@ function describe(code: number, name: string, row: Instruction, rowIndex: number
     for (const operand of operands.slice(1)) if (operand.immediate) operand.immediate = size as Bits;
   }
   const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
-  return { code, name, row, rowIndex, operands, operandBits, vex, conditional };
+  const call = row.mnemonic === 'Call';
+  return { code, name, row, rowIndex, operands, operandBits, vex, conditional, call };
 }
 
 /** Encodings of instruction sets that the processor has not: EVEX, Knights Corner's, AMD's XOP and 3DNow!. */

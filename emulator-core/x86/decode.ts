@@ -365,10 +365,10 @@ export class InstructionDecoder {
   /** Control reaches what follows a conditional branch or REP through the run loop, as any other block. */
   endsAtBranches = false;
 
-  /** Ends a block, but control may go on behind it: conditional branches and REP instructions. */
+  /** Ends a block, but control may go on behind it: conditional branches, near calls (once they return) and REP instructions. */
   get fallsThrough(): boolean {
     const { info } = this;
-    return !this.endsAtBranches && !!info?.row.semantics && (this.repeats || info.conditional);
+    return !this.endsAtBranches && !!info?.row.semantics && (this.repeats || info.conditional || info.call);
   }
 
   get endsBlock(): boolean {

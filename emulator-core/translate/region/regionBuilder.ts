@@ -6,7 +6,7 @@
 import { State, Uop, UopFlag } from '../../cpu/layout';
 import type { VectorOperationName } from '../../cpu/vector/operations';
 import type { HandlerForm } from '../abi';
-import type { Bits } from '../builder';
+import type { Bits, BranchKind } from '../builder';
 import { cpu, truncate } from '../operands';
 import { SemanticsBuilder } from '../semanticsBuilder';
 import { VectorEmitter } from '../vectorEmitter';
@@ -39,6 +39,8 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
   private vectorEmitter?: VectorEmitter;
   /** The semantics have branched: control does not go on. */
   ended = false;
+  /** What it is when it leaves the region by a branch. */
+  private branchKind: BranchKind = 'jump';
   /** Depth of blocks where the instruction began. */
   private readonly depth: number;
 
@@ -202,8 +204,9 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
     return Array.from({ length: count }, () => v128.zero);
   }
 
-  jump(target: Expr): void {
+  jump(target: Expr, kind: BranchKind = 'jump'): void {
     const { s } = this;
+    this.branchKind = kind;
     const { returns } = this.edges(this);
     const to = returns.length ? this.let(truncate(target, this.operandBits)) : truncate(target, this.operandBits);
     const before = s.known;
@@ -212,7 +215,7 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
       ifElse(s.f, i64.eq(to, place), () => go(to));
       s.known = before;
     }
-    s.lookup(this.uop, to);
+    this.lookup(to);
     this.ended = true;
   }
 
@@ -227,8 +230,9 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
     throw new NotForCompiling();
   }
 
-  branch(condition: Expr | undefined): void {
+  branch(condition: Expr | undefined, kind: BranchKind = 'jump'): void {
     const { s } = this;
+    this.branchKind = kind;
     const edges = this.edges(this);
     if (condition) {
       const before = s.known;
@@ -237,6 +241,11 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
       edges.next();
     } else edges.taken();
     this.ended = true;
+  }
+
+  /** Leaves to an rip, by the branch. */
+  lookup(rip: Expr): void {
+    this.s.lookup(this.uop, rip, this.branchKind);
   }
 
   /** rip that the direct branch goes to, for edges that leave by it. */

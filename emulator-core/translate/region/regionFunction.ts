@@ -166,7 +166,7 @@ class RegionEmitter {
   /** Of the branch that ends a block. */
   private edges(node: number, block: RegionBlock, b: RegionBuilder): BranchEdges {
     const { s } = this;
-    const to = (rip: Expr): Way => ({ rip, leave: () => s.lookup(b.uop, rip) });
+    const to = (rip: Expr): Way => ({ rip, leave: () => b.lookup(rip) });
     const direct = (): Way => to(s.let(b.branchTarget()));
     return {
       taken: () => this.edge(node, block.taken!, direct),

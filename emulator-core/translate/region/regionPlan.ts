@@ -144,10 +144,10 @@ export class CompiledForms {
 }
 
 /** undefined: it is not for a region. */
-function kindOf({ row, operands, conditional }: CodeInfo): Kind | undefined {
-  if (conditional || /^(Jmp|Call)$/.test(row.mnemonic)) {
+function kindOf({ row, operands, conditional, call }: CodeInfo): Kind | undefined {
+  if (conditional || call || row.mnemonic === 'Jmp') {
     if (!operands[0]?.immediate) return 'indirect';
-    return conditional ? 'conditional' : row.mnemonic === 'Call' ? 'call' : 'unconditional';
+    return conditional ? 'conditional' : call ? 'call' : 'unconditional';
   }
   if (/^Retn/.test(row.mnemonic)) return 'return';
   return row.endsBlock ? undefined : 'plain';

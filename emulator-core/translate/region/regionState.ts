@@ -3,7 +3,8 @@
  * stored where it is left.
  */
 import { Jump, LoopPage, State, Uop } from '../../cpu/layout';
-import { Pseudo, RegionImport } from '../abi';
+import { LOOKUPS, Pseudo, RegionImport } from '../abi';
+import type { BranchKind } from '../builder';
 import { jumpEntry } from '../dispatch';
 import { cpu } from '../operands';
 import type { Accesses, AddressKey } from './checkedPages';
@@ -67,6 +68,8 @@ export interface KnownPage extends Accesses {
 
 /** Bytes that most regions' code has at most. */
 const ROOM = 4096;
+/** Pseudo handlers from Pseudo.lookup on that go to an rip. */
+const LOOKUP_COUNT = Object.keys(LOOKUPS).length;
 /** General registers that there are. */
 const REGISTERS = 16;
 
@@ -288,9 +291,9 @@ export class RegionState {
     this.leave(i32c(uop));
   }
   /** To an rip, by the branch at a micro-op. */
-  lookup(uop: number, rip: Expr): void {
+  lookup(uop: number, rip: Expr, kind: BranchKind): void {
     i64.store(cpu, rip, State.rip)(this.f);
-    this.leave(i32c(uop), i32c(Pseudo.lookup));
+    this.leave(i32c(uop), i32c(LOOKUPS[kind]));
   }
 
   /** Goes to a micro-op in another page, at `rip`, if that is still there; else `leave` leaves. */
@@ -327,7 +330,7 @@ export class RegionState {
     this.storeAll(settle);
     // Entered with its first block charged. At a handler that counts what it is given, the rest of its block has not retired.
     const given = i32.load(get(this.at, I32), Uop.left);
-    const lookup = i32.eq(get(this.handler, I32), i32c(Pseudo.lookup));
+    const lookup = i32.ltU(i32.sub(get(this.handler, I32), i32c(Pseudo.lookup)), i32c(LOOKUP_COUNT));
     const charged = select(lookup, i32c(0), given);
     const retired = i32.sub(i32.sub(get(this.granted, I32), get(this.budget, I32)), charged);
     i64.store(cpu, i64.add(i64.load(cpu, State.compiled), i64.extendU(retired)), State.compiled)(f);

@@ -8,7 +8,7 @@ function returnNear(b: Builder, operandBits: Bits, release: Expr): void {
   const pointer = b.let(b.stackPointer());
   const target = b.let(b.stackLoad(operandBits, pointer));
   b.setStackPointer(i64.add(pointer, i64.add(release, i64c(operandBits / 8))));
-  b.jump(target);
+  b.jump(target, 'return');
 }
 
 const ret = (mnemonic: string, operandBits: 16 | 32 | 64): Instruction[] => [
@@ -100,7 +100,7 @@ export const control: Family = [
     note: UNREACHABLE,
     semantics: (b) => {
       b.push(b.operandBits, b.nextRip());
-      b.branch(undefined);
+      b.branch(undefined, 'call');
     },
   },
   {
@@ -112,7 +112,7 @@ export const control: Family = [
     semantics: (b) => {
       const target = b.let(b.read(0));
       b.push(b.operandBits, b.nextRip());
-      b.jump(target);
+      b.jump(target, 'call');
     },
   },
   { mnemonic: 'Call', manual: 'CALL—Call Procedure', operands: /^(ptr|m)\d/, endsBlock: true, assist: 'callFar' },
