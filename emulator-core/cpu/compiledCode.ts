@@ -7,23 +7,16 @@ import type { HandlerModule } from '../translate/handlers';
 import type { CompiledJob, RegionCompiler } from '../translate/region/compileJob';
 import type { BlockObserver } from '../translate/region/blockObserver';
 import { JobWriter } from '../translate/region/jobWords';
-import { compileRegion } from '../translate/region/regionFunction';
+import { MAX_UOPS, Planner, type Surroundings } from '../translate/region/planner';
+import { compileRegion, type CompiledPlan } from '../translate/region/regionFunction';
 import { encodeRegions } from '../translate/region/regionModule';
-import {
-  CompiledForms,
-  MAX_UOPS,
-  planRegion,
-  type CompilablePlan,
-  type PlanSource,
-  type RegionPlan,
-  type Surroundings,
-} from '../translate/region/regionPlan';
-import { finished, type FunctionBody } from '../translate/wasm';
+import { CompiledForms, type PlanSource } from '../translate/region/regionPlan';
+import { finished } from '../translate/wasm';
 import type { CodeCache, CodePage } from '../x86/codeCache';
 import { noCompiling, type CompileStatistics } from './compileStatistics';
-import { lowOf } from './halves';
+import { highOf, lowOf } from './halves';
 import { Jump, State, Uop, jumpEntry } from './layout';
-import { RegionTable, type HandlerTable } from './regionTable';
+import { RegionTable, type HandlerTable, type RegionFacts } from './regionTable';
 import type { Vcpu } from './vcpu';
 
 /** 'auto': what is hot. 'off': nothing. 'always': everything when it runs for the first time, for tests. */
@@ -69,16 +62,9 @@ interface Asked {
   around?: { vcpu: number; base: bigint };
 }
 
-/** A region that is planned. */
-interface PlannedRegion {
+/** A region that is planned. `body`: where it is compiled here. */
+interface PlannedRegion extends RegionFacts {
   asked: Asked;
-  pages: readonly CodePage[];
-  first: boolean;
-  instructions: number;
-  /** Where it is compiled here. */
-  body?: FunctionBody;
-  /** Where it is compiled elsewhere, until it has been sent there. */
-  plan?: CompilablePlan;
 }
 
 export class CompiledCode implements PlanSource {
@@ -97,7 +83,9 @@ export class CompiledCode implements PlanSource {
   /** What another thread is compiling, by job. */
   private readonly away = new Map<number, PlannedRegion[]>();
   private jobs = 0;
-  private readonly writer = new JobWriter(this);
+  private readonly planner = new Planner(this);
+  /** Where another thread compiles: the plans of `ready`, in its order. Here: the plan that is being compiled. */
+  private readonly plans: JobWriter;
   private readonly asked = new Set<number>();
 
   constructor(
@@ -114,6 +102,7 @@ export class CompiledCode implements PlanSource {
     private compiler?: RegionCompiler,
   ) {
     this.forms = new CompiledForms(handlers);
+    this.plans = new JobWriter(this, compiler !== undefined);
     const { bytes = mode === 'always' ? ALWAYS_BYTES : undefined, modules } = limits;
     this.regions = new RegionTable(memory, table, this.statistics, (uop) => this.released(uop), bytes, modules);
     code.onDropped = (page) => this.regions.drop(page);
@@ -222,17 +211,14 @@ export class CompiledCode implements PlanSource {
     const late = (): boolean => taken > 0 && limit < Infinity && this.now() - started >= BATCH_MILLISECONDS;
     while (taken < this.waiting.length && instructions < limit && !late()) {
       const asked = this.waiting[taken++];
-      const { uop, around } = asked;
-      const page = this.code.pageOf(uop);
-      if (!page?.valid || (this.regions.get(uop) && !around)) continue;
-      const { plan, wanted, body } = this.region(page, uop, around && this.surroundings(around));
-      for (const next of plan.continuations) this.ask(next);
-      if (!wanted) continue;
-      const count = instructionsOf(plan);
-      instructions += count;
-      const kept = body ? { body } : { plan };
-      this.ready.push({ asked, pages: plan.pages, first: this.cold, instructions: count, ...kept });
-      this.compiledInstructions += count;
+      const page = this.code.pageOf(asked.uop);
+      if (!page?.valid || (this.regions.get(asked.uop) && !asked.around)) continue;
+      const made = this.region(page, asked);
+      for (const next of this.planner.continuations) this.ask(next);
+      if (!made) continue;
+      instructions += made.instructions;
+      this.ready.push(made);
+      this.compiledInstructions += made.instructions;
       if (this.ready.length >= MODULE_REGIONS && this.compiler) break;
     }
     this.waiting.splice(0, taken);
@@ -248,47 +234,59 @@ export class CompiledCode implements PlanSource {
 
   /** What the vCPU's jump cache knows of the code around. */
   private surroundings({ vcpu, base }: NonNullable<Asked['around']>): Surroundings {
-    const { i32, i64 } = this.memory;
+    const { i32 } = this.memory;
     const own = this.memory.vcpuBase(vcpu);
-    const find = (rip: bigint): { uop: number; page: CodePage } | undefined => {
-      const entry = jumpEntry(own, lowOf(rip));
-      if (i64[(entry + Jump.rip) >> 3] !== BigInt.asIntN(64, rip)) return undefined;
-      const uop = i32[(entry + Jump.uop) >> 2];
-      const page = this.code.pageOf(uop);
-      return page && { uop, page };
+    const low = lowOf(base) >>> 0;
+    const high = highOf(base);
+    return {
+      uop: (offset) => {
+        const rip = low + offset;
+        const entry = jumpEntry(own, rip | 0);
+        if (i32[(entry + Jump.rip) >> 2] !== (rip | 0)) return 0;
+        if (i32[(entry + Jump.rip + 4) >> 2] !== ((high + Math.floor(rip / 2 ** 32)) | 0)) return 0;
+        return i32[(entry + Jump.uop) >> 2];
+      },
+      page: (uop) => this.code.pageOf(uop),
     };
-    return { base, find };
   }
 
-  /** Plans a region, and compiles it where that is done here. `wanted`: there is something in it to be gained. */
-  private region(
-    page: CodePage,
-    uop: number,
-    around?: Surroundings,
-  ): { plan: RegionPlan; wanted: boolean; body?: FunctionBody } {
+  /** Plans a region, and compiles it where that is done here; undefined: nothing would be gained. */
+  private region(page: CodePage, asked: Asked): PlannedRegion | undefined {
+    const { planner, compiler } = this;
+    const { uop } = asked;
+    const around = asked.around && this.surroundings(asked.around);
     for (;;) {
-      const plan = planRegion(this, page, uop, this.microOps(!!around), around);
-      // Nothing would be gained.
-      if (around && plan.pages.length === 1 && !this.regions.get(uop)?.first) return { plan, wanted: false };
-      if (this.compiler) return { plan, wanted: instructionsOf(plan) > 0 };
-      const made = compileRegion(this, plan);
-      if (made === 'nothing') return { plan, wanted: false };
+      planner.plan(page, uop, this.microOps(!!around), around);
+      const { pages, instructions } = planner;
+      if (around && pages.length === 1 && !this.regions.get(uop)?.first) return undefined;
+      const made = compiler ? undefined : this.compileHere();
+      if (made === 'nothing' || instructions === 0) return undefined;
       // Each time there is a form less that is tried.
-      if (made !== 'plan again') return { plan, wanted: true, body: finished(made) };
+      if (made === 'plan again') continue;
+      if (compiler) planner.write(this.plans);
+      const body = made && finished(made);
+      return { asked, uop, pages, crosses: !!around, first: this.cold, instructions, body };
     }
+  }
+
+  /** Compiles what has been planned. */
+  private compileHere(): CompiledPlan {
+    const { plans } = this;
+    this.planner.write(plans);
+    const made = compileRegion(this, plans.reader().plan());
+    plans.clear();
+    return made;
   }
 
   private send(compiler: RegionCompiler): void {
     const started = this.now();
-    const sent = this.ready.filter(isValid);
+    const sent = this.ready;
     this.ready = [];
-    if (sent.length) {
+    if (sent.some(isValid)) {
       const id = this.jobs++;
       this.away.set(id, sent);
-      const plans = sent.map(({ plan }) => plan!);
-      compiler.compile(id, this.writer.write(plans, this.memory.uopEnd));
-      for (const region of sent) region.plan = undefined;
-    }
+      compiler.compile(id, this.plans.take(this.memory.uopEnd));
+    } else this.plans.clear();
     this.took(this.now() - started);
   }
 
@@ -304,6 +302,7 @@ export class CompiledCode implements PlanSource {
       }
       this.away.clear();
       this.ready = [];
+      this.plans.clear();
       return true;
     }
     const started = this.now();
@@ -340,17 +339,8 @@ export class CompiledCode implements PlanSource {
 
   /** @param made by export of the module; undefined: not wanted any more */
   private add(made: readonly (PlannedRegion | undefined)[], module: WebAssembly.Module, bytes: number): void {
-    const regions = made.map(
-      (one) =>
-        one && {
-          uop: one.asked.uop,
-          pages: one.pages,
-          crosses: !!one.asked.around,
-          ...{ first: one.first, instructions: one.instructions, body: one.body },
-        },
-    );
-    this.regions.add(regions, module, bytes);
-    for (const region of regions) {
+    this.regions.add(made, module, bytes);
+    for (const region of made) {
       if (!region || region.crosses) continue;
       this.asked.delete(region.uop);
       this.heat(region.uop, this.thrifty ? THRIFTY.hotter : this.hotter);
@@ -371,15 +361,12 @@ export class CompiledCode implements PlanSource {
   private forget(): void {
     this.waiting = [];
     this.ready = [];
+    this.plans.clear();
     // They count until they come back.
     for (const id of this.away.keys()) this.away.set(id, []);
     this.asked.clear();
     this.regions.forget();
   }
-}
-
-function instructionsOf({ blocks }: RegionPlan): number {
-  return blocks.reduce((sum, { instructions }) => sum + instructions, 0);
 }
 
 /** Its code is still what it was planned from. */

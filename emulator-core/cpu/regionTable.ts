@@ -105,7 +105,8 @@ export class RegionTable {
 
   /** The interpreter's handler of a micro-op. */
   handler(uop: number): number {
-    return this.regions.get(uop)?.handler ?? this.memory.i32[(uop + Uop.handler) >> 2];
+    const handler = this.memory.i32[(uop + Uop.handler) >> 2];
+    return handler < this.firstSlot ? handler : (this.regions.get(uop)?.handler ?? handler);
   }
 
   /** Regions now that have code of several pages. */

@@ -1,13 +1,13 @@
-/** Plans of regions as numbers, which are quick to send, and back. */
+/** Plans of regions as numbers, which are quick to send and no garbage, and back. */
 import { Uop } from '../../cpu/layout';
 import { doubled } from '../../doubled';
 import type { CompilablePlan, Edge, PlanSource, RegionBlock, UopMemory } from './regionPlan';
 
 const WORDS = Uop.bytes / 4;
-const EDGES = ['block', 'cross', 'enter', 'away'] as const;
-/** In place of a micro-op's address or an edge's kind: there is none. */
-const NONE = -1;
-/** Words that a job has room for at first. */
+/** Kinds of edges; the first: there is none. */
+const EDGES = ['none', 'block', 'cross', 'enter', 'away'] as const;
+type EdgeKind = (typeof EDGES)[number];
+/** Words that there is room for at first. */
 const FIRST_WORDS = 1 << 14;
 
 export interface CompileJob {
@@ -22,7 +22,7 @@ export interface CompileJob {
 
 /** Numbers of 32 bits, one after the other. */
 class Words {
-  private words = new Int32Array(FIRST_WORDS);
+  words = new Int32Array(FIRST_WORDS);
   private length = 0;
 
   add(value: number): void {
@@ -41,6 +41,9 @@ class Words {
   set(at: number, value: number): void {
     this.words[at] = value;
   }
+  clear(): void {
+    this.length = 0;
+  }
   /** All of them; there are none then. */
   take(): Int32Array<ArrayBuffer> {
     const taken = this.words.slice(0, this.length);
@@ -49,65 +52,78 @@ class Words {
   }
 }
 
-/** Writes plans, and the micro-ops that they are of. */
+/** Writes plans, and the micro-ops that they are of: for each plan its blocks, for each block its edges. Micro-op 0 is none. */
 export class JobWriter {
   private readonly plans = new Words();
   private readonly uops = new Words();
+  private count = 0;
 
-  constructor(private readonly source: PlanSource) {}
+  /** @param copies the micro-ops go along */
+  constructor(
+    private readonly source: PlanSource,
+    private readonly copies: boolean,
+  ) {}
 
-  /** @param end all micro-ops of the machine are below */
-  write(plans: readonly CompilablePlan[], end: number): CompileJob {
-    for (const { blocks, narrow } of plans) {
-      this.plans.add(narrow ? 1 : 0);
-      this.plans.add(blocks.length);
-      for (const block of blocks) this.block(block);
-    }
-    return { count: plans.length, plans: this.plans.take(), uops: this.uops.take(), end };
+  plan(narrow: boolean, blocks: number): void {
+    this.count++;
+    this.plans.add(narrow ? 1 : 0);
+    this.plans.add(blocks);
   }
 
-  private block({ uop, instructions, stop, end, taken, next, returns }: RegionBlock): void {
+  /** As RegionBlock. Then come the edges `taken` and `next`, the number of returns, and for each of those `ip` and its edge. */
+  block(uop: number, instructions: number, stop: number, end: number): void {
     const { plans } = this;
     plans.add(uop);
     plans.add(instructions);
     // Of a block without instructions it is asked where it is.
     this.run(uop, Math.max(1, instructions));
-    this.place(stop);
-    this.place(end);
-    this.edge(taken);
-    this.edge(next);
-    plans.add(returns?.length ?? 0);
-    if (!returns) return;
-    for (const { ip, edge } of returns) {
-      plans.add(ip);
-      this.edge(edge);
-    }
+    plans.add(stop);
+    plans.add(end);
+    if (stop) this.run(stop);
+    if (end) this.run(end);
   }
 
-  private place(uop: number | undefined): void {
-    this.plans.add(uop ?? NONE);
-    if (uop !== undefined) this.run(uop);
-  }
-
-  private edge(edge: Edge | undefined): void {
+  /** @param to micro-op that is entered, or a block's number */
+  edge(kind: EdgeKind, to = 0, charge = false): void {
     const { plans } = this;
-    plans.add(edge ? EDGES.indexOf(edge.kind) : NONE);
-    if (edge?.kind === 'enter') {
-      plans.add(edge.uop);
-      this.run(edge.uop);
-    } else if (edge?.kind === 'block' || edge?.kind === 'cross') {
-      plans.add(edge.block);
-      if (edge.kind === 'block') plans.add(edge.charge ? 1 : 0);
-    }
+    plans.add(EDGES.indexOf(kind));
+    if (kind === 'none' || kind === 'away') return;
+    plans.add(to);
+    if (kind === 'block') plans.add(charge ? 1 : 0);
+    if (kind === 'enter') this.run(to);
+  }
+
+  returns(count: number): void {
+    this.plans.add(count);
+  }
+  ip(ip: number): void {
+    this.plans.add(ip);
   }
 
   /** `count` micro-ops from one on. */
   private run(uop: number, count = 1): void {
     const { source, uops } = this;
+    if (!this.copies) return;
     uops.add(uop);
     uops.add(count);
     const at = uops.append(source.memory.i32, uop >> 2, count * WORDS);
     for (let i = 0; i < count; i++) uops.set(at + i * WORDS + (Uop.handler >> 2), source.handler(uop + i * Uop.bytes));
+  }
+
+  /** All that has been written; nothing has been then. @param end all micro-ops of the machine are below */
+  take(end: number): CompileJob {
+    const { count } = this;
+    this.count = 0;
+    return { count, plans: this.plans.take(), uops: this.uops.take(), end };
+  }
+  clear(): void {
+    this.count = 0;
+    this.plans.clear();
+    this.uops.clear();
+  }
+  /** Of what has been written. */
+  reader(): JobReader {
+    return new JobReader(this.plans.words);
   }
 }
 
@@ -146,17 +162,15 @@ export class JobReader {
   }
 
   private place(): number | undefined {
-    const place = this.next;
-    return place === NONE ? undefined : place;
+    return this.next || undefined;
   }
 
   private edge(): Edge | undefined {
-    const kind = this.next;
-    if (kind === NONE) return undefined;
-    const name = EDGES[kind];
-    if (name === 'away') return { kind: name };
-    if (name === 'enter') return { kind: name, uop: this.next };
+    const kind = EDGES[this.next];
+    if (kind === 'none') return undefined;
+    if (kind === 'away') return { kind };
+    if (kind === 'enter') return { kind, uop: this.next };
     const block = this.next;
-    return name === 'cross' ? { kind: name, block } : { kind: name, block, charge: this.next !== 0 };
+    return kind === 'cross' ? { kind, block } : { kind, block, charge: this.next !== 0 };
   }
 }
