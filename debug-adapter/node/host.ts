@@ -104,7 +104,8 @@ export const nodeHost: Host = {
   resolve: (base, name) => path.resolve(base, name),
   async readFile(name) {
     try {
-      return new Uint8Array(await readFile(name));
+      const { buffer, byteOffset, byteLength } = await readFile(name);
+      return new Uint8Array(buffer, byteOffset, byteLength);
     } catch (error) {
       return absent(error);
     }

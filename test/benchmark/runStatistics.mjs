@@ -6,17 +6,20 @@ import { cli } from './peers/ringside.mjs';
 const sayPeak = `
   import { writeSync } from 'node:fs';
   process.on('exit', () => writeSync(2, JSON.stringify({ peak: process.resourceUsage().maxRSS * 1024 }) + '\\n'));`;
+const threadClock = new URL('threadClock.mjs', import.meta.url).href;
 const saysPeak = `data:text/javascript,${encodeURIComponent(sayPeak)}`;
 
 /**
  * `ringside run ... --stats --json`.
  * @param {readonly string[]} args
- * @returns {Promise<{ instructions: number, seconds: number, mips: number, exits: Record<string, number>, peak: number }>} what
- *   --stats says, and `peak`: the most bytes of memory that the process had resident
+ * @param {{ ownTime?: boolean }} options ownTime: times are the main thread's own processor time
+ * @returns {Promise<{ instructions: number, seconds: number, mips: number, exits: Record<string, number>, peak: number,
+ *   engine?: { longestCompileMilliseconds: number } }>} what --stats says, and `peak`: the most bytes of memory that the process had resident
  */
-export function runStatistics(args) {
+export function runStatistics(args, { ownTime = false } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', saysPeak, cli, 'run', ...args, '--stats', '--json'], {
+    const imports = ['--import', saysPeak, ...(ownTime ? ['--no-warnings', '--import', threadClock] : [])];
+    const child = spawn(process.execPath, [...imports, cli, 'run', ...args, '--stats', '--json'], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let text = '';

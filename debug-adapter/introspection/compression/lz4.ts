@@ -2,8 +2,9 @@
 import { CompressionError } from './error';
 
 const MAGIC = 0x184c2102;
-/** Sequences between two yields. */
+/** Sequences between two yields, and bytes copied: one sequence may be of megabytes, into memory that nobody has touched yet. */
 const BURST = 512;
+const LONGEST_COPY = 64 << 10;
 
 /**
  * Expands a legacy frame to exactly `size` bytes. What follows the last block (the length that Linux appends) is left alone.
@@ -79,9 +80,10 @@ function* expandBlock(
       // What has been copied repeats itself: each round copies twice as much as the one before.
       const from = written - distance;
       for (const stop = written + count; written < stop;) {
-        const part = Math.min(written - from, stop - written);
+        const part = Math.min(written - from, stop - written, LONGEST_COPY);
         out.copyWithin(written, from, from + part);
         written += part;
+        if (part === LONGEST_COPY) yield;
       }
     } else for (let i = 0; i < count; i++, written++) out[written] = out[written - distance];
   }
