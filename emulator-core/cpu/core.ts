@@ -312,11 +312,11 @@ export class Core {
   }
 
   private enter(cpu: Vcpu, uop: number, limit: number): void {
-    const left = this.memory.i32[(uop + Uop.left) >> 2];
     if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.crossPage) {
-      this.runCrossPage(cpu);
-      return;
+      if (!this.fetchCrossPage(cpu)) return;
+      uop = cpu.base + State.scratch;
     }
+    const left = this.memory.i32[(uop + Uop.left) >> 2];
     const budget = cpu.get32(State.budget);
     if (limit >= left && (limit === budget || limit === left)) {
       // A limit below the budget must not chain into further blocks.
@@ -356,22 +356,25 @@ export class Core {
     cpu.set32(State.budget, cpu.get32(State.budget) + spare);
   }
 
-  /** An instruction whose bytes lie in two pages is run alone. It was found at rip, and ripBase set. */
-  private runCrossPage(cpu: Vcpu): void {
+  /**
+   * Fetches the instruction at rip, whose bytes lie in two pages, into the vCPU's scratch, as a block of its own; ripBase is that of the
+   * first page. False: an exception is pending or a stop wanted.
+   */
+  private fetchCrossPage(cpu: Vcpu): boolean {
     const wide = cpu.bitness === 64;
     const low = this.fetch.linearLow(cpu);
     const high = wide ? cpu.get32(State.rip + 4) : 0;
     const first = this.fetch.address(cpu, low, high);
-    if (first < 0) return;
+    if (first < 0) return false;
     const ip = first % PAGE;
     const behind = (low + PAGE - ip) | 0;
     const second = this.fetch.address(cpu, behind, wide ? carry(low, high, behind) : 0);
-    if (second < 0) return;
+    if (second < 0) return false;
     const at = cpu.base + State.scratch;
     const length = this.crossPage.write(cpu, at, first, second);
-    if (this.host.breakpointHit(cpu, join(low, high))) return;
-    this.decoder.writePseudo(at + Uop.bytes, Pseudo.stop, ip + length);
-    this.execute(cpu, at, 0, cpu.get32(State.budget) - 1);
+    if (this.host.breakpointHit(cpu, join(low, high))) return false;
+    this.decoder.writePseudo(at + Uop.bytes, Pseudo.pageEnd, ip + length);
+    return true;
   }
 
   /** Handlers know the instruction count by State.icountEnd, of which `spare` instructions are not in the budget. */
@@ -441,9 +444,12 @@ export class Core {
     this.slowStep();
     const code = this.memory.u16[(uop + Uop.code) >> 1];
     if (code === SpecialCode.crossPage) {
-      // Reached from other code (jump cache, linked branch): the run loop fetches both pages.
+      // Reached from other code (jump cache, linked branch). It is about to be executed, and charged then.
       abortInstruction(cpu, uop);
-      return 1;
+      this.current = 0;
+      if (this.observer || !this.fetchCrossPage(cpu) || cpu.attention) return 1;
+      this.memory.i32[(uop + Uop.bytes + Uop.target) >> 2] = cpu.base + State.scratch;
+      return 0;
     }
     if (code === SpecialCode.breakpoint) {
       const linear = this.linearOf(cpu, uop);

@@ -13,7 +13,7 @@ const MAX_CONTEXTS = 480;
 const MAX_PAGES = 8192;
 
 /** What a micro-op is to its block. */
-const Role = { counts: 1, ends: 2 } as const;
+const Role = { counts: 1, ends: 2, branches: 4 } as const;
 
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
@@ -256,6 +256,9 @@ export class CodeCache {
         }
         page.cover(offset, PAGE);
         at += Uop.bytes;
+        // From the assist to what it has fetched.
+        decoder.writePseudo(at, Pseudo.goto, offset);
+        at += Uop.bytes;
         break;
       }
       page.add(offset, at);
@@ -266,7 +269,7 @@ export class CodeCache {
       }
       decoder.write(at, offset, context.decode);
       const ends = decoder.endsBlock;
-      roles[count++] = ends ? Role.counts | Role.ends : Role.counts;
+      roles[count++] = Role.counts | (ends ? Role.ends : 0) | (decoder.branches ? Role.branches : 0);
       at += Uop.bytes;
       page.cover(offset + 1, offset + decoder.length);
       offset += decoder.length;
@@ -280,10 +283,22 @@ export class CodeCache {
     this.decoded += count;
     let left = 0;
     for (let i = count - 1; i >= 0; i--) {
+      const uop = first + i * Uop.bytes;
       if (roles[i] & Role.ends) left = 0;
       if (roles[i] & Role.counts) left++;
-      memory.i32[(first + i * Uop.bytes + Uop.left) >> 2] = left;
+      memory.i32[(uop + Uop.left) >> 2] = left;
+      if (roles[i] & Role.branches) this.link(page, uop);
     }
     return first;
+  }
+
+  /** Links a direct branch to where it goes, if that has been decoded. (What is decoded later, it is linked to when it goes there.) */
+  private link(page: CodePage, uop: number): void {
+    const { i32 } = this.memory;
+    const at = (uop + Uop.target) >> 2;
+    if (i32[at] !== 0) return;
+    const to = i32[(uop + Uop.ip) >> 2] + i32[(uop + Uop.length) >> 2] + i32[(uop + Uop.immediate) >> 2];
+    // A branch to beyond CS's limit has not happened.
+    if (to < (page.context.decode.end ?? PAGE)) i32[at] = page.uop(to) ?? 0;
   }
 }

@@ -371,6 +371,13 @@ export class InstructionDecoder {
     return !this.endsAtBranches && !!info?.row.semantics && (this.repeats || info.conditional || info.call);
   }
 
+  /** Is a near branch that names its target, whose distance has 32 bits at most. */
+  get branches(): boolean {
+    const { info } = this;
+    if (this.endsAtBranches || !info?.row.semantics || !info.operands[0]?.immediate) return false;
+    return info.conditional || info.call || info.row.mnemonic === 'Jmp';
+  }
+
   get endsBlock(): boolean {
     return !this.info || this.info.row.endsBlock === true || this.repeats;
   }
