@@ -50,7 +50,10 @@ class FetchState {
   readonly fetchGlobal = new Uint8Array(FETCH_ENTRIES);
   /** Slots that were filled with what is not global since that was forgotten. */
   localSlots: number[] = [];
-  /** Linear pages that code was fetched from since everything was forgotten: those of all entries here and in the jump cache. */
+  /**
+   * Linear pages that code was fetched from since everything was forgotten: those of all entries here, in the jump cache and in the return
+   * cache. (Calls note where they are: so what forgets everything has code looked up anew before the next call.)
+   */
   readonly pages = new Set<number>();
 }
 

@@ -297,6 +297,7 @@ export class CompiledCode implements PlanSource {
     if (result === 'failed') {
       // What it had is done here.
       this.compiler = undefined;
+      this.plans.copies = false;
       for (const sent of [...this.away.values(), this.ready]) {
         for (const { asked } of sent) this.waiting.push(asked);
       }

@@ -307,13 +307,14 @@ export class Core {
   }
 
   private link(from: number, to: number): void {
-    // Only inside one page's micro-ops, while the branch is still where it was.
-    if (this.memory.i32[(from + Uop.target) >> 2] === 0) this.memory.i32[(from + Uop.target) >> 2] = to;
+    // Only inside one page's micro-ops, while the branch is still where it was: with 16 bits of rip it may lead to another.
+    const at = (from + Uop.target) >> 2;
+    if (this.memory.i32[at] === 0 && this.code.pageOf(from) === this.code.pageOf(to)) this.memory.i32[at] = to;
   }
 
   private enter(cpu: Vcpu, uop: number, limit: number): void {
     if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.crossPage) {
-      if (!this.fetchCrossPage(cpu)) return;
+      if (!this.fetchCrossPage(cpu) || this.crossPageBreakpoint(cpu)) return;
       uop = cpu.base + State.scratch;
     }
     const left = this.memory.i32[(uop + Uop.left) >> 2];
@@ -372,9 +373,14 @@ export class Core {
     if (second < 0) return false;
     const at = cpu.base + State.scratch;
     const length = this.crossPage.write(cpu, at, first, second);
-    if (this.host.breakpointHit(cpu, join(low, high))) return false;
     this.decoder.writePseudo(at + Uop.bytes, Pseudo.pageEnd, ip + length);
     return true;
+  }
+
+  /** Of the instruction in two pages at rip. */
+  private crossPageBreakpoint(cpu: Vcpu): boolean {
+    const high = cpu.bitness === 64 ? cpu.get32(State.rip + 4) : 0;
+    return this.host.breakpointHit(cpu, join(this.fetch.linearLow(cpu), high));
   }
 
   /** Handlers know the instruction count by State.icountEnd, of which `spare` instructions are not in the budget. */
@@ -447,7 +453,7 @@ export class Core {
       // Reached from other code (jump cache, linked branch). It is about to be executed, and charged then.
       abortInstruction(cpu, uop);
       this.current = 0;
-      if (this.observer || !this.fetchCrossPage(cpu) || cpu.attention) return 1;
+      if (this.observer || !this.fetchCrossPage(cpu) || cpu.attention || this.crossPageBreakpoint(cpu)) return 1;
       this.memory.i32[(uop + Uop.bytes + Uop.target) >> 2] = cpu.base + State.scratch;
       return 0;
     }

@@ -1,5 +1,5 @@
 /**
- * Where everything lives in the one WebAssembly memory: per-vCPU state, soft TLB, jump cache, micro-ops, EPT, guest RAM.
+ * Where everything lives in the one WebAssembly memory: per-vCPU state, soft TLB, jump and return cache, micro-ops, EPT, guest RAM.
  * An address in this memory is the machine's host-physical address (HPA).
  */
 
@@ -103,7 +103,7 @@ export const State = {
   vectorB: 0xa20,
   vectorC: 0xa40,
   vectorResult: 0xa60,
-  /** A few micro-ops copied here when fewer than a whole block may run. */
+  /** A few micro-ops copied here when fewer than a whole block may run; an instruction in two pages. */
   scratch: 0x1000,
   /** Instructions that compiled code has retired: for statistics. i64 */
   compiled: 0x3100,
@@ -258,7 +258,7 @@ export const Uop = {
   flags: 51,
   /** State offset of the memory operand's Segment struct. i32 */
   segment: 52,
-  /** i32: micro-op of a direct branch inside the page, 0 when not linked. */
+  /** i32: micro-op that a direct branch goes to inside the page, 0: not linked, -1: beyond the page; or that a goto goes to. */
   target: 56,
   /** State offset of register operand 3, in instructions that are no branches. i32 */
   r3: 56,

@@ -147,11 +147,12 @@ export class RegionTable {
     const module: RegionModule = { regions: wanted.length, bytes };
     made.forEach((fresh, i) => {
       if (!fresh) return;
-      const { uop, pages } = fresh;
+      const { uop, pages, crosses, first, instructions, body } = fresh;
       const before = this.regions.get(uop);
       if (before) this.release(before);
       const handler = memory.i32[(uop + Uop.handler) >> 2];
-      const region: Region = { ...fresh, handler, slot: firstSlot + i, module };
+      const slot = firstSlot + i;
+      const region: Region = { uop, pages, crosses, first, instructions, body, handler, slot, module };
       table.set(region.slot, exports[`r${i}`]);
       this.regions.set(uop, region);
       for (const page of pages) {

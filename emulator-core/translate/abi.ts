@@ -72,7 +72,7 @@ export const SlowResult = { ok: 0, abort: 1, again: 2 } as const;
 export const Pseudo = {
   /** Calls the assist named by the micro-op's Code. */
   assist: 0,
-  /** Goes to State.rip through the jump cache; the micro-op is the branch. */
+  /** Goes to State.rip through the jump cache; the micro-op is the branch. LOOKUPS are one after the other. */
   lookup: 1,
   /** As lookup, by a near call, which has pushed its return address. */
   lookupCall: 2,

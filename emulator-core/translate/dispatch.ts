@@ -116,7 +116,7 @@ function returnEntry(slot: Expr): Expr {
 
 /**
  * Notes where the near call at micro-op `uop`, which has pushed its return address, will return to: behind it in its page, where an
- * instruction has been decoded. (Behind one that the run loop runs alone is a pseudo micro-op.)
+ * instruction has been decoded. (Behind one that is run alone, in the vCPU's scratch, is a pseudo micro-op.)
  */
 export function emitNoteReturn(f: Fn): void {
   const behind = f.local(I32);
@@ -132,14 +132,18 @@ export function emitNoteReturn(f: Fn): void {
   });
 }
 
-/** lookupReturn(branch, cpu): as lookup, by a near return, which has released its return address: first through the return cache. */
+/**
+ * lookupReturn(branch, cpu): as lookup, by a near return, which has released its return address and as many bytes as its immediate says:
+ * first through the return cache.
+ */
 export function lookupReturnHelper(): Fn {
   const f = new Fn(2);
   const rip = f.local(I64);
   const entry = f.local(I32);
   set(rip, state(State.rip))(f);
   // Within the slot that the address was in, whatever its size.
-  set(entry, returnEntry(i32.sub(i32.load(cpu, State.gpr + Gpr.rsp * 8), i32c(1))))(f);
+  const released = i32.sub(i32.load(cpu, State.gpr + Gpr.rsp * 8), i32.load(uop, Uop.immediate));
+  set(entry, returnEntry(i32.sub(released, i32c(1))))(f);
   const at = get(entry, I32);
   const known = i64.eq(i64.load(at, VCPU_RETURNS + Jump.rip), get(rip, I64));
   const valid = i32.eq(i32.load(at, VCPU_RETURNS + Jump.tag), i32.load(cpu, State.codeTag));

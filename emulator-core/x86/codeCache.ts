@@ -13,7 +13,7 @@ const MAX_CONTEXTS = 480;
 const MAX_PAGES = 8192;
 
 /** What a micro-op is to its block. */
-const Role = { counts: 1, ends: 2, branches: 4 } as const;
+const Role = { counts: 1, ends: 2, links: 4 } as const;
 
 /** In CodePage.places: a byte of an instruction behind its first. */
 const INSIDE = 0xffff;
@@ -248,16 +248,16 @@ export class CodeCache {
         status = 'invalid';
       }
       if (status === 'truncated') {
-        // The instruction goes on in the next page: the run loop fetches it with both pages mapped.
+        // The instruction goes on in the next page: each time it is fetched with both pages as they are mapped.
         decoder.writePseudo(at, instructions > 0 ? Pseudo.pageEnd : Pseudo.assist, offset, SpecialCode.crossPage);
+        page.cover(offset, PAGE);
         if (instructions === 0) {
           roles[count++] = Role.counts;
           page.add(offset, at);
+          // From the assist to what it has fetched.
+          at += Uop.bytes;
+          decoder.writePseudo(at, Pseudo.goto, offset);
         }
-        page.cover(offset, PAGE);
-        at += Uop.bytes;
-        // From the assist to what it has fetched.
-        decoder.writePseudo(at, Pseudo.goto, offset);
         at += Uop.bytes;
         break;
       }
@@ -269,7 +269,7 @@ export class CodeCache {
       }
       decoder.write(at, offset, context.decode);
       const ends = decoder.endsBlock;
-      roles[count++] = Role.counts | (ends ? Role.ends : 0) | (decoder.branches ? Role.branches : 0);
+      roles[count++] = Role.counts | (ends ? Role.ends : 0) | (decoder.linksAhead ? Role.links : 0);
       at += Uop.bytes;
       page.cover(offset + 1, offset + decoder.length);
       offset += decoder.length;
@@ -287,7 +287,7 @@ export class CodeCache {
       if (roles[i] & Role.ends) left = 0;
       if (roles[i] & Role.counts) left++;
       memory.i32[(uop + Uop.left) >> 2] = left;
-      if (roles[i] & Role.branches) this.link(page, uop);
+      if (roles[i] & Role.links) this.link(page, uop);
     }
     return first;
   }

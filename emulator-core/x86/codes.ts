@@ -26,6 +26,8 @@ export interface CodeInfo {
   conditional: boolean;
   /** CALL, near or far. */
   call: boolean;
+  /** A near branch that names its target, at a distance that has 32 bits at most. */
+  direct: boolean;
 }
 
 const FIXED: Record<string, Bits> = {
@@ -78,7 +80,8 @@ function describe(code: number, name: string, row: Instruction, rowIndex: number
   }
   const conditional = /^(J(?!mp)|Loop)/.test(row.mnemonic);
   const call = row.mnemonic === 'Call';
-  return { code, name, row, rowIndex, operands, operandBits, vex, conditional, call };
+  const direct = (conditional || call || row.mnemonic === 'Jmp') && operands[0]?.immediate !== undefined;
+  return { code, name, row, rowIndex, operands, operandBits, vex, conditional, call, direct };
 }
 
 /** Encodings of instruction sets that the processor has not: EVEX, Knights Corner's, AMD's XOP and 3DNow!. */

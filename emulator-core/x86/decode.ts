@@ -371,11 +371,10 @@ export class InstructionDecoder {
     return !this.endsAtBranches && !!info?.row.semantics && (this.repeats || info.conditional || info.call);
   }
 
-  /** Is a near branch that names its target, whose distance has 32 bits at most. */
-  get branches(): boolean {
+  /** Is a branch that goes to `target` whatever rip is: with an operand size of 16 bits, rip is cut to those. */
+  get linksAhead(): boolean {
     const { info } = this;
-    if (this.endsAtBranches || !info?.row.semantics || !info.operands[0]?.immediate) return false;
-    return info.conditional || info.call || info.row.mnemonic === 'Jmp';
+    return !this.endsAtBranches && !!info?.direct && info.operandBits !== 16;
   }
 
   get endsBlock(): boolean {

@@ -77,13 +77,14 @@ function* expandBlock(
       throw new CompressionError('LZ4', `an offset of ${distance} at 0x${at.toString(16)} leads before the block`);
     if (written + count > out.length) throw new CompressionError('LZ4', 'more data than expected');
     if (count > 32) {
-      // What has been copied repeats itself: each round copies twice as much as the one before.
+      // What has been copied repeats itself: each round copies twice as much as the one before, whole periods but for the last.
       const from = written - distance;
+      const longest = LONGEST_COPY - (LONGEST_COPY % distance);
       for (const stop = written + count; written < stop;) {
-        const part = Math.min(written - from, stop - written, LONGEST_COPY);
+        const part = Math.min(written - from, stop - written, longest);
         out.copyWithin(written, from, from + part);
         written += part;
-        if (part === LONGEST_COPY) yield;
+        if (part === longest) yield;
       }
     } else for (let i = 0; i < count; i++, written++) out[written] = out[written - distance];
   }

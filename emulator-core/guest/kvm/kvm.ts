@@ -99,7 +99,8 @@ export class Kvm implements GuestInterface {
       setPresent: (gpa, present) => {
         machine.ept.setPermissions(gpa, PAGE, present ? EptAccess.all : 0);
         machine.mmu.invalidateEpt();
-        machine.core.flushAllTranslations();
+        // Nothing remembers a page that is not there. (The vCPU may be within an instruction, and goes on in its code.)
+        if (!present) machine.core.flushAllTranslations();
       },
       interruptible: (cpu) =>
         cpu.interruptsEnabled && cpu.shadowUntil <= machine.core.icount && machine.vmm.recorder.vectoringInfo === 0,

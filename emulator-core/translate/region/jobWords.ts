@@ -61,7 +61,7 @@ export class JobWriter {
   /** @param copies the micro-ops go along */
   constructor(
     private readonly source: PlanSource,
-    private readonly copies: boolean,
+    public copies: boolean,
   ) {}
 
   plan(narrow: boolean, blocks: number): void {

@@ -191,7 +191,13 @@ export class Planner {
       this.foundPage = page;
       return this.field(uop, Uop.target);
     }
-    // The distance of a direct branch has 32 bits at most.
+    // Where rip is cut to 16 bits, only having been there tells.
+    const info = CODES[this.source.memory.u16[(uop + Uop.code) >> 1]];
+    const linked = this.field(uop, Uop.target);
+    if (info?.direct && info.operandBits === 16 && linked >= 0) {
+      this.foundPage = page;
+      return linked;
+    }
     const offset =
       handler === Pseudo.pageEnd ? this.field(uop, Uop.ip) : this.endOf(uop) + this.field(uop, Uop.immediate);
     return this.place(offset, page);

@@ -115,11 +115,9 @@ export class CompiledForms {
 }
 
 /** undefined: it is not for a region. */
-function kindOf({ row, operands, conditional, call }: CodeInfo): Kind | undefined {
-  if (conditional || call || row.mnemonic === 'Jmp') {
-    if (!operands[0]?.immediate) return 'indirect';
-    return conditional ? 'conditional' : call ? 'call' : 'unconditional';
-  }
+function kindOf({ row, conditional, call, direct }: CodeInfo): Kind | undefined {
+  if (direct) return conditional ? 'conditional' : call ? 'call' : 'unconditional';
+  if (call || row.mnemonic === 'Jmp') return 'indirect';
   if (/^Retn/.test(row.mnemonic)) return 'return';
   return row.endsBlock ? undefined : 'plain';
 }

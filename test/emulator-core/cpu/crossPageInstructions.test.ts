@@ -20,6 +20,8 @@ const PAGE_TABLE = 0xd000;
 const END = MAIN + 0x1000;
 const ROUNDS = 3000;
 
+const HANDLER = 0x10000;
+
 /** At START: dec ecx; nop; add eax, 0x01020304, of which 3 bytes are in the first page; test ecx, ecx; jnz START; hlt. */
 const LOOP = 'ffc9 90 05 04030201 85c9 75f4 f4';
 const START = END - 6;
@@ -101,6 +103,22 @@ for (const compile of ['off', 'auto', 'always'] as const) {
       assert.equal(t.get('rax'), times(1010));
     });
 
+    it('fault in the middle of a run, each time', () => {
+      const t = machine(compile);
+      t.runInPieces(5 * 1000);
+      map(t, 1, 0);
+      // The page-fault handler: inc ebx; sub qword [rsp+8], 3, back to START; add rsp, 8; iretq
+      t.writeHex(HANDLER, 'ffc3 48836c240803 4883c408 48cf');
+      t.gate('64', 14, HANDLER);
+      t.set({ rbx: 0 });
+      const round = 2 + 4;
+      t.runInPieces(round * 500 + 1, 333);
+      assert.deepEqual([t.get('rbx'), t.get('rcx')], [500n, BigInt(ROUNDS - 1501)]);
+      assert.equal(Number(t.cpu.get64(State.cr2)), END);
+      assert.equal(t.machine.core.retired, 5 * 1000 + round * 500 + 1);
+      assert.equal(Number(t.cpu.rip), START + 2);
+    });
+
     it('trap behind themselves with RFLAGS.TF', () => {
       const t = machine(compile);
       t.runInPieces(5 * 1000 + 2);
@@ -132,17 +150,20 @@ for (const compile of ['off', 'auto', 'always'] as const) {
       assert.equal(t.get('rax'), times(1020));
     });
 
-    it('branches: a call, its return, and a jump', () => {
-      const t = machine(compile);
-      // END - 3: call END + 0x20; dec ecx; jnz END + 0xfe; hlt. END + 0x20: add eax, 0x01020304; ret. END + 0xfe: jmp END - 3.
-      t.writeHex(FRAME + 0xffd, 'e81e000000 ffc9 0f85f4000000 f4');
-      t.writeHex(FRAME + 0x1020, '05 04030201 c3');
-      t.writeHex(FRAME + 0x10fe, 'e9fafeffff');
-      t.cpu.rip = BigInt(END - 3);
-      t.runInPieces(6 * ROUNDS - 1);
-      assert.equal(t.get('rax'), times(ROUNDS));
-      assert.equal(t.machine.core.retired, 6 * ROUNDS - 1);
-      assert.equal(t.get('rsp'), 0x9000n);
-    });
+    for (const piece of [1000, 4, 5, 7]) {
+      it(`branches: a call, its return, and a jump, ${piece} instructions at a time`, () => {
+        const t = machine(compile);
+        // END - 3: call END + 0x20; dec ecx; jnz END + 0xfe; hlt. END + 0xfe: jmp END - 3
+        t.writeHex(FRAME + 0xffd, 'e81e000000 ffc9 0f85f4000000 f4');
+        t.writeHex(FRAME + 0x10fe, 'e9fafeffff');
+        // END + 0x20: nop; nop; add eax, 0x01020304; nop; ret
+        t.writeHex(FRAME + 0x1020, '90 90 05 04030201 90 c3');
+        t.cpu.rip = BigInt(END - 3);
+        t.runInPieces(9 * ROUNDS - 1, piece);
+        assert.equal(t.get('rax'), times(ROUNDS));
+        assert.equal(t.machine.core.retired, 9 * ROUNDS - 1);
+        assert.equal(t.get('rsp'), 0x9000n);
+      });
+    }
   });
 }

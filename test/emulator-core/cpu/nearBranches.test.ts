@@ -59,6 +59,57 @@ describe('near branches to non-canonical addresses', () => {
   });
 });
 
+describe('near branches with an operand size of 16 bits in 32-bit code', () => {
+  // From 0x600010 to 0x19, as rip is cut to 16 bits: there is inc ebx; nop; hlt. At 0x600019: inc ecx; nop; hlt
+  const BRANCHES = {
+    'JMP rel8': '66eb06',
+    'JMP rel16': '66e90500',
+    'Jcc rel16': '660f840400',
+    'CALL rel16': '66e80500',
+  };
+  for (const compile of ['off', 'always'] as const) {
+    for (const [what, code] of Object.entries(BRANCHES)) {
+      for (const decoded of [false, true]) {
+        it(`${what} cuts rip, ${decoded ? 'also' : 'not'} where the same page has code there, compiling ${compile}`, () => {
+          const t = new TestMachine({ compile }).enter('32');
+          const go = (at: number): void => {
+            t.set({ rbx: 0, rcx: 0, rsp: 0x9000 });
+            t.cpu.activity = 'active';
+            t.cpu.rflags = Flag.ZF | 2;
+            t.cpu.rip = BigInt(at);
+            t.machine.run(3);
+          };
+          t.writeHex(0x19, '43 90 f4');
+          t.writeHex(0x600019, '41 90 f4');
+          t.writeHex(0x600010, code);
+          if (decoded) go(0x600019);
+          for (let i = 0; i < 4; i++) {
+            go(0x600010);
+            assert.deepEqual([t.get('rbx'), t.get('rcx'), t.cpu.rip], [1n, 0n, 0x1bn]);
+          }
+        });
+      }
+    }
+    it(`a loop that leads below 64 KiB leaves it, compiling ${compile}`, () => {
+      const t = new TestMachine({ compile }).enter('32');
+      t.writeHex(0x600100, '49 6675fc f4'); // dec ecx; jnz, by 16 bits, 0x100; hlt
+      t.writeHex(0x100, '43 f4'); // inc ebx; hlt
+      t.set({ rbx: 0, rcx: 5 });
+      t.cpu.rip = 0x600100n;
+      t.machine.run(20);
+      assert.deepEqual([t.get('rbx'), t.get('rcx'), t.cpu.rip], [1n, 4n, 0x102n]);
+    });
+    it(`below 64 KiB it loops, compiling ${compile}`, () => {
+      const t = new TestMachine({ compile }).enter('32');
+      t.writeHex(0x4100, '43 49 6675fb f4'); // inc ebx; dec ecx; jnz, by 16 bits, 0x4100; hlt
+      t.set({ rbx: 0, rcx: 500 });
+      t.cpu.rip = 0x4100n;
+      t.machine.run(2000);
+      assert.deepEqual([t.get('rbx'), t.get('rcx'), t.cpu.rip], [500n, 0n, 0x4106n]);
+    });
+  }
+});
+
 describe('near branches beyond the limit of CS', () => {
   function run(code: string, registers: Record<string, number> = {}): TestMachine {
     const t = new TestMachine().enter('32');
@@ -67,7 +118,7 @@ describe('near branches beyond the limit of CS', () => {
     return t.run(CODE, code, { rsp: RSP, rcx: 5, ...registers });
   }
   const frame = (t: TestMachine): number[] => [0, 4].map((i) => t.read32(Number(t.get('rsp')) + i));
-  for (const [what, code] of [['JMP', 'eb20'], ['Jcc', '7320'], ['JMP r', 'ffe0'], ['CALL', 'e820000000'], ['RET', 'c3'], ['LOOP', 'e220'], ['JECXZ', 'e320']]) {
+  for (const [what, code] of [['JMP', 'eb20'], ['Jcc', '7320'], ['Jcc to the first byte beyond', '730f 90909090909090 90909090909090 90'], ['JMP r', 'ffe0'], ['CALL', 'e820000000'], ['RET', 'c3'], ['LOOP', 'e220'], ['JECXZ', 'e320']]) {
     it(`${what}: #GP(0) at the branch`, () => {
       const t = run(code, { rax: CODE + 0x11, ...(what === 'JECXZ' ? { rcx: 0 } : {}) });
       assert.deepStrictEqual([t.vector, frame(t)], [13, [0, CODE]]);

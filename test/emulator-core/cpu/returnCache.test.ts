@@ -5,8 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { Core } from '../../../emulator-core/cpu/core';
-import { Jump, RETURN_ENTRIES, VCPU_JUMPS, VCPU_RETURNS, jumpEntry } from '../../../emulator-core/cpu/layout';
+import { Jump, RETURN_ENTRIES, State, VCPU_JUMPS, VCPU_RETURNS, jumpEntry } from '../../../emulator-core/cpu/layout';
 import type { CompileMode } from '../../../emulator-core/cpu/compiledCode';
+import { KvmMachine } from '../guest/kvm/kvmMachine';
 import { TABLES, TestMachine, type Mode } from '../testMachine';
 
 /** In the fourth 2 MiB, which the page tables map by one entry. */
@@ -87,6 +88,61 @@ for (const compile of ['off', 'always'] as const) {
       t.runInPieces(5 * 200);
       assert.deepEqual([t.get('rbx'), t.get('rsp')], [200n, BigInt(RSP + 8)]);
       assert.equal(t.cpu.activity, 'halted');
+    });
+
+    it('takes returns that release more than their address', () => {
+      const t = machine(compile);
+      // lea rsp, [rsp-16]; call rax; inc ebx; dec edx; jnz; hlt
+      start(t, '488d6424f0 ffd0 ffc3 ffca 75f3 f4', 'c21000');
+      t.runInPieces(6 * 50, 6);
+      clearCaches(t);
+      t.runInPieces(6 * (ROUNDS - 50), 600);
+      assert.deepEqual([t.get('rbx'), t.get('rsp')], [BigInt(ROUNDS), BigInt(RSP)]);
+      assert.equal(isInJumpCache(t, CALLER + 7), Core.observer !== undefined);
+    });
+
+    it('is not misled where a page of the page tables came back from the disk before the call', () => {
+      const t = new KvmMachine({ compile });
+      const [caller, other, dataTable, codeTable] = [0x300000, 0x304000, 0x10000, 0xd000];
+      t.write64(TABLES + 0x2000 + 3 * 8, BigInt(codeTable | 3));
+      t.write64(TABLES + 0x2000 + 2 * 8, BigInt(dataTable | 3));
+      t.write64(dataTable, BigInt(0x500000 | 3));
+      // mov rax, [0x400000]; call rbp; inc ebx or dec ebx; hlt. The callee: mov [rdi], rcx; invlpg [rsi]; ret
+      t.writeHex(caller, '488b042500004000 ffd5 ffc3 f4');
+      t.writeHex(other, '488b042500004000 ffd5 ffcb f4');
+      t.writeHex(0x20000, '48890f 0f013e c3');
+      const go = (frame: number): bigint => {
+        t.set({ rbx: 0, rbp: 0x20000, rdi: codeTable, rcx: frame | 3, rsi: CALLER, rsp: RSP });
+        t.cpu.activity = 'active';
+        t.cpu.rip = BigInt(CALLER);
+        t.machine.run(7);
+        return BigInt.asIntN(32, t.get('rbx'));
+      };
+      t.write64(codeTable, BigInt(caller | 3));
+      t.machine.core.flushAllTranslations();
+      assert.deepEqual([go(caller), go(caller)], [1n, 1n]);
+      t.machine.guest!.swapOut!(dataTable);
+      assert.equal(go(other), -1n);
+    });
+
+    it('is not misled once generations begin anew', () => {
+      const t = machine(compile);
+      start(t, ONCE, RETURN);
+      t.runInPieces(20);
+      const { core } = t.machine;
+      const tag = t.cpu.get32(State.codeTag);
+      t.writeHex(0x400000, 'ffd0 ffcb f4');
+      t.write64(TABLES + 0x2018, 0x400087n);
+      core.flushTranslations(t.cpu);
+      let rounds = 0;
+      do core.invalidateJumps();
+      while (t.cpu.get32(State.codeTag) !== tag && ++rounds < 1 << 21);
+      assert.equal(t.cpu.get32(State.codeTag), tag);
+      t.set({ rbx: 0, rsp: RSP - 8 });
+      t.cpu.activity = 'active';
+      t.cpu.rip = BigInt(CALLEE);
+      t.runInPieces(3);
+      assert.equal(BigInt.asIntN(32, t.get('rbx')), -1n);
     });
 
     const changes: [what: string, callee: string, registers: Parameters<TestMachine['set']>[0], expected: bigint][] = [

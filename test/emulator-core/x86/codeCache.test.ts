@@ -1,6 +1,7 @@
 /** Decoded code and stores into it: in the running instruction's own block, in and across pages, through other mappings. */
 import assert from 'node:assert';
-import { State } from '../../../emulator-core/cpu/layout';
+import { Core } from '../../../emulator-core/cpu/core';
+import { Jump, State, Uop, jumpEntry } from '../../../emulator-core/cpu/layout';
 import { TestMachine } from '../testMachine';
 
 const CODE = 0x100000;
@@ -104,5 +105,20 @@ describe('the pages of the code cache', () => {
     const again = core.code.page(context, 0);
     assert.notStrictEqual(again, first);
     assert.strictEqual(again.valid, true);
+  });
+});
+
+describe('direct branches in a page', () => {
+  it('are linked, back and forth, before they go there, as far as it is decoded', () => {
+    const t = new TestMachine().enter('64');
+    // nop; jz to the second nop behind; nop; nop; jnz to the first; jz to where nothing is decoded; hlt
+    t.run(CODE, '90 7401 90 90 75f9 7420 f4');
+    const { i32 } = t.machine.memory;
+    const first = i32[(jumpEntry(t.cpu.base, CODE) + Jump.uop) >> 2];
+    const place = (i: number): number => first + i * Uop.bytes;
+    const target = (i: number): number => i32[(place(i) + Uop.target) >> 2];
+    // Where each instruction is observed, nothing is decoded behind branches.
+    if (Core.observer) assert.strictEqual(target(1), 0);
+    else assert.deepStrictEqual([target(1), target(4), target(5)], [place(3), place(0), 0]);
   });
 });

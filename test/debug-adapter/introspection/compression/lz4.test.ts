@@ -21,7 +21,7 @@ describe('LZ4', () => {
 
   it('repeats a period of any length, as often as it is asked for', () => {
     for (const period of [1, 2, 3, 7, 13]) {
-      for (const extra of [0, 1, 13, 14, 200, 100_000]) {
+      for (const extra of [0, 1, 13, 14, 200, 100_000, 300_000]) {
         const count = 4 + 15 + extra;
         const literals = Array.from({ length: period }, (_, i) => 0x61 + i);
         const length = [...Array<number>(Math.floor(extra / 255)).fill(255), extra % 255];
