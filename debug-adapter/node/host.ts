@@ -104,6 +104,7 @@ export const nodeHost: Host = {
   resolve: (base, name) => path.resolve(base, name),
   async readFile(name) {
     try {
+      // Not a Buffer, whose slice() is another, and not a copy.
       const { buffer, byteOffset, byteLength } = await readFile(name);
       return new Uint8Array(buffer, byteOffset, byteLength);
     } catch (error) {

@@ -15,7 +15,7 @@ import { CompiledCode, type CompileMode } from './compiledCode';
 import { CrossPageInstructions } from './crossPage';
 import { DebugStatus } from './debugRegisters';
 import { ExecutionObserver } from './executionObserver';
-import { carry, join } from './halves';
+import { carry } from './halves';
 import { abortInstruction } from './instructionEnd';
 import { PAGE, SegmentIndex, State, Uop } from './layout';
 import { MemoryPath, PageState, type MemoryHost } from './memoryPath';
@@ -314,7 +314,7 @@ export class Core {
 
   private enter(cpu: Vcpu, uop: number, limit: number): void {
     if (this.memory.u16[(uop + Uop.code) >> 1] === SpecialCode.crossPage) {
-      if (!this.fetchCrossPage(cpu) || this.crossPageBreakpoint(cpu)) return;
+      if (!this.fetchCrossPage(cpu) || this.host.breakpointHit(cpu, this.linearOf(cpu, uop))) return;
       uop = cpu.base + State.scratch;
     }
     const left = this.memory.i32[(uop + Uop.left) >> 2];
@@ -375,12 +375,6 @@ export class Core {
     const length = this.crossPage.write(cpu, at, first, second);
     this.decoder.writePseudo(at + Uop.bytes, Pseudo.pageEnd, ip + length);
     return true;
-  }
-
-  /** Of the instruction in two pages at rip. */
-  private crossPageBreakpoint(cpu: Vcpu): boolean {
-    const high = cpu.bitness === 64 ? cpu.get32(State.rip + 4) : 0;
-    return this.host.breakpointHit(cpu, join(this.fetch.linearLow(cpu), high));
   }
 
   /** Handlers know the instruction count by State.icountEnd, of which `spare` instructions are not in the budget. */
@@ -453,7 +447,8 @@ export class Core {
       // Reached from other code (jump cache, linked branch). It is about to be executed, and charged then.
       abortInstruction(cpu, uop);
       this.current = 0;
-      if (this.observer || !this.fetchCrossPage(cpu) || cpu.attention || this.crossPageBreakpoint(cpu)) return 1;
+      if (this.observer || !this.fetchCrossPage(cpu) || cpu.attention) return 1;
+      if (this.host.breakpointHit(cpu, this.linearOf(cpu, uop))) return 1;
       this.memory.i32[(uop + Uop.bytes + Uop.target) >> 2] = cpu.base + State.scratch;
       return 0;
     }

@@ -83,6 +83,8 @@ async function measurePart(part) {
 
 /** The flags that boot the cloud kernel. */
 const linuxFlags = ['--initrd', linux.initrd, '--cmdline', cmdline];
+/** Its boot until it says `text`. */
+const linuxBoot = (text) => [linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', text];
 
 /** A guest's run whose peak resident memory is looked at, beyond its RAM. */
 const runMemory = (name, says, megabytes, args, missing = () => undefined) => ({
@@ -145,7 +147,7 @@ export const benchmarks = [
     goal: { atMost: 1.5 },
     async measure() {
       if (!hasLinux()) return { skipped: linuxMissing };
-      const done = await runStatistics([linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', atInit]);
+      const done = await runStatistics(linuxBoot(atInit));
       const took = `${(done.instructions / 1e6).toFixed(0)} million instructions in ${done.seconds.toFixed(1)} s`;
       const version = await qemuVersion();
       if (!version) return { seconds: done.seconds, note: `${took}; the peer, qemu-system-x86_64, is missing` };
@@ -161,7 +163,7 @@ export const benchmarks = [
     goal: { atMost: 10 },
     async measure() {
       if (!hasLinux()) return { skipped: linuxMissing };
-      const flags = [linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', atInit];
+      const flags = linuxBoot(atInit);
       const [own, elapsed] = [[], []];
       for (let run = 0; run < 6; run++) {
         own.push((await runStatistics(flags, { ownTime: true })).engine.longestCompileMilliseconds);
@@ -302,7 +304,7 @@ export const benchmarks = [
     goal: { atMost: 10 },
     async measure() {
       if (!hasLinux()) return { skipped: linuxMissing };
-      const flags = [linux.kernel, ...linuxFlags, '--memory', `${memory}M`, '--until', 'Mount-cache'];
+      const flags = linuxBoot('Mount-cache');
       const [without, traced] = [[], []];
       const start = performance.now();
       let exits;

@@ -76,7 +76,7 @@ export class Planner {
    * @param most micro-ops of the region at most, 1 .. MAX_UOPS
    * @param around the region may go beyond its page
    */
-  plan(page: CodePage, entry: number, most = MAX_UOPS, around?: Surroundings): void {
+  plan(page: CodePage, entry: number, most: number, around?: Surroundings): void {
     this.most = most;
     this.around = around;
     this.pages = [page];
