@@ -480,7 +480,10 @@ export class Core {
     const offset = this.memory.i32[(uop + Uop.ip) >> 2];
     if (last.offset !== offset || last.low !== low || last.high !== high) {
       const linear = BigInt.asUintN(64, cpu.get64(State.ripBase) + BigInt(offset));
-      Object.assign(last, { offset, low, high, linear });
+      last.offset = offset;
+      last.low = low;
+      last.high = high;
+      last.linear = linear;
     }
     return last.linear;
   }

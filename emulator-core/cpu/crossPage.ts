@@ -43,7 +43,7 @@ export class CrossPageInstructions {
     const fetchable = fetchableBytes(cpu);
     const kept = this.kept[(low / PAGE) & (KEPT - 1)];
     const known = kept?.contextKey === cpu.contextKey && kept.ip === ip && kept.bytes.length <= fetchable;
-    if (known && kept.bytes.every((byte, i) => byte === bytes[i])) {
+    if (known && beginsWith(bytes, kept.bytes)) {
       u32.set(kept.uop, at >> 2);
       return kept.bytes.length;
     }
@@ -63,6 +63,11 @@ export class CrossPageInstructions {
     }
     return length;
   }
+}
+
+function beginsWith(bytes: Uint8Array, head: Uint8Array): boolean {
+  for (let i = 0; i < head.length; i++) if (bytes[i] !== head[i]) return false;
+  return true;
 }
 
 /** Bytes from rip, which is within CS's limit, to the limit. */

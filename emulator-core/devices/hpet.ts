@@ -18,6 +18,8 @@ export const HPET_CAPABILITIES = 0x8086a201;
 const TICK_NS = 10;
 const PERIOD_FEMTOSECONDS = TICK_NS * 1e6;
 const TIMERS = 3;
+/** Events by timer. */
+const EVENTS = Array.from({ length: TIMERS }, (_, n) => `hpet.timer${n}`);
 const TIMER_STRIDE = 0x20;
 const ROUTE_CAPABILITIES = HPET_PINS.reduce((mask, pin) => mask | (1 << pin), 0);
 
@@ -145,7 +147,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
 
   constructor(private readonly options: HpetOptions) {
     this.lines = [...options.legacy, ...options.pins];
-    for (let n = 0; n < TIMERS; n++) options.events.register(this.event(n), () => this.matched(n));
+    for (let n = 0; n < TIMERS; n++) options.events.register(EVENTS[n], () => this.matched(n));
   }
 
   readMmio(gpa: number, size: number): number {
@@ -199,15 +201,10 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     ];
   }
 
-  private event(n: number): string {
-    return `hpet.timer${n}`;
-  }
-
   // ---- registers -------------------------------------------------------------------------------------------------
 
   private readRegister(offset: number): number {
     const s = this.state;
-    const half = (value: bigint): number => Number((offset & 4 ? value >> 32n : value) & MASK_32);
     switch (offset & ~4) {
       case CAPABILITIES.offset:
         return offset & 4 ? PERIOD_FEMTOSECONDS : HPET_CAPABILITIES;
@@ -217,7 +214,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
         return offset & 4 ? 0 : s.status;
       case COUNTER.offset: {
         const count = this.exactCount();
-        if (count > Number.MAX_SAFE_INTEGER) return half(this.counter());
+        if (count > Number.MAX_SAFE_INTEGER) return halfOf(this.counter(), offset);
         return offset & 4 ? Math.floor(count / 0x100000000) : count % 0x100000000;
       }
     }
@@ -228,7 +225,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
         return offset & 4 ? ROUTE_CAPABILITIES : timer.config | FIXED_BITS;
       case COMPARATOR.offset:
         this.catchUp();
-        return half(timer.comparator);
+        return halfOf(timer.comparator, offset);
     }
     return 0;
   }
@@ -323,7 +320,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     const ns = this.enabled ? this.nextMatch(n, equal) : Infinity;
     const noticed = (timer.config & (LEVEL | INTERRUPT)) !== 0;
     this.unnoticed[n] = noticed || !repeats(timer) ? Infinity : ns;
-    events.at(this.event(n), noticed ? Math.max(ns, clock.now()) : Infinity);
+    events.at(EVENTS[n], noticed ? Math.max(ns, clock.now()) : Infinity);
   }
 
   /** In ns of virtual time; Infinity: not for more than a hundred days, beyond which no number holds it exactly. */
@@ -331,10 +328,15 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     const { timers, since, counter } = this.state;
     const { comparator } = timers[n];
     const bits = bitsOf(timers[n]);
-    const [from, to] = [this.exactCount(), Number(comparator)];
-    // The usual case: it lies ahead, and numbers hold both.
-    if (from < to && to <= Number.MAX_SAFE_INTEGER && to - from < 2 ** bits)
-      return matchAt(since, to - Number(counter));
+    const from = this.exactCount();
+    const to = Number(comparator);
+    // The usual case: numbers hold both. No BigInts then, as kernels program a timer very often.
+    if (from <= Number.MAX_SAFE_INTEGER && to <= Number.MAX_SAFE_INTEGER) {
+      const turn = bits === 32 ? 2 ** 32 : Infinity;
+      let ticks = (to - from) % turn;
+      if (ticks < 0 || (ticks === 0 && !equal)) ticks += turn;
+      return matchAt(since, from - Number(counter) + ticks);
+    }
     const now = this.counter();
     let ticks = BigInt.asUintN(bits, comparator - now);
     if (ticks === 0n && !equal) ticks = 1n << BigInt(bits);
@@ -417,6 +419,10 @@ function timerNumber(offset: number): number {
 /** A timer's register, as the offset that timer 0 has it at. */
 function registerOf(offset: number): number {
   return TIMER_CONFIGURATION.offset + (offset & (TIMER_STRIDE - 1));
+}
+
+function halfOf(value: bigint, offset: number): number {
+  return Number((offset & 4 ? value >> 32n : value) & MASK_32);
 }
 
 function withHalf(old: bigint, offset: number, value: number): bigint {

@@ -43,6 +43,7 @@ export function exitHandlers(machine: Machine, parts: ExitParts): ExitHandlers {
     },
     msrWritten: () => parts.afterMsrWrite(),
     tsc: (cpu) => machine.clock.tsc(cpu.index),
+    plainTsc: (cpu) => machine.clock.plainTsc(cpu.index),
     halt: (cpu) => {
       if (guest && !guest.halts(cpu)) return;
       cpu.activity = 'halted';

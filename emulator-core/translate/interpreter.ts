@@ -16,9 +16,11 @@ import type { ModifiedOperand } from './memoryEmitter';
 import { SIZE_LOG, cpu, loadBits, state, storeRegister, truncate, uop } from './operands';
 import { SemanticsBuilder, type OperandFields } from './semanticsBuilder';
 import { VectorEmitter } from './vectorEmitter';
+import { narrowDivision } from './wideDivision';
 import {
   Fn,
   I32,
+  I64,
   call,
   drop,
   get,
@@ -158,11 +160,26 @@ export class InterpreterBuilder extends SemanticsBuilder {
 
   wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr } {
     const f = this.f;
-    i64.store(cpu, high, State.slowAddress)(f);
-    i64.store(cpu, low, State.slowValue)(f);
-    i64.store(cpu, divisor, State.divisor)(f);
-    this.faultIf(call(Import.divide, I32, uop, cpu, i32c(signed ? 1 : 0)), 0);
-    return { quotient: state(State.slowValue), remainder: state(State.slowAddress) };
+    const [dividend, by] = [this.let(low), this.let(divisor)];
+    const narrow = narrowDivision(signed, high, dividend, by);
+    const [quotient, remainder] = [this.local(I64), this.local(I64)];
+    ifElse(
+      f,
+      narrow.wide,
+      () => {
+        i64.store(cpu, high, State.slowAddress)(f);
+        i64.store(cpu, dividend, State.slowValue)(f);
+        i64.store(cpu, by, State.divisor)(f);
+        this.faultIf(call(Import.divide, I32, uop, cpu, i32c(signed ? 1 : 0)), 0);
+        set(quotient, state(State.slowValue))(f);
+        set(remainder, state(State.slowAddress))(f);
+      },
+      () => {
+        set(quotient, narrow.quotient)(f);
+        set(remainder, narrow.remainder)(f);
+      },
+    );
+    return { quotient: get(quotient, I64), remainder: get(remainder, I64) };
   }
 
   vectorOperation(name: VectorOperationName, vectors: Expr[][], argument?: Expr): Expr[] {

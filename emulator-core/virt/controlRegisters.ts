@@ -74,7 +74,7 @@ export function controlRegisterAssists(h: ControlRegisterHandlers): Record<strin
     const value = cpu.bitness === 64 ? cpu.gpr(register) : cpu.gpr(register) & 0xffffffffn;
     const leave = (): void =>
       exit(c, ExitReason.crAccess, encodeCrQualification({ number, access: CrAccess.movTo, register }));
-    const low = Number(value & 0xffffffffn);
+    const low = cpu.gpr32(register);
     const changes = (slot: number, mask: number): boolean => ((low ^ cpu.get32(slot)) & mask) !== 0;
     switch (number) {
       case 0:

@@ -35,6 +35,8 @@ export interface ExitHandlers extends ControlRegisterHandlers {
   /** An MSR was written: what depends on it is to be found anew, and something may be due earlier. */
   msrWritten(): void;
   tsc(cpu: Vcpu): bigint;
+  /** As a number; undefined: only tsc() knows it. */
+  plainTsc(cpu: Vcpu): number | undefined;
   halt(cpu: Vcpu): void;
   /** VMCALL: true when firmware took it (rip is then set). */
   firmwareCall(c: CpuContext): boolean;
@@ -151,7 +153,10 @@ export function exitAssists(h: ExitHandlers): Record<string, Assist> {
   function readTimeStamp(c: CpuContext, reason: number): void {
     if (c.cpu.cr4 & Cr4.TSD && c.cpu.cpl !== 0) throw new GuestFault(Vector.GP, 0);
     if (vmm.primary & Primary.rdtscExiting) exit(c, reason);
-    setPair(c.cpu, h.tsc(c.cpu));
+    const count = h.plainTsc(c.cpu);
+    if (count === undefined) return setPair(c.cpu, h.tsc(c.cpu));
+    c.cpu.setGpr32(RAX, count % 2 ** 32);
+    c.cpu.setGpr32(RDX, Math.floor(count / 2 ** 32));
   }
 
   // ---- MSRs ----

@@ -161,7 +161,8 @@ export class Templates {
     const at = this.count * Record.words;
     if (at === this.records.length) this.records = doubled(this.records);
     const { records } = this;
-    records.set(this.memory.i32.subarray(uop >> 2, (uop >> 2) + WORDS), at);
+    const { i32 } = this.memory;
+    for (let word = 0; word < WORDS; word++) records[at + word] = i32[(uop >> 2) + word];
     records[at + Record.instruction] = facts.code | (facts.length << 16);
     records[at + Record.displacement] = d ? d.at | (d.size << 8) | (facts.addressBits << 16) : 0;
     records[at + Record.immediate] = i ? i.at | (i.size << 8) : 0;

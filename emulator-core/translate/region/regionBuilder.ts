@@ -12,6 +12,7 @@ import { SemanticsBuilder } from '../semanticsBuilder';
 import { VectorEmitter } from '../vectorEmitter';
 import { I32, I64, get, i32, i32c, i64, i64c, ifElse, type Expr, type Type } from '../wasm';
 import { v128 } from '../wasmSimd';
+import { narrowDivision } from '../wideDivision';
 import { operandKey } from './checkedPages';
 import type { RegionFlags } from './regionFlags';
 import { RegionMemory, type InstructionPart } from './regionMemory';
@@ -182,20 +183,9 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
 
   /** Only what one division of 64 bits does. */
   wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr } {
-    const dividend = this.let(low);
-    const by = this.let(divisor);
-    const sign = signed ? i64.shrS(dividend, i64c(63)) : i64c(0);
-    const wide = i64.ne(high, sign);
-    let bad = i32.or(wide, i64.eqz(by));
-    if (signed) {
-      const smallest = i64.eq(dividend, i64c(-0x8000000000000000n));
-      bad = i32.or(bad, i32.and(smallest, i64.eq(by, i64c(-1))));
-    }
-    this.faultIf(bad);
-    return {
-      quotient: this.let(signed ? i64.divS(dividend, by) : i64.divU(dividend, by)),
-      remainder: this.let(signed ? i64.remS(dividend, by) : i64.remU(dividend, by)),
-    };
+    const { wide, quotient, remainder } = narrowDivision(signed, high, this.let(low), this.let(divisor));
+    this.faultIf(wide);
+    return { quotient: this.let(quotient), remainder: this.let(remainder) };
   }
 
   vectorOperation(_name: VectorOperationName, vectors: Expr[][]): Expr[] {
