@@ -122,6 +122,28 @@ describe('HPET', () => {
     }
   });
 
+  it('comes to a comparator behind the counter in the next turn: of 32 bits soon, of 64 never', () => {
+    for (const { mode, turns } of [
+      { mode: MODE_32, turns: true },
+      { mode: 0, turns: false },
+    ]) {
+      const { write, connect, interrupt, advance } = hpet();
+      connect(20, 0x51);
+      write(CONF, 1);
+      advance(5000);
+      write(timer(2), route(20) | ENABLED | mode);
+      write(comparator(2) + 4, 0);
+      write(comparator(2), 499);
+      // The counter is at 500. Where it matches, it does again a turn later.
+      for (const ticks of [2 ** 32 - 1, 2 ** 32]) {
+        advance(10 * (ticks - 1));
+        assert.equal(interrupt(), undefined);
+        advance(10);
+        assert.equal(interrupt(), turns ? 0x51 : undefined);
+      }
+    }
+  });
+
   it('holds a level until its status bit is cleared', () => {
     const { read, write, connect, interrupt, advance } = hpet();
     connect(23, 0x52, true);
