@@ -65,6 +65,7 @@ export class CrossPageInstructions {
   }
 }
 
+/** A loop, as a closure for each such instruction would be much garbage. */
 function beginsWith(bytes: Uint8Array, head: Uint8Array): boolean {
   for (let i = 0; i < head.length; i++) if (bytes[i] !== head[i]) return false;
   return true;

@@ -18,7 +18,7 @@ export const HPET_CAPABILITIES = 0x8086a201;
 const TICK_NS = 10;
 const PERIOD_FEMTOSECONDS = TICK_NS * 1e6;
 const TIMERS = 3;
-/** Events by timer. */
+/** Names of the events, by timer. */
 const EVENTS = Array.from({ length: TIMERS }, (_, n) => `hpet.timer${n}`);
 const TIMER_STRIDE = 0x20;
 const ROUTE_CAPABILITIES = HPET_PINS.reduce((mask, pin) => mask | (1 << pin), 0);
@@ -332,6 +332,7 @@ export class Hpet implements Device<HpetState>, MmioHandler {
     const to = Number(comparator);
     // The usual case: numbers hold both. No BigInts then, as kernels program a timer very often.
     if (from <= Number.MAX_SAFE_INTEGER && to <= Number.MAX_SAFE_INTEGER) {
+      // A turn of 64 bits is longer than anything that is told here.
       const turn = bits === 32 ? 2 ** 32 : Infinity;
       let ticks = (to - from) % turn;
       if (ticks < 0 || (ticks === 0 && !equal)) ticks += turn;
@@ -421,10 +422,12 @@ function registerOf(offset: number): number {
   return TIMER_CONFIGURATION.offset + (offset & (TIMER_STRIDE - 1));
 }
 
+/** The half of a register of 64 bits that is read at an offset. */
 function halfOf(value: bigint, offset: number): number {
   return Number((offset & 4 ? value >> 32n : value) & MASK_32);
 }
 
+/** The register with the half at an offset written. */
 function withHalf(old: bigint, offset: number, value: number): bigint {
   return offset & 4 ? (old & MASK_32) | (BigInt(value) << 32n) : (old & ~MASK_32) | BigInt(value);
 }

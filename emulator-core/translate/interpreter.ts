@@ -165,7 +165,7 @@ export class InterpreterBuilder extends SemanticsBuilder {
     const [quotient, remainder] = [this.local(I64), this.local(I64)];
     ifElse(
       f,
-      narrow.wide,
+      narrow.unfit,
       () => {
         i64.store(cpu, high, State.slowAddress)(f);
         i64.store(cpu, dividend, State.slowValue)(f);

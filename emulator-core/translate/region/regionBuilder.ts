@@ -183,8 +183,8 @@ export class RegionBuilder extends SemanticsBuilder implements InstructionPart {
 
   /** Only what one division of 64 bits does. */
   wideDivide(signed: boolean, high: Expr, low: Expr, divisor: Expr): { quotient: Expr; remainder: Expr } {
-    const { wide, quotient, remainder } = narrowDivision(signed, high, this.let(low), this.let(divisor));
-    this.faultIf(wide);
+    const { unfit, quotient, remainder } = narrowDivision(signed, high, this.let(low), this.let(divisor));
+    this.faultIf(unfit);
     return { quotient: this.let(quotient), remainder: this.let(remainder) };
   }
 

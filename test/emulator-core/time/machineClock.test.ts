@@ -27,7 +27,7 @@ describe('time-stamp counter', () => {
       const t = new TestMachine().enter('64');
       t.machine.clock.skipTo(1_000_000);
       t.run(CODE, WRMSR + RDTSC, { rcx: IA32_TSC, rax: value & 0xffffffffn, rdx: value >> 32n }, 2);
-      // WRMSR set it before it retired, and RDTSC read it before that one did.
+      // One instruction retired between setting and reading it: WRMSR.
       assert.equal(pair(t), BigInt.asUintN(64, value + BigInt(NS_PER_INSTRUCTION)));
     });
 });
